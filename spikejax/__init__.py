@@ -1,0 +1,36 @@
+"""spikejax: a functional, differentiable simulator of spiking neural networks in JAX."""
+
+from .adjoints import Autodiff, Checkpointed, Costate, Leash
+from .connections import Dense
+from .gates import Gate
+from .network import Layer, LeakyReadout, LinearReadout, Network
+from .neurons import LIF, NIF, AbstractNeuron, Theta
+from .parameters import Positive, positive, trainable
+from .simulate import Solution, check_step, simulate
+from .synapses import Exponential
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "LIF",
+    "NIF",
+    "AbstractNeuron",
+    "Autodiff",
+    "Checkpointed",
+    "Costate",
+    "Dense",
+    "Exponential",
+    "Gate",
+    "Layer",
+    "Leash",
+    "LeakyReadout",
+    "LinearReadout",
+    "Network",
+    "Positive",
+    "Solution",
+    "Theta",
+    "check_step",
+    "positive",
+    "simulate",
+    "trainable",
+]

@@ -1,0 +1,48 @@
+"""Memory of about the square root of the trial's length, for one more forward pass."""
+
+from __future__ import annotations
+
+import math
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from .autodiff import Autodiff
+from .base import AbstractAdjoint
+
+
+class Checkpointed(AbstractAdjoint):
+    """Keep the network's state at the ends of chunks, and run each chunk again on the way back.
+
+    What is held at once is one state a chunk and the intermediates of one chunk: with the default chunk of
+    ``ceil(sqrt(T))`` steps, about ``sqrt(T)`` of either. The chunk need not divide the trial. Time series that are saved
+    still grow with T; spike counts and readouts are the cheap ones.
+
+    **Arguments:** `chunk`: steps a chunk (default: ``ceil(sqrt(T))``); `inner`: the adjoint within a chunk; its leash, if
+    any, is the leash of the whole.
+    """
+
+    chunk: int | None = eqx.field(static=True, default=None)
+    inner: AbstractAdjoint = eqx.field(default_factory=Autodiff)
+
+    def __check_init__(self):
+        if self.chunk is not None and self.chunk < 1:
+            raise ValueError(f"`chunk` is {self.chunk}: give a number of steps >= 1, or None for sqrt(T)")
+
+    def layer(self, cell, recurrent, drive, carry, mask, save):
+        return self.inner.layer(cell, recurrent, drive, carry, mask, save)
+
+    def over_time(self, advance, carry, xs):
+        steps = jax.tree.leaves(xs)[0].shape[0]
+        chunk = self.chunk or max(1, math.ceil(math.sqrt(steps)))
+        whole = steps // chunk
+        head = jax.tree.map(lambda x: x[: whole * chunk].reshape(whole, chunk, *x.shape[1:]), xs)
+        # Inside a scan the recomputation cannot be merged with the forward pass; outside it can, and must not be.
+        carry, ys = jax.lax.scan(jax.checkpoint(advance, prevent_cse=False), carry, head)
+        ys = jax.tree.map(lambda y: y.reshape(whole * chunk, *y.shape[2:]), ys)
+        if whole * chunk < steps:
+            tail = jax.tree.map(lambda x: x[whole * chunk :], xs)
+            carry, last = jax.checkpoint(advance)(carry, tail)
+            ys = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), ys, last)
+        return carry, ys

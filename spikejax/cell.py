@@ -1,0 +1,45 @@
+"""One elementwise time step of a population: neuron, gate and synapse together, without any weight."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from .gates import Gate
+from .network import LayerState
+from .neurons import AbstractNeuron, spiking_step
+from .synapses import Exponential
+
+
+class Carry(NamedTuple):
+    """What a population carries from step to step."""
+
+    state: LayerState
+    count: Float[Array, "*n"]
+    """Charge released so far: the spike count, and smooth wherever the release is."""
+
+
+class Cell(eqx.Module):
+    """The step ``(carry, current) -> (carry, release)`` of a population. Knows no weights: the adjoint calls its `jax.vjp`."""
+
+    neuron: AbstractNeuron
+    synapse: Exponential
+    gate: Gate
+    dt: float = eqx.field(static=True)
+
+    def __call__(
+        self, carry: Carry, current: Float[Array, "*n"], mask: Bool[Array, ""] | None = None
+    ) -> tuple[Carry, Float[Array, "*n"]]:
+        """Advance by `dt` ms. Where `mask` is False nothing moves and nothing is released."""
+        state, count = carry
+        neuron, release = spiking_step(self.neuron, self.gate, state.neuron, current, self.dt)
+        activation = self.synapse.step(state.activation, release, self.dt)
+        new = Carry(LayerState(neuron, activation), count + release)
+        if mask is None:
+            return new, release
+        hold = jax.tree.map(lambda a, b: jnp.where(mask, a, b), new, carry)
+        return hold, jnp.where(mask, release, 0.0)

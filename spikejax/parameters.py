@@ -1,0 +1,92 @@
+"""Parameters: positive ones, and saying which are trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+from jaxtyping import Array, Float, PyTree
+
+
+def as_parameter(value) -> Float[Array, "..."]:
+    """`value` as a floating array of the default precision that is not weakly typed (weak types make a train step trace again)."""
+    if isinstance(value, Positive):
+        return value
+    if eqx.is_array(value) and jnp.issubdtype(value.dtype, jnp.floating) and not value.weak_type:
+        return value
+    return jnp.asarray(value, dtype=jnp.result_type(float))
+
+
+def parameter(default: float):
+    """A field that holds a parameter: given by keyword, converted by `as_parameter`."""
+    return eqx.field(converter=as_parameter, default=default, kw_only=True)
+
+
+class Positive(eqx.Module):
+    """A positive parameter ``exp(log)``: gradient steps on `log` cannot make a time constant negative.
+
+    Wrap any field of a neuron, synapse or readout in it, for example
+    ``eqx.tree_at(lambda n: n.layers[0].neuron.tau_mem, network, replace_fn=Positive.of)``; `simulate` unwraps it.
+    """
+
+    log: Float[Array, "..."]
+
+    @classmethod
+    def of(cls, value) -> Positive:
+        """The wrapper whose value is `value` (> 0)."""
+        return cls(jnp.log(as_parameter(value)))
+
+    @property
+    def value(self) -> Float[Array, "..."]:
+        """``exp(log)``."""
+        return jnp.exp(self.log)
+
+
+def _is_positive(x) -> bool:
+    return isinstance(x, Positive)
+
+
+def resolve(tree: PyTree) -> PyTree:
+    """`tree` with every `Positive` replaced by its value; differentiable, and idempotent."""
+    return jtu.tree_map(lambda x: x.value if _is_positive(x) else x, tree, is_leaf=_is_positive)
+
+
+def field_name(path: tuple) -> str:
+    """Name of the field that a leaf belongs to: its last attribute, `Positive` looked through."""
+    names = [k.name for k in path if isinstance(k, jtu.GetAttrKey)]
+    return names[-2] if len(names) > 1 and names[-1] == "log" else names[-1]
+
+
+def trainable(network: PyTree, fields: Iterable[str] = ("weight", "bias")) -> PyTree[bool]:
+    """Filter for `equinox.partition`: True at the arrays of the named fields, False elsewhere.
+
+    **Arguments:** `fields`: names of fields of the network's modules, such as ``weight``, ``bias``, ``tau_mem``,
+    ``tau_syn``, ``v_th``, ``v_init``.
+
+    **Raises:** `ValueError` for a name that no array of the network has.
+    """
+    fields = tuple(fields)
+    leaves, _ = jtu.tree_flatten_with_path(network)
+    names = sorted({field_name(path) for path, leaf in leaves if eqx.is_inexact_array(leaf)})
+    for name in fields:
+        if name not in names:
+            raise ValueError(f"`trainable` names {name!r}, which the network does not have: choose from {', '.join(names)}")
+    return jtu.tree_map_with_path(lambda p, x: eqx.is_inexact_array(x) and field_name(p) in fields, network)
+
+
+def positive(network: PyTree, fields: Iterable[str]) -> PyTree:
+    """`network` with every array of the named fields wrapped in `Positive`."""
+    fields = tuple(fields)
+
+    def wrap(path, leaf):
+        return Positive.of(leaf) if not _is_positive(leaf) and field_name(path) in fields else leaf
+
+    return jtu.tree_map_with_path(wrap, network, is_leaf=_is_positive)
+
+
+def cast(tree: PyTree, dtype) -> PyTree:
+    """`tree` with its floating arrays in `dtype`."""
+    return jax.tree.map(lambda x: x.astype(dtype) if eqx.is_inexact_array(x) else x, tree)

@@ -1,0 +1,154 @@
+"""The one way to run a network over time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple, get_args, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from .adjoints import AbstractAdjoint, Costate, Record
+from .cell import Carry, Cell
+from .gates import Gate
+from .network import Network, NetworkState
+from .parameters import resolve
+
+Series = Literal["activation", "release", "v", "current"]
+
+
+class Solution(NamedTuple):
+    """Result of a simulation of one trial. Every array is at the end of its step."""
+
+    readout: Float[Array, "time out"]
+    """The readout over time."""
+    counts: tuple[Float[Array, "..."], ...]
+    """Per layer, the charge released by each neuron in the trial, ``(*n)``: its spike count, smooth if the release is."""
+    layers: tuple[Record, ...]
+    """Per layer, the saved time series."""
+    state: NetworkState
+    """State after the last step; pass it back as ``state=`` to go on."""
+
+
+def simulate(
+    network: Network,
+    stimulus: Float[Array, "time *channels"],
+    *,
+    gate: Gate,
+    dt: float,
+    adjoint: AbstractAdjoint | None = None,
+    save: Iterable[Series] = (),
+    state: NetworkState | None = None,
+    mask: Bool[Array, " time"] | None = None,
+    key: PRNGKeyArray | None = None,
+) -> Solution:
+    """Run `network` on one trial; `jax.vmap` over trials, `jax.grad` through it.
+
+    A step of dt: ``I = U x(t) + W s(t) + b``; the neuron moves and releases q through the gate; the synapses filter q; the next layer and
+    the readout see the new activation. Layers run one after the other over the whole trial, so that every feed-forward
+    product is one matrix product.
+
+    **Arguments:**
+
+    - `stimulus`: ``(time, *channels)``, one row a step.
+    - `gate`: the threshold gate and its release mode; not a part of the network, so one word changes the gradient method.
+    - `dt`: ms.
+    - `adjoint`: how to differentiate (default `Costate()`).
+    - `save`: time series to return per layer, of ``"activation"``, ``"release"``, ``"v"``, ``"current"``.
+    - `state`: where to start; default: ``network.init()``, or voltages drawn with `key`.
+    - `mask`: False at the steps after a shorter trial's end: the network stands still there.
+
+    **Returns:** a `Solution`.
+
+    **Raises:** `ValueError` for a stimulus that does not fit the network, a dt above the shortest time constant, an active
+    zone that reaches below the reset, an unknown series.
+
+    **Reference:** Huh & Sejnowski 2018, eqs. 1-5.
+
+    !!! example
+        >>> network = Network.dense(3, (20,), 2, neuron=LIF(), synapse=Exponential(10.0), key=jax.random.key(0))
+        >>> simulate(network, jnp.ones((50, 3)), gate=Gate(), dt=1.0).readout.shape
+        (50, 2)
+    """
+    network = resolve(network)
+    adjoint = Costate() if adjoint is None else adjoint
+    wanted = _check_save(save)
+    _check_stimulus(network, stimulus, mask)
+    check_step(network, gate, dt)
+    state = network.init(key=key) if state is None else state
+    dtype = jnp.result_type(stimulus, network.layers[0].bias)
+    counts = tuple(jnp.zeros(layer.shape, dtype) for layer in network.layers)
+
+    def advance(carry, xs):
+        state, counts = carry
+        x, m = xs
+        states, sums, records = [], [], []
+        for layer, own, count in zip(network.layers, state.layers, counts, strict=True):
+            drive = jax.vmap(layer.feedforward)(x) + layer.bias
+            cell = Cell(layer.neuron, layer.synapse, gate, dt)
+            last, record = adjoint.layer(cell, layer.recurrent, drive, Carry(own, count), m, wanted | {"activation"})
+            x = record.activation
+            states.append(last.state)
+            sums.append(last.count)
+            records.append(record if "activation" in wanted else record._replace(activation=None))
+        tail, out = network.readout(state.readout, x, m, dt)
+        return (NetworkState(tuple(states), tail), tuple(sums)), (out, tuple(records))
+
+    (state, counts), (readout, records) = adjoint.over_time(advance, (state, counts), (stimulus, mask))
+    return Solution(readout, counts, records, state)
+
+
+def _check_save(save: Iterable[str]) -> frozenset[str]:
+    names = (save,) if isinstance(save, str) else tuple(save)
+    for name in names:
+        if name not in get_args(Series):
+            raise ValueError(f"`save` names {name!r}: choose from {', '.join(get_args(Series))}")
+    return frozenset(names)
+
+
+def _check_stimulus(network: Network, stimulus, mask) -> None:
+    expected = network.in_shape
+    if stimulus.ndim != 1 + len(expected):
+        raise ValueError(
+            f"`stimulus` has shape {stimulus.shape}, but one trial is (time, {', '.join(map(str, expected))}): use jax.vmap over trials"
+        )
+    if stimulus.shape[1:] != expected:
+        raise ValueError(
+            f"`stimulus` has {stimulus.shape[1:]} channels but the network expects {expected} (layers[0].feedforward.in_shape)"
+        )
+    if stimulus.shape[0] == 0:
+        raise ValueError("`stimulus` is empty: a trial has at least one step")
+    if mask is not None and mask.shape != stimulus.shape[:1]:
+        raise ValueError(f"`mask` has shape {mask.shape}, but the trial has {stimulus.shape[0]} steps")
+
+
+def _concrete(x) -> bool:
+    return not isinstance(x, jax.core.Tracer)
+
+
+def check_step(network: Network, gate: Gate, dt: float) -> None:
+    """Raise `ValueError` if `dt` (ms) cannot resolve the network, or the active zone does not fit between reset and threshold.
+
+    Values inside a transformation (`jax.jit`, `jax.grad`) are not known and not checked: call it before.
+    """
+    if not dt > 0:
+        raise ValueError(f"`dt` is {dt}: give a time step in ms above 0")
+    network = resolve(network)
+    for i, layer in enumerate(network.layers):
+        taus = {"tau_syn": layer.synapse.tau_syn, **layer.neuron.time_constants()}
+        for name, tau in taus.items():
+            if _concrete(tau) and dt > np.min(np.asarray(tau)) * (1 + 1e-6):
+                raise ValueError(
+                    f"`dt` of {dt:g} ms is too large: layer {i} has a {name} of {np.min(np.asarray(tau)):g} ms; use a dt of at most that"
+                )
+        neuron = layer.neuron
+        values = (gate.support, neuron.v_th, neuron.v_reset)
+        if gate.release == "charge" and all(map(_concrete, values)):
+            width, room = float(np.max(gate.support)), float(np.min(np.asarray(neuron.v_th - neuron.v_reset)))
+            if width > room * (1 + 1e-6):
+                raise ValueError(
+                    f"the active zone is {width:g} wide but layer {i} has only {room:g} between v_reset and v_th: "
+                    "use a smaller gate width or a larger sharpness"
+                )
