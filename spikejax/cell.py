@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float
 
 from .gates import Gate
 from .network import LayerState
-from .neurons import AbstractNeuron, spiking_step
+from .neurons import AbstractNeuron, spiking_step, start_level
 from .synapses import Exponential
 
 
@@ -19,6 +19,8 @@ class Carry(NamedTuple):
     """What a population carries from step to step."""
 
     state: LayerState
+    level: Float[Array, "*n"]
+    """Where the membrane potential stands in the gate, ``G(v)``: see `spikejax.neurons.spiking_step`."""
     count: Float[Array, "*n"]
     """Charge released so far: the spike count, and smooth wherever the release is."""
 
@@ -31,14 +33,19 @@ class Cell(eqx.Module):
     gate: Gate
     dt: float = eqx.field(static=True)
 
+    def start(self, state: LayerState) -> Carry:
+        """The carry to start from, with nothing released yet."""
+        level = start_level(self.neuron, self.gate, state.neuron)
+        return Carry(state, level, jnp.zeros_like(level))
+
     def __call__(
         self, carry: Carry, current: Float[Array, "*n"], mask: Bool[Array, ""] | None = None
     ) -> tuple[Carry, Float[Array, "*n"]]:
         """Advance by `dt` ms. Where `mask` is False nothing moves and nothing is released."""
-        state, count = carry
-        neuron, release = spiking_step(self.neuron, self.gate, state.neuron, current, self.dt)
+        state, level, count = carry
+        neuron, level, release = spiking_step(self.neuron, self.gate, state.neuron, level, current, self.dt)
         activation = self.synapse.step(state.activation, release, self.dt)
-        new = Carry(LayerState(neuron, activation), count + release)
+        new = Carry(LayerState(neuron, activation), level, count + release)
         if mask is None:
             return new, release
         hold = jax.tree.map(lambda a, b: jnp.where(mask, a, b), new, carry)

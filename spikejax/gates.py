@@ -190,13 +190,13 @@ class Gate(eqx.Module):
 
     def density(self, u: Float[Array, "*n"]) -> Float[Array, "*n"]:
         """``g_a`` at distance `u` from the zone's centre, in 1/v. Surrogate-only kernels keep their conventional peak of 1."""
-        x = 2 * u / self.support
+        x = u * (2 / self.support)
         peak = 1.0 if isinstance(self.kernel, SURROGATE_ONLY) else 2 / self.support
         return self.kernel.density(x) * peak
 
     def cumulative(self, u: Float[Array, "*n"]) -> Float[Array, "*n"]:
         """``G_a`` at distance `u` from the zone's centre; from 0 to 1."""
-        return self.kernel.cumulative(2 * u / self.support)
+        return self.kernel.cumulative(u * (2 / self.support))
 
     def spike(self, u: Float[Array, "*n"], count: Float[Array, "*n"]) -> Float[Array, "*n"]:
         """`count` in the forward direction; derivative ``g(u) du`` in the backward one (the surrogate gradient)."""

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from .adjoints import AbstractAdjoint, Costate, Record
-from .cell import Carry, Cell
+from .cell import Cell
 from .gates import Gate
 from .network import Network, NetworkState
 from .parameters import resolve
@@ -78,26 +78,25 @@ def simulate(
     _check_stimulus(network, stimulus, mask)
     check_step(network, gate, dt)
     state = network.init(key=key) if state is None else state
-    dtype = jnp.result_type(stimulus, network.layers[0].bias)
-    counts = tuple(jnp.zeros(layer.shape, dtype) for layer in network.layers)
+    cells = tuple(Cell(layer.neuron, layer.synapse, gate, dt) for layer in network.layers)
+    carries = tuple(cell.start(own) for cell, own in zip(cells, state.layers, strict=True))
 
     def advance(carry, xs):
-        state, counts = carry
+        carries, tail = carry
         x, m = xs
-        states, sums, records = [], [], []
-        for layer, own, count in zip(network.layers, state.layers, counts, strict=True):
+        ends, records = [], []
+        for layer, cell, own in zip(network.layers, cells, carries, strict=True):
             drive = jax.vmap(layer.feedforward)(x) + layer.bias
-            cell = Cell(layer.neuron, layer.synapse, gate, dt)
-            last, record = adjoint.layer(cell, layer.recurrent, drive, Carry(own, count), m, wanted | {"activation"})
+            end, record = adjoint.layer(cell, layer.recurrent, drive, own, m, wanted | {"activation"})
             x = record.activation
-            states.append(last.state)
-            sums.append(last.count)
+            ends.append(end)
             records.append(record if "activation" in wanted else record._replace(activation=None))
-        tail, out = network.readout(state.readout, x, m, dt)
-        return (NetworkState(tuple(states), tail), tuple(sums)), (out, tuple(records))
+        tail, out = network.readout(tail, x, m, dt)
+        return (tuple(ends), tail), (out, tuple(records))
 
-    (state, counts), (readout, records) = adjoint.over_time(advance, (state, counts), (stimulus, mask))
-    return Solution(readout, counts, records, state)
+    (carries, tail), (readout, records) = adjoint.over_time(advance, (carries, state.readout), (stimulus, mask))
+    state = NetworkState(tuple(c.state for c in carries), tail)
+    return Solution(readout, tuple(c.count for c in carries), records, state)
 
 
 def _check_save(save: Iterable[str]) -> frozenset[str]:

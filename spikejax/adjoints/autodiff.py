@@ -23,7 +23,8 @@ class Autodiff(AbstractAdjoint):
         def step(carry, x):
             drive, m = x
             if not self.leash.off:
-                carry = carry._replace(state=_leashed(cell.dt, self.leash, carry.state))
+                state, level = _leashed(cell.dt, self.leash, (carry.state, carry.level))
+                carry = carry._replace(state=state, level=level)
             carry, release, current = forward_step(cell, recurrent, carry, drive, m)
             return carry, record(save, carry, release, current)
 

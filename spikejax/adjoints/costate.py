@@ -47,10 +47,10 @@ class Costate(AbstractAdjoint):
         fixed_cell, fixed_recurrent, fixed_drive, fixed_carry = _freeze((cell, recurrent, drive, carry))
         saved = _trajectory(fixed_cell, fixed_recurrent, fixed_drive, fixed_carry, mask, save)
         last, neuron, activation, current, rest = saved
-        before = jnp.concatenate([fixed_carry.state.activation[None], activation[:-1]])
-        current = _join(recurrent, drive, before, current)
+        first = fixed_carry.state.activation
+        current = _join(recurrent, drive, (first, activation), current)
         kept = (last, activation, rest, _freeze(current) if "current" in save else None)
-        history = (neuron, before, fixed_recurrent, self.leash, mask)
+        history = (neuron, first, activation, fixed_recurrent, self.leash, mask)
         last, activation, rest, shown = _attach(cell, current, carry, history, kept)
         rest = rest._replace(current=shown)
         return last, rest._replace(activation=activation) if "activation" in save else rest
@@ -70,18 +70,19 @@ def _trajectory(cell, recurrent, drive, carry, mask, save):
 
 
 @jax.custom_jvp
-def _join(recurrent, drive, before, current):
-    """`current` as it is; its derivative is that of ``drive + recurrent(before)`` at fixed `before`."""
-    del recurrent, drive, before
+def _join(recurrent, drive, history, current):
+    """`current` as it is; its derivative is that of ``drive + recurrent(s)`` at fixed s, the activation before each step."""
+    del recurrent, drive, history
     return current
 
 
 @_join.defjvp
 def _join_jvp(primals, tangents):
-    recurrent, _, before, current = primals
+    recurrent, _, (first, activation), current = primals
     d_recurrent, d_drive, _, _ = tangents
     if recurrent is None:
         return current, d_drive
+    before = jnp.concatenate([first[None], activation[:-1]])
     _, d_own = jax.jvp(lambda r: jax.vmap(r)(before), (recurrent,), (d_recurrent,))
     return current, d_drive + d_own
 
@@ -98,33 +99,36 @@ def _attach_fwd(cell, current, carry, history, kept):
 
 
 def _attach_bwd(residuals, cotangents):
-    cell, current, carry, (neuron, before, recurrent, leash, mask) = residuals
+    cell, current, carry, (neuron, first, activation, recurrent, leash, mask) = residuals
     d_last, d_activation, d_rest, d_shown = cotangents
-    count = jnp.zeros_like(carry.count)
 
     def back(costate, x):
-        d_state, d_cell = costate
-        neuron, activation, current, m, d_s, d_rest, d_shown = x
+        d_state, d_level, d_cell = costate
+        t, neuron, current, m, d_s, d_rest, d_shown = x
+        # Looked up rather than scanned over: a shifted copy of the whole series would be held through the loop.
+        before = jnp.where(t > 0, activation[jnp.maximum(t - 1, 0)], first)
         d_neuron, d_own = d_state
         if d_rest.v is not None:
             d_neuron = d_neuron._replace(v=d_neuron.v + d_rest.v)
-        start = Carry(LayerState(neuron, activation), count)
+        # The count starts at 0 here: it enters a step linearly, so its value does not matter to the derivative.
+        start = cell.start(LayerState(neuron, before))
         out, pull = jax.vjp(lambda c, k, i: c(k, i, m), cell, start, current)
         d_release = jnp.zeros_like(out[1]) if d_rest.release is None else d_rest.release
-        d_step, d_start, d_current = pull((Carry(LayerState(d_neuron, d_own + d_s), d_last.count), d_release))
+        d_step, d_start, d_current = pull((Carry(LayerState(d_neuron, d_own + d_s), d_level, d_last.count), d_release))
         if d_shown is not None:
             d_current = d_current + d_shown
         d_state = d_start.state
         if recurrent is not None:
-            (d_back,) = jax.linear_transpose(recurrent, activation)(d_current)
+            (d_back,) = jax.linear_transpose(recurrent, before)(d_current)
             d_state = d_state._replace(activation=d_state.activation + d_back)
-        d_state = d_state if leash.off else leash(d_state, cell.dt)
-        return (d_state, jax.tree.map(jnp.add, d_cell, d_step)), d_current
+        costate = d_state, d_start.level
+        d_state, d_level = costate if leash.off else leash(costate, cell.dt)
+        return (d_state, d_level, jax.tree.map(jnp.add, d_cell, d_step)), d_current
 
-    start = (d_last.state, jax.tree.map(jnp.zeros_like, cell))
-    xs = (neuron, before, current, mask, d_activation, d_rest, d_shown)
-    (d_state, d_cell), d_current = jax.lax.scan(back, start, xs, reverse=True)
-    return d_cell, d_current, Carry(d_state, d_last.count), None, None
+    start = (d_last.state, d_last.level, jax.tree.map(jnp.zeros_like, cell))
+    xs = (jnp.arange(len(current)), neuron, current, mask, d_activation, d_rest, d_shown)
+    (d_state, d_level, d_cell), d_current = jax.lax.scan(back, start, xs, reverse=True)
+    return d_cell, d_current, Carry(d_state, d_level, d_last.count), None, None
 
 
 _attach.defvjp(_attach_fwd, _attach_bwd)

@@ -134,16 +134,17 @@ class AbstractNeuron(eqx.Module):
 
 
 def spiking_step(
-    neuron: AbstractNeuron, gate: Gate, state: State, current: Float[Array, "*n"], dt
-) -> tuple[State, Float[Array, "*n"]]:
-    """One elementwise step of any neuron through any gate: the new state and the charge `q` released.
+    neuron: AbstractNeuron, gate: Gate, state: State, level: Float[Array, "*n"], current: Float[Array, "*n"], dt
+) -> tuple[State, Float[Array, "*n"], Float[Array, "*n"]]:
+    """One elementwise step of any neuron through any gate: the new state and level, and the charge `q` released.
 
     This is the one place where reset and release meet. With charge release the charge reads the path of the reset
     model, ``q = G(v_end) - G(v_start) + resets``. With graded and surrogate release the reset reads the charge.
 
-    **Arguments:** `state` and `current` of shape ``(*n)``; `dt` in ms.
+    **Arguments:** `state`, `current` of shape ``(*n)``; `level`: ``G(v_start)`` from `start_level` or the step before, so
+    that each step evaluates the gate once; `dt` in ms.
 
-    **Returns:** the state at the end of the step, and the charge ``(*n)``: 1 for a whole spike, whatever its speed.
+    **Returns:** the state at the end of the step, ``G(v_end)``, and the charge ``(*n)``: 1 for a whole spike, at any speed.
     """
     if gate.release == "graded":
         free = neuron.flow(state, current, dt)
@@ -151,12 +152,18 @@ def spiking_step(
         target = neuron.on_spike(free)
         if neuron.reset != "zero":
             target = target._replace(v=free.v - (neuron.v_th - neuron.v_reset))
-        return jax.tree.map(lambda a, b: a + q * (b - a), free, target), q
+        return jax.tree.map(lambda a, b: a + q * (b - a), free, target), level, q
 
     end, path = neuron.travel(state, current, dt)
     if gate.release == "charge":
-        return end, path.count + neuron.released(gate, path.end) - neuron.released(gate, path.start)
+        reached = neuron.released(gate, path.end)
+        return end, reached, path.count + (reached - level)
     if gate.release == "hard":
-        return end, path.count
+        return end, level, path.count
     q = gate.spike(path.free - neuron.v_th, path.count)
-    return neuron.surrogate_reset(end, path, q, gate.detach_reset), q
+    return neuron.surrogate_reset(end, path, q, gate.detach_reset), level, q
+
+
+def start_level(neuron: AbstractNeuron, gate: Gate, state: State) -> Float[Array, "*n"]:
+    """The `level` to start `spiking_step` with: ``G(v)`` with charge release, and 0, unused, with the others."""
+    return neuron.released(gate, state.v) if gate.release == "charge" else jnp.zeros_like(state.v)
