@@ -1,0 +1,118 @@
+"""The command line: ``spikejax train | evaluate | plot``.
+
+argparse reads the command; the keys of the configuration are checked by the schema that also checks the files, so that a wrong key gets the same
+one-line answer in both places.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from . import __version__
+from .config import Config, ConfigError, describe, load
+from .training.loop import TrainingStopped
+
+BAD_INPUT = 2
+
+
+def _keys() -> str:
+    lines = [f"  --{name}\n      {text}" for name, text in describe()]
+    return "keys of the configuration, with [defaults]; --network.layers.1... is the second layer:\n" + "\n".join(lines)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="spikejax", description="Train spiking neural networks by exact gradients.", allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name: str, summary: str, what: str, example: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(
+            name,
+            help=summary,
+            description=f"{summary[0].upper()}{summary[1:]}.\n\nexample:\n  {example}",
+            epilog=_keys(),
+            usage=f"spikejax {name} {what} [options] [--any.key VALUE ...]",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        sub.add_argument(what.lower(), metavar=what, type=Path)
+        return sub
+
+    train = add("train", "train a network from a configuration file, then evaluate it and draw figures", "CONFIG",
+                "spikejax train configs/braille.toml --seed 1 --gate.release surrogate")  # fmt: skip
+    train.add_argument("--out", type=Path, help="folder of the run (default: a new folder runs/NAME)")
+    train.add_argument("--resume", action="store_true", help="continue the run in --out, or the newest of runs/NAME, bit for bit")
+    train.add_argument("--quiet", action="store_true", help="no progress bar")
+    add("evaluate", "evaluate a finished run on the test split, with smooth and hard threshold", "RUN",
+        "spikejax evaluate runs/braille --gate.sharpness_end 8")  # fmt: skip
+    add("plot", "draw the figures of a run again", "RUN", "spikejax plot runs/braille")
+    return parser
+
+
+def _overrides(words: list[str]) -> list[tuple[str, str]]:
+    """``--a.b VALUE`` and ``--a.b=VALUE`` as pairs."""
+    pairs, rest = [], list(words)
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("--"):
+            raise ConfigError(f"unexpected argument {word!r}: options are written --key VALUE")
+        name, equals, value = word[2:].partition("=")
+        if not equals:
+            if not rest:
+                raise ConfigError(f"--{name} has no value")
+            value = rest.pop(0)
+        pairs.append((name, value))
+    return pairs
+
+
+def _show(summary: dict[str, Any]) -> str:
+    lines = []
+    for name in ("smooth", "hard"):
+        m = summary[name]
+        score = f"accuracy {m['accuracy']:.4f}" if "accuracy" in m else f"error {m.get('error', m['loss']):.4f}"
+        layers = [key.removeprefix("rate/") for key in m if key.startswith("rate/")]
+        rates = ", ".join(f"{m[f'rate/{i}']:.1f} Hz ({m[f'silent/{i}']:.0%} silent)" for i in layers)
+        lines.append(f"test, {name} threshold: {score}, loss {m['loss']:.4f}, rates {rates}  [{summary['trials']} trials]")
+    return "\n".join(lines)
+
+
+def _run(args: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
+    from . import runs
+
+    if args.command == "train":
+        config: Config = load(args.config, overrides)
+        name = args.config.resolve().name if args.config.is_dir() else args.config.stem
+        folder = args.out or (runs.newest_folder(name) if args.resume else runs.free_folder(name))
+        print(f"run folder: {folder}", flush=True)
+        summary = runs.train_run(config, folder, resume=args.resume, progress=not args.quiet)
+        print(_show(summary))
+        print(f"figures and summary.json: {folder}")
+    elif args.command == "evaluate":
+        print(_show(runs.evaluate_run(args.run, load(args.run, overrides))))
+    else:
+        for path in runs.plot_run(args.run, load(args.run, overrides)):
+            print(path)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point; returns the exit code: 0, or 2 for bad input and for training that stopped early."""
+    args, rest = _parser().parse_known_args(argv)
+    try:
+        _run(args, _overrides(rest))
+    except (ConfigError, TrainingStopped) as error:
+        print(f"spikejax: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("spikejax: interrupted; what was written stays, and --resume continues from the last checkpoint", file=sys.stderr)
+        return BAD_INPUT
+    except OSError as error:
+        print(f"spikejax: {error.filename or 'file'}: {error.strerror or error}", file=sys.stderr)
+        return BAD_INPUT
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

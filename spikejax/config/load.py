@@ -1,0 +1,138 @@
+"""From TOML and command-line overrides to a checked `Config`, with errors in one line."""
+
+import difflib
+import json
+import os
+import tomllib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+import tomli_w
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from .schema import Config
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used; the message is one line that says why and what to do."""
+
+
+def load(path: Path, overrides: Sequence[tuple[str, str]] = ()) -> Config:
+    """Read a TOML file (or the folder of a finished run), apply overrides ``("training.steps", "10")``, and check everything.
+
+    **Raises:** `ConfigError`.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / "config.toml"
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"there is no configuration file {path}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    for name, value in overrides:
+        _assign(data, name, value)
+    return check(data, str(path))
+
+
+def check(data: dict[str, Any], source: str = "configuration") -> Config:
+    """Validate a nested dictionary.
+
+    **Raises:** `ConfigError` naming the first offending key.
+    """
+    try:
+        # Through JSON: strict mode in Python refuses TOML's lists where the schema has tuples.
+        return Config.model_validate_json(json.dumps(data, default=str))
+    except ValidationError as error:
+        raise ConfigError(f"{source}: {_explain(error)}") from error
+
+
+def dump(config: Config) -> str:
+    """The configuration as TOML, every value written out."""
+    return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True, exclude_unset=False))
+
+
+def _assign(data: dict[str, Any], name: str, text: str) -> None:
+    """Set ``data["a"]["b"]`` for the name ``a.b`` (list items by number) to `text` read as a TOML value, else as a string."""
+    *tables, last = name.split(".")
+    here: Any = data
+    for i, part in enumerate(tables):
+        try:
+            here = here[int(part)] if isinstance(here, list) else here.setdefault(part, {})
+        except (ValueError, IndexError):
+            raise ConfigError(f"--{name}: {'.'.join(tables[:i])} has items 0 to {len(here) - 1}, not {part!r}") from None
+        if not isinstance(here, dict | list):
+            raise ConfigError(f"--{name}: {'.'.join(tables[: i + 1])} is a value, not a table")
+    try:
+        value = tomllib.loads(f"x = {text}")["x"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    if isinstance(here, list):
+        raise ConfigError(f"--{name}: name a field of one item, such as --{'.'.join(tables)}.0.FIELD")
+    here[last] = value
+
+
+def _explain(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    name = ".".join(str(part) for part in problem["loc"])
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if problem["type"] == "extra_forbidden":
+        known = _fields_at(problem["loc"][:-1])
+        near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
+        # A key that is right elsewhere is the other common slip.
+        elsewhere = [n for n, _ in describe() if n.split(".")[-1] == str(problem["loc"][-1])]
+        if not near and elsewhere:
+            hint = f"did you mean {elsewhere[0]}?"
+        return f"unknown key {name}: {hint}{more}"
+    message = problem["msg"].removeprefix("Value error, ")
+    given = problem.get("input")
+    shown = "" if isinstance(given, dict) else f", but it is {given!r}"
+    return f"{name}: {message[0].lower()}{message[1:]}{shown}{more}"
+
+
+def _model(field: FieldInfo) -> type[BaseModel] | None:
+    """The table that a field holds, itself or as the items of a tuple."""
+    kind = field.annotation
+    if get_origin(kind) is tuple:
+        kind = get_args(kind)[0]
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def _fields_at(location: tuple) -> list[str]:
+    model: type[BaseModel] = Config
+    for part in location:
+        if isinstance(part, str):
+            model = _model(model.model_fields[part]) or model
+    return list(model.model_fields)
+
+
+def describe(model: type[BaseModel] = Config, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Every key of the schema with its default and description, for ``--help``."""
+    for name, field in model.model_fields.items():
+        inner = _model(field)
+        if inner is None:
+            default = field.get_default()
+            shown = "none" if default is None else json.dumps(default, default=str)
+            yield f"{prefix}{name}", f"{field.description} [{shown}]"
+        else:
+            item = ".0" if get_origin(field.annotation) is tuple else ""
+            yield from describe(inner, f"{prefix}{name}{item}.")
+
+
+def new_folder(path: Path) -> None:
+    """Create the folder of a run and make sure it can be written to.
+
+    **Raises:** `ConfigError`.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"the output folder {path} cannot be created: {error.strerror}") from error
+    if not os.access(path, os.W_OK):
+        raise ConfigError(f"the output folder {path} cannot be written to: choose another with --out")

@@ -1,0 +1,110 @@
+"""Losses of one trial; `jax.vmap` over trials and average."""
+
+import abc
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from .simulate import Solution
+from .tasks.base import Trial
+
+
+class AbstractLoss(eqx.Module):
+    """``loss(solution, trial, dt)`` of one trial: the loss, and named scalars to report beside it."""
+
+    @abc.abstractmethod
+    def __call__(self, solution: Solution, trial: Trial, dt: float) -> tuple[Float[Array, ""], dict[str, Array]]: ...
+
+
+class SquaredError(AbstractLoss):
+    """``1/2 <|o(t) - y(t)|^2>``, averaged over time (where the mask is True) and summed over outputs.
+
+    The scalar beside it, `error`, is normalised: the squared error over that of a readout that stays at 0.
+    """
+
+    def __call__(self, solution, trial, dt):
+        del dt
+        weight = _time_weight(trial.mask, solution.readout.shape[0], solution.readout.dtype)
+        squared = weight @ jnp.sum((solution.readout - trial.target) ** 2, axis=-1)
+        power = weight @ jnp.sum(trial.target**2, axis=-1)
+        return 0.5 * squared, {"error": squared / power}
+
+
+class CrossEntropy(AbstractLoss):
+    """Softmax cross-entropy of readouts averaged over windows of the trial and summed, ``logits = sum_w <o_w(t)>_w``.
+
+    The trial is cut into `windows` equal windows, each with readouts of its own, so the network has ``windows * classes`` outputs;
+    with one window the logits are the plain time average. A mask restricts every average; a window that lies after the trial's end counts nothing.
+
+    **Arguments:** `windows`; `smoothing`: label smoothing, the probability spread over all classes.
+
+    The scalars beside it: `accuracy` (0 or 1) and the predicted `label`.
+    """
+
+    windows: int = eqx.field(static=True, default=1)
+    smoothing: float = eqx.field(static=True, default=0.0)
+
+    def logits(self, solution: Solution, mask: Bool[Array, " time"] | None = None) -> Float[Array, " classes"]:
+        """One logit per class."""
+        o = solution.readout
+        steps = o.shape[0]
+        o = o.reshape(steps, self.windows, -1)
+        window = (jnp.arange(steps) * self.windows) // steps
+        inside = window[:, None] == jnp.arange(self.windows)
+        if mask is not None:
+            inside = inside & mask[:, None]
+        weight = inside / jnp.maximum(inside.sum(0), 1)
+        return jnp.einsum("tw,twc->c", weight.astype(o.dtype), o)
+
+    def __call__(self, solution, trial, dt):
+        del dt
+        logits = self.logits(solution, trial.mask)
+        target = jax.nn.one_hot(trial.target, logits.shape[-1], dtype=logits.dtype)
+        target = (1 - self.smoothing) * target + self.smoothing / logits.shape[-1]
+        loss = -jnp.sum(target * jax.nn.log_softmax(logits))
+        label = jnp.argmax(logits)
+        return loss, {"accuracy": (label == trial.target).astype(logits.dtype), "label": label}
+
+
+class RateBand(AbstractLoss):
+    """Firing-rate regulariser ``weight <relu(low - r)^2 + relu(r - high)^2>`` over the neurons of all layers, rates r in Hz.
+
+    Zero for rates within the band; keeps silent neurons trainable and loud ones in bounds.
+
+    **Arguments:** `weight` (per Hz^2); `low`, `high` (Hz).
+    """
+
+    weight: float = eqx.field(static=True)
+    low: float = eqx.field(static=True, default=0.0)
+    high: float = eqx.field(static=True, default=100.0)
+
+    def __call__(self, solution, trial, dt):
+        steps = solution.readout.shape[0] if trial.mask is None else jnp.maximum(trial.mask.sum(), 1)
+        rates = jnp.concatenate([c.reshape(-1) for c in solution.counts]) * (1e3 / (steps * dt))
+        outside = jax.nn.relu(self.low - rates) ** 2 + jax.nn.relu(rates - self.high) ** 2
+        return self.weight * jnp.mean(outside), {}
+
+
+class Sum(AbstractLoss):
+    """The sum of several losses; reports what the parts report."""
+
+    parts: tuple[AbstractLoss, ...]
+
+    def __call__(self, solution, trial, dt):
+        total, scalars = jnp.zeros(()), {}
+        for part in self.parts:
+            loss, more = part(solution, trial, dt)
+            total, scalars = total + loss, scalars | more
+        return total, scalars
+
+
+def _time_weight(mask, steps: int, dtype) -> Float[Array, " time"]:
+    """Weights that average over the steps of a trial."""
+    if mask is None:
+        return jnp.full(steps, 1 / steps, dtype)
+    return mask.astype(dtype) / jnp.maximum(mask.sum(), 1).astype(dtype)
+
+
+__all__ = ["AbstractLoss", "CrossEntropy", "RateBand", "SquaredError", "Sum"]

@@ -1,0 +1,155 @@
+"""Run folders: train, evaluate and plot a configuration on disk.
+
+    RUN/config.toml     the resolved configuration          RUN/best.ckpt, last.ckpt   parameters; full training state
+    RUN/versions.json   of Python, JAX and the rest          RUN/summary.json           results on the test split
+    RUN/metrics.jsonl   one line a step                      RUN/figures/*.png
+"""
+
+import importlib.metadata
+import json
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+
+from .build import Run, batch_key, build
+from .config import Config, ConfigError, dump, load
+from .config.load import new_folder
+from .metrics import confusion
+from .network import Network
+from .training import checkpoint, make_evaluate, train
+from .training.checkpoint import write_atomically
+
+
+def _write(path: Path, text: str) -> None:
+    write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a result depends on."""
+    names = ("spikejax", "jax", "jaxlib", "equinox", "optax", "numpy")
+    found = {"python": platform.python_version(), "device": jax.devices()[0].device_kind}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def free_folder(name: str, root: Path = Path("runs")) -> Path:
+    """``runs/NAME``, or the first of ``runs/NAME-2``, ``runs/NAME-3``, ... that is not there yet."""
+    folder, n = root / name, 1
+    while folder.exists():
+        n += 1
+        folder = root / f"{name}-{n}"
+    return folder
+
+
+def newest_folder(name: str, root: Path = Path("runs")) -> Path:
+    """The last of ``runs/NAME``, ``runs/NAME-2``, ...
+
+    **Raises:** `ConfigError` if there is none.
+    """
+    found = [p for p in root.glob(f"{name}*") if p.name == name or p.name.removeprefix(f"{name}-").isdigit()]
+    if not found:
+        raise ConfigError(f"there is no run to resume in {root}/{name}: train without --resume first, or name it with --out")
+    return max(found, key=lambda p: int(p.name.removeprefix(name).lstrip("-") or 1))
+
+
+def train_run(config: Config, folder: Path, *, resume: bool = False, progress: bool = True) -> dict[str, Any]:
+    """Train, evaluate on the test split, draw the figures; returns the summary.
+
+    **Raises:** `ConfigError`, before anything is computed, if the folder cannot be written, holds another run, or (with `resume`) a run of
+    another configuration; `spikejax.training.TrainingStopped` if training stops early.
+    """
+    folder = Path(folder)
+    if (folder / "config.toml").exists():
+        if not resume:
+            raise ConfigError(f"{folder} already holds a run: continue it with --resume, or choose another folder with --out")
+        _same(config, load(folder), folder)
+    elif resume:
+        raise ConfigError(f"there is no run to resume in {folder}")
+    run = build(config)
+    new_folder(folder)
+    _write(folder / "config.toml", dump(config))
+    _write(folder / "versions.json", json.dumps(versions(), indent=2) + "\n")
+    begin = time.perf_counter()
+    state, network = train(run.plan, run.state, run.fixed, folder, key=batch_key(config), resume=resume, progress=progress)
+    minutes = (time.perf_counter() - begin) / 60
+    summary = evaluate_network(run, network, config)
+    summary |= {"training_minutes": round(minutes, 2), "steps": int(state.step), "seed": config.seed}
+    _write(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
+    plot_run(folder)
+    return summary
+
+
+def _same(config: Config, there: Config, folder: Path) -> None:
+    a, b = (dict(_flat(c.model_dump(mode="json"))) for c in (config, there))
+    for name in sorted(a.keys() | b.keys()):
+        if a.get(name) != b.get(name):
+            raise ConfigError(
+                f"{folder} holds a run with {name} = {b.get(name)!r}, not {a.get(name)!r}: resume with the same configuration, or start anew with --out"
+            )
+
+
+def _flat(tree, prefix=""):
+    if isinstance(tree, dict | list):
+        for name, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
+            yield from _flat(value, f"{prefix}.{name}" if prefix else str(name))
+    else:
+        yield prefix, tree
+
+
+def trained(folder: Path, config: Config | None = None) -> tuple[Run, Network, Config]:
+    """The objects of a run folder, its trained network (best checkpoint), and its configuration, here with changes if given.
+
+    **Raises:** `ConfigError` if the folder holds no run, or its checkpoint does not fit the configuration.
+    """
+    folder = Path(folder)
+    if not (folder / "config.toml").exists():
+        raise ConfigError(f"{folder} is not a run folder: it has no config.toml")
+    config = load(folder) if config is None else config
+    run = build(config)
+    try:
+        params, _ = checkpoint.load(folder / "best.ckpt", run.state.params)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    return run, eqx.combine(params, run.fixed), config
+
+
+def evaluate_network(run: Run, network: Network, config: Config) -> dict[str, Any]:
+    """Test-split results with the gate that training ended with, and with a hard threshold in its place."""
+    evaluate = make_evaluate(run.loss, dt=config.dt)
+    test = run.task.split("test")
+    summary: dict[str, Any] = {"trials": int(test.stimulus.shape[0]), "release": config.gate.release}
+    for name, gate in (("smooth", run.final_gate), ("hard", run.final_gate.hard())):
+        result = evaluate(network, test, gate)
+        summary[name] = result.metrics
+        if result.labels is not None:
+            table = confusion(np.asarray(test.target), np.asarray(result.labels), len(run.task.labels))
+            summary[name]["confusion"] = table.tolist()
+    return summary
+
+
+def evaluate_run(folder: Path, config: Config | None = None) -> dict[str, Any]:
+    """Evaluate a run on the test split; writes ``evaluation.json``."""
+    run, network, config = trained(folder, config)
+    summary = evaluate_network(run, network, config)
+    _write(Path(folder) / "evaluation.json", json.dumps(summary, indent=2) + "\n")
+    return summary
+
+
+def plot_run(folder: Path, config: Config | None = None) -> list[Path]:
+    """Draw the figures of a run into ``figures/``."""
+    from . import plotting  # matplotlib is slow to import, and only needed here
+
+    folder = Path(folder)
+    run, network, config = trained(folder, config)
+    target = folder / "figures"
+    new_folder(target)
+    return plotting.run_figures(folder, target, run, network, config.dt)

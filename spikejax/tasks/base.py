@@ -1,0 +1,96 @@
+"""What a task is: trials to train on, and fixed trials to be judged by."""
+
+import abc
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8
+
+
+class Trial(NamedTuple):
+    """One trial, or a batch of them with a leading axis on everything."""
+
+    stimulus: Float[Array, "*batch time channels"]
+    target: Array
+    """What the loss compares the readout with: a class, or a signal ``(time, out)``."""
+    mask: Bool[Array, "*batch time"] | None = None
+    """False after the end of a shorter trial; None if all are equally long."""
+
+
+class AbstractTask(eqx.Module):
+    """A source of trials."""
+
+    channels: eqx.AbstractVar[int]
+    outputs: eqx.AbstractVar[int]
+    """Width of the target: classes, or signals."""
+    labels: eqx.AbstractVar[tuple[str, ...]]
+    """Names of the classes; empty if the target is a signal."""
+
+    @abc.abstractmethod
+    def batch(self, key: PRNGKeyArray, step: Int[Array, ""], size: int) -> Trial:
+        """Training trials of one step: a pure function of the key and the step, so that a resumed run sees the same ones."""
+
+    @abc.abstractmethod
+    def split(self, name: str) -> Trial:
+        """All trials of the ``"validation"`` or the ``"test"`` split."""
+
+
+class Recordings(AbstractTask):
+    """A task on labelled recordings that fit in memory, each epoch in a new order.
+
+    **Arguments:** `stimuli` and `targets` by split (``train``, ``validation``, ``test``), stimuli as 0/1; `drop`: probability that
+    a spike is deleted in training; `shift`: largest shift of a whole training trial in time, in steps.
+    """
+
+    stimuli: dict[str, UInt8[Array, "trials time channels"]]
+    targets: dict[str, Int[Array, " trials"]]
+    labels: tuple[str, ...] = eqx.field(static=True)
+    drop: float = eqx.field(static=True, default=0.0)
+    shift: int = eqx.field(static=True, default=0)
+
+    @property
+    def channels(self) -> int:
+        return self.stimuli["train"].shape[-1]
+
+    @property
+    def outputs(self) -> int:
+        return len(self.labels)
+
+    def batch(self, key, step, size):
+        trials = len(self.targets["train"])
+        per_epoch = max(trials // size, 1)
+        epoch, within = step // per_epoch, step % per_epoch
+        key_order, key_drop, key_shift = jax.random.split(key, 3)
+        order = jax.random.permutation(jax.random.fold_in(key_order, epoch), trials)
+        index = order[(within * size + jnp.arange(size)) % trials]
+        x = self.stimuli["train"][index].astype(jnp.result_type(float))
+        if self.shift:
+            by = jax.random.randint(jax.random.fold_in(key_shift, step), (size,), -self.shift, self.shift + 1)
+            x = jax.vmap(_shifted)(x, by)
+        if self.drop:
+            x = x * jax.random.bernoulli(jax.random.fold_in(key_drop, step), 1 - self.drop, x.shape)
+        return Trial(x, self.targets["train"][index])
+
+    def split(self, name):
+        return Trial(self.stimuli[name].astype(jnp.result_type(float)), self.targets[name])
+
+
+def _shifted(x: Float[Array, "time channels"], by: Int[Array, ""]) -> Float[Array, "time channels"]:
+    """`x` moved `by` steps later, silence moving in."""
+    t = jnp.arange(x.shape[0])
+    return jnp.where(((t - by >= 0) & (t - by < x.shape[0]))[:, None], jnp.roll(x, by, axis=0), 0.0)
+
+
+def stratified(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of two parts of a labelled set, the second with `fraction` of every class."""
+    rng = np.random.default_rng(seed)
+    kept, held = [], []
+    for label in np.unique(labels):
+        index = rng.permutation(np.flatnonzero(labels == label))
+        n = round(fraction * len(index))
+        held.append(index[:n])
+        kept.append(index[n:])
+    return np.sort(np.concatenate(kept)), np.sort(np.concatenate(held))

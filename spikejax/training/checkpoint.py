@@ -1,0 +1,73 @@
+"""Checkpoints: written whole or not at all, and never read into the wrong network."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.tree_util as jtu
+from jaxtyping import PyTree
+
+from ..metrics import leaf_name
+
+FORMAT = 1
+
+
+def write_atomically(path: Path, write) -> None:
+    """Call ``write(file)`` on a temporary file beside `path`, flush it to disk and put it in the place of `path`."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _layout(tree: PyTree) -> dict[str, str]:
+    leaves, _ = jtu.tree_flatten_with_path(tree)
+    return {leaf_name(path): f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in leaves if eqx.is_array(leaf)}
+
+
+def save(path: Path, tree: PyTree, **header: Any) -> None:
+    """Write the arrays of `tree`, behind one line of JSON with the `header` and the name, type and shape of every array."""
+    line = json.dumps({"format": FORMAT, "layout": _layout(tree), **header}) + "\n"
+    host = jax.device_get(tree)
+
+    def write(file):
+        file.write(line.encode())
+        eqx.tree_serialise_leaves(file, host)
+
+    write_atomically(path, write)
+
+
+def load(path: Path, like: PyTree) -> tuple[PyTree, dict[str, Any]]:
+    """Read a checkpoint into the structure of `like`: the tree and the header.
+
+    **Raises:** `ValueError` in one line if the file is missing, damaged, of another format, or of another network (naming the first
+    array that differs).
+    """
+    try:
+        with open(path, "rb") as file:
+            header = json.loads(file.readline())
+            if header["format"] != FORMAT:
+                raise ValueError(f"{path} has checkpoint format {header['format']}; this version reads {FORMAT}")
+            _compare(path, header["layout"], _layout(like))
+            return eqx.tree_deserialise_leaves(file, like), header
+    except FileNotFoundError:
+        raise ValueError(f"there is no checkpoint {path}") from None
+    except (KeyError, TypeError, EOFError, RuntimeError, UnicodeDecodeError, json.JSONDecodeError, OSError) as error:
+        raise ValueError(f"{path} is not a complete checkpoint: {str(error).splitlines()[0]}") from error
+
+
+def _compare(path: Path, there: dict[str, str], here: dict[str, str]) -> None:
+    for name in sorted(there.keys() | here.keys()):
+        if there.get(name) != here.get(name):
+            raise ValueError(
+                f"{path} is a checkpoint of another network: {name} is {there.get(name, 'absent')} in the file and "
+                f"{here.get(name, 'absent')} in the configured network"
+            )
