@@ -96,7 +96,7 @@ def build_task(config: Config) -> tasks.AbstractTask:
     """The task."""
     t = config.task
     return tasks.braille(
-        config.dt, thresholds=t.thresholds, validation=t.validation, drop=t.drop, shift=t.shift, folder=t.folder, seed=config.seed
+        config.dt, thresholds=t.thresholds, clock=t.clock, validation=t.validation, drop=t.drop, shift=t.shift, folder=t.folder, seed=config.seed
     )
 
 

@@ -41,7 +41,9 @@ class Dense(AbstractConnection):
 
     def __call__(self, x):
         """Current of shape ``(*out)`` for one input of shape ``(*in)``."""
-        return jnp.tensordot(self.weight, x, axes=len(self.in_shape))
+        # The input comes first, so that a batch of inputs is the left matrix of one product and its result needs no transpose.
+        axes = len(self.in_shape)
+        return jnp.tensordot(x, self.weight, axes=(tuple(range(axes)), tuple(range(-axes, 0))))
 
 
 __all__ = ["AbstractConnection", "Dense"]

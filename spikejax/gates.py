@@ -57,11 +57,41 @@ class RaisedCosine(AbstractKernel):
     """``k(x) = (1 + cos(pi x))/2``: continuous with its derivative."""
 
     def density(self, x):
-        return 0.5 * (1 + jnp.cos(jnp.pi * jnp.clip(x, -1, 1)))
+        return _raised_density(x)
 
     def cumulative(self, x):
-        x = jnp.clip(x, -1, 1)
-        return 0.5 * (1 + x + jnp.sin(jnp.pi * x) / jnp.pi)
+        return _raised_cumulative(x)
+
+
+def _raised_density(x):
+    # cos(pi x) = sin(pi (1/2 - |x|)), whose argument is in the range of `_sine`.
+    return 0.5 * (1 + _sine(jnp.pi * (0.5 - jnp.minimum(jnp.abs(x), 1))))
+
+
+@jax.custom_jvp
+def _raised_cumulative(x):
+    x = jnp.clip(x, -1, 1)
+    size = jnp.abs(x)
+    return 0.5 * (1 + x + jnp.sign(x) * _sine(jnp.pi * jnp.minimum(size, 1 - size)) / jnp.pi)
+
+
+@_raised_cumulative.defjvp
+def _raised_cumulative_jvp(primals, tangents):
+    # By hand, because the fold at |x| = 1/2 and the sign at 0 have no derivative of their own.
+    (x,), (dx,) = primals, tangents
+    return _raised_cumulative(x), _raised_density(x) * dx
+
+
+def _sine(z):
+    """``sin(z)`` for ``|z| <= pi/2``, to rounding: its Taylor series.
+
+    XLA calls the C library's sine for one element at a time on the CPU; it was 10 times slower and a third of a whole gradient step.
+    """
+    last = 13 if jnp.finfo(z.dtype).nmant <= 23 else 21
+    square, value = z * z, 1.0
+    for n in range(last - 1, 0, -2):
+        value = 1 - square / (n * (n + 1)) * value
+    return z * value
 
 
 class TruncatedLogistic(AbstractKernel):

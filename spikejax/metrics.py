@@ -1,6 +1,5 @@
 """Numbers that say how a network is doing."""
 
-import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
@@ -49,16 +48,10 @@ def confusion(target: Int[np.ndarray, " trials"], label: Int[np.ndarray, " trial
     return table
 
 
-def global_norm(tree: PyTree) -> Float[Array, ""]:
-    """Euclidean norm of all leaves together."""
-    return jnp.sqrt(sum(jnp.sum(x**2) for x in jax.tree.leaves(tree)))
-
-
 __all__ = [
     "SATURATED",
     "SILENT",
     "confusion",
-    "global_norm",
     "group_norms",
     "leaf_name",
     "rates",

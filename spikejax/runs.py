@@ -111,8 +111,6 @@ def trained(folder: Path, config: Config | None = None) -> tuple[Run, Network, C
     **Raises:** `ConfigError` if the folder holds no run, or its checkpoint does not fit the configuration.
     """
     folder = Path(folder)
-    if not (folder / "config.toml").exists():
-        raise ConfigError(f"{folder} is not a run folder: it has no config.toml")
     config = load(folder) if config is None else config
     run = build(config)
     try:

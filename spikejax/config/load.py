@@ -26,6 +26,8 @@ def load(path: Path, overrides: Sequence[tuple[str, str]] = ()) -> Config:
     """
     path = Path(path)
     if path.is_dir():
+        if not (path / "config.toml").exists():
+            raise ConfigError(f"{path} is not a run folder: it has no config.toml")
         path = path / "config.toml"
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))

@@ -21,6 +21,7 @@ class BrailleTask(_Table):
 
     kind: Literal["braille"] = Field("braille", description="braille")
     thresholds: tuple[PositiveFloat, ...] = Field((1.0, 2.0, 5.0, 10.0), min_length=1, description="steps of the delta modulation, taxel units")
+    clock: PositiveFloat = Field(12.5, description="period of the delta modulation, ms; dt divides it, and it divides 25")
     validation: Annotated[float, Field(gt=0, lt=1)] = Field(0.1, description="fraction of the training trials held out")
     drop: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="probability that an input spike is deleted in training")
     shift: NonNegative = Field(0.0, description="largest shift of a training trial in time, ms")

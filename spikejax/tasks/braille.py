@@ -6,7 +6,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
-from ..encoders import delta_modulation, samples_to_steps
+from ..encoders import delta_modulation, hold
 from .base import Recordings, stratified
 
 PERIOD = 25.0
@@ -36,16 +36,18 @@ def load(path: Path) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     return 255.0 - x[:, :, list(TAXELS)].astype(float), y.astype(np.int32), tuple(map(str, letters))
 
 
-def encode(pressure: np.ndarray, thresholds: tuple[float, ...], dt: float) -> np.ndarray:
-    """Delta-modulated spikes, ``(trials, time, 2 taxels x thresholds)``; each lasts one sample (25 ms)."""
-    events = np.concatenate([delta_modulation(pressure, threshold) for threshold in thresholds], axis=-1)
-    return samples_to_steps(events, PERIOD, dt)
+def encode(pressure: np.ndarray, thresholds: tuple[float, ...], clock: float, dt: float) -> np.ndarray:
+    """Delta-modulated spikes, ``(trials, time, 2 taxels x thresholds)``; each lasts one tick of the modulator's `clock` (ms), at any dt."""
+    signal = hold(pressure, PERIOD, clock)
+    events = np.concatenate([delta_modulation(signal, threshold) for threshold in thresholds], axis=-1)
+    return hold(events, clock, dt)
 
 
 def braille(
     dt: float,
     *,
     thresholds: tuple[float, ...] = (1.0, 2.0, 5.0, 10.0),
+    clock: float = 12.5,
     validation: float = 0.1,
     drop: float = 0.0,
     shift: float = 0.0,
@@ -54,7 +56,7 @@ def braille(
 ) -> Recordings:
     """The Braille task: 27 letters, 32 spike channels, 1.9 s.
 
-    **Arguments:** `dt` (ms), a divisor of 25; `thresholds` of the delta modulation, in taxel units; `validation`: fraction of every
+    **Arguments:** `dt` (ms), a divisor of `clock`; `thresholds` of the delta modulation, in taxel units; `clock`: its period (ms), a divisor of 25; `validation`: fraction of every
     class taken out of the training trials; `drop`, `shift` (ms): augmentation, see `Recordings`; `folder`: another place
     for ``braille_train.npz`` and ``braille_test.npz``; `seed`: of the validation split.
 
@@ -65,6 +67,6 @@ def braille(
     x_test, y_test, _ = load(Path(str(place / "braille_test.npz")))
     kept, held = stratified(y, validation, seed)
     parts = {"train": (x[kept], y[kept]), "validation": (x[held], y[held]), "test": (x_test, y_test)}
-    stimuli = {name: jnp.asarray(encode(x, thresholds, dt)) for name, (x, _) in parts.items()}
+    stimuli = {name: jnp.asarray(encode(x, thresholds, clock, dt)) for name, (x, _) in parts.items()}
     targets = {name: jnp.asarray(y) for name, (_, y) in parts.items()}
     return Recordings(stimuli, targets, labels=letters, drop=drop, shift=round(shift / dt))

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int, PyTree
 from ..adjoints import AbstractAdjoint
 from ..gates import Gate
 from ..losses import AbstractLoss
-from ..metrics import global_norm, group_norms, rates, saturated_fraction, silent_fraction
+from ..metrics import group_norms, rates, saturated_fraction, silent_fraction
 from ..network import Network
 from ..simulate import simulate
 from ..tasks import Trial
@@ -81,7 +81,7 @@ def make_train_step(
             (value, aux), grads = jax.lax.map(lambda part: gradient(state.params, part, gate), parts)
             value, grads = jax.tree.map(lambda x: jnp.mean(x, axis=0), (value, grads))
             scalars, counts = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), aux)
-        norm = global_norm(grads)
+        norm = optax.tree.norm(grads)
         finite = jnp.isfinite(value) & jnp.isfinite(norm)
         updates, opt_state = optimiser.update(grads, state.opt_state, state.params)
         new = TrainState(optax.apply_updates(state.params, updates), opt_state, state.step + 1)
