@@ -172,10 +172,15 @@ def build_adjoint(config: Config) -> AbstractAdjoint:
 def build_loss(config: Config) -> losses.AbstractLoss:
     """The loss, with its regulariser if it has one."""
     c = config.loss
-    loss = losses.SquaredError() if c.kind == "squared_error" else losses.CrossEntropy(c.windows, c.smoothing)
+    loss = losses.SquaredError() if c.kind == "squared_error" else build_cross_entropy(config)
     if c.rate_weight == 0:
         return loss
     return losses.Sum((loss, losses.RateBand(c.rate_weight, c.rate_low, c.rate_high)))
+
+
+def build_cross_entropy(config: Config) -> losses.CrossEntropy:
+    """The classifier's loss, and with it the way its logits are read out."""
+    return losses.CrossEntropy(config.loss.windows, config.loss.smoothing)
 
 
 def build_optimiser(config: Config) -> optax.GradientTransformation:

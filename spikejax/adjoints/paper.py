@@ -142,6 +142,7 @@ def paper_gradient(
     **Reference:** Huh & Sejnowski 2018, eqs. 8-13; the discrete form is derived in the module's docstring.
 
     !!! example
+        >>> from spikejax import Exponential
         >>> network = Network.dense(2, (5,), 1, neuron=LIF(), synapse=Exponential(10.0), key=jax.random.key(0))
         >>> paper_gradient(network, jnp.ones((20, 2)), jnp.ones((20, 1)), gate=Gate(), dt=1.0).recurrent.shape
         (5, 1, 5)

@@ -110,7 +110,8 @@ class AbstractNeuron(eqx.Module):
         The crossing time solves ``v(t*) = v_th``. It is found by bisection without derivative; one Newton step at the root
         then carries the derivative ``dt* = -dv/f`` of the implicit function theorem. At most one reset per step.
         """
-        spiked = (free.v >= self.v_th) & (state.v < self.v_th)
+        # A neuron that a burst left above the threshold spikes at once: its crossing time is 0.
+        spiked = free.v >= self.v_th
 
         def bisect(_, bracket):
             low, high = bracket
