@@ -2,8 +2,9 @@
 
     python experiments/braille.py [--seeds 3] [--out runs/experiment-braille]
 
-Trains ``configs/braille.toml`` for several seeds with ``gate.release`` charge, surrogate (same kernel) and surrogate with the fast sigmoid, everything else
-equal, and prints a table of test accuracies: mean, and each seed. Finished runs are read, not run again; interrupted ones go on.
+Trains ``configs/braille.toml`` for several seeds with ``gate.release`` charge, surrogate (same kernel) and surrogate with the
+fast sigmoid, everything else equal, and prints a table of test accuracies: mean, and each seed. Finished runs are read, not
+run again; interrupted ones go on.
 """
 
 import argparse
@@ -33,7 +34,8 @@ def linear_reader(windows: int) -> tuple[float, float]:
     task = braille(config.dt, thresholds=config.task.thresholds, clock=config.task.clock)
 
     def counts(x):
-        return np.stack([part.sum(axis=1) for part in np.array_split(np.asarray(x, np.float32), windows, axis=1)], axis=1).reshape(len(x), -1)
+        parts = np.array_split(np.asarray(x, np.float32), windows, axis=1)
+        return np.stack([part.sum(axis=1) for part in parts], axis=1).reshape(len(x), -1)
 
     x = {name: counts(stimulus) for name, stimulus in task.stimuli.items()}
     mean, std = x["train"].mean(0), x["train"].std(0) + 1e-3
@@ -89,7 +91,7 @@ def main():
     print("\n".join(rows))
     for windows in (1, 8):
         train, test = linear_reader(windows)
-        print(f"| linear reader of the input spikes, counts in {windows} window{'s' * (windows > 1)} (train {train:.3f}) | | {test:.3f} | | |")
+        print(f"| linear reader of the input spikes, counts in {windows} time bin(s) (train {train:.3f}) | | {test:.3f} | | |")
 
 
 if __name__ == "__main__":

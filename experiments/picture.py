@@ -1,6 +1,6 @@
 """The README's picture: a trained network reading one letter.
 
-    python experiments/picture.py runs/braille [--trial 60] [--out docs/braille.png]
+python experiments/picture.py runs/braille [--trial 60] [--out docs/braille.png]
 """
 
 import argparse

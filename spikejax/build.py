@@ -13,8 +13,8 @@ from .config import Config, ConfigError
 from .config.schema import Layer as LayerConfig
 from .gates import Gate
 from .metrics import leaf_name
-from .neurons import NEURONS
 from .network import Network
+from .neurons import NEURONS
 from .parameters import positive, trainable
 from .simulate import check_step
 from .synapses import Exponential
@@ -65,9 +65,7 @@ def _build(config: Config) -> Run:
         raise ConfigError(f"training.batch is {config.training.batch}, but the task has {len(task.targets['train'])} training trials")
     params, fixed = eqx.partition(model, trainable(model, config.training.trainable))
     optimiser = build_optimiser(config)
-    step = make_train_step(
-        fixed, loss, optimiser, dt=config.dt, adjoint=build_adjoint(config), accumulate=config.training.accumulate
-    )
+    step = make_train_step(fixed, loss, optimiser, dt=config.dt, adjoint=build_adjoint(config), accumulate=config.training.accumulate)
     evaluate = make_evaluate(loss, dt=config.dt)
     held = task.split("validation")
     training = config.training
@@ -96,7 +94,14 @@ def build_task(config: Config) -> tasks.AbstractTask:
     """The task."""
     t = config.task
     return tasks.braille(
-        config.dt, thresholds=t.thresholds, clock=t.clock, validation=t.validation, drop=t.drop, shift=t.shift, folder=t.folder, seed=config.seed
+        config.dt,
+        thresholds=t.thresholds,
+        clock=t.clock,
+        validation=t.validation,
+        drop=t.drop,
+        shift=t.shift,
+        folder=t.folder,
+        seed=config.seed,
     )
 
 

@@ -38,9 +38,7 @@ class Cell(eqx.Module):
         level = start_level(self.neuron, self.gate, state.neuron)
         return Carry(state, level, jnp.zeros_like(level))
 
-    def __call__(
-        self, carry: Carry, current: Float[Array, "*n"], mask: Bool[Array, ""] | None = None
-    ) -> tuple[Carry, Float[Array, "*n"]]:
+    def __call__(self, carry: Carry, current: Float[Array, "*n"], mask: Bool[Array, ""] | None = None) -> tuple[Carry, Float[Array, "*n"]]:
         """Advance by `dt` ms. Where `mask` is False nothing moves and nothing is released."""
         state, level, count = carry
         neuron, level, release = spiking_step(self.neuron, self.gate, state.neuron, level, current, self.dt)

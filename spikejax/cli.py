@@ -1,7 +1,7 @@
 """The command line: ``spikejax train | evaluate | plot``.
 
-argparse reads the command; the keys of the configuration are checked by the schema that also checks the files, so that a wrong key gets the same
-one-line answer in both places.
+argparse reads the command; the keys of the configuration are checked by the schema that also checks the files, so that a
+wrong key gets the same one-line answer in both places.
 """
 
 import argparse
@@ -22,9 +22,7 @@ def _keys() -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="spikejax", description="Train spiking neural networks by exact gradients.", allow_abbrev=False
-    )
+    parser = argparse.ArgumentParser(prog="spikejax", description="Train spiking neural networks by exact gradients.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 

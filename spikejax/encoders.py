@@ -7,9 +7,9 @@ from jaxtyping import Float, UInt8
 def delta_modulation(signal: Float[np.ndarray, "trials time channels"], threshold: float) -> UInt8[np.ndarray, "trials time events"]:
     """Delta modulation: a spike for every `threshold` that a signal moves.
 
-    A reference follows the signal by one threshold a step: ``ON`` where ``signal - reference >= threshold``, ``OFF`` where ``<= -threshold``, and the
-    reference moves by that threshold. A jump of the signal is so written as a burst, as long as the jump is high. The first
-    sample is the first reference.
+    A reference follows the signal by one threshold a step: ``ON`` where ``signal - reference >= threshold``, ``OFF`` where
+    ``<= -threshold``, and the reference moves by that threshold. A jump of the signal is so written as a burst, as long as the
+    jump is high. The first sample is the first reference.
 
     **Arguments:** `signal`; `threshold` in its units, above 0.
 

@@ -35,8 +35,9 @@ class SquaredError(AbstractLoss):
 class CrossEntropy(AbstractLoss):
     """Softmax cross-entropy of readouts averaged over windows of the trial and summed, ``logits = sum_w <o_w(t)>_w``.
 
-    The trial is cut into `windows` equal windows, each with readouts of its own, so the network has ``windows * classes`` outputs;
-    with one window the logits are the plain time average. A mask restricts every average; a window that lies after the trial's end counts nothing.
+    The trial is cut into `windows` equal windows, each with readouts of its own, so the network has ``windows * classes``
+    outputs; with one window the logits are the plain time average. A mask restricts every average; a window that lies after
+    the trial's end counts nothing.
 
     **Arguments:** `windows`; `smoothing`: label smoothing, the probability spread over all classes.
 

@@ -215,9 +215,7 @@ class Network(eqx.Module):
     def init(self, *, key: PRNGKeyArray | None = None) -> NetworkState:
         """State at the start of a trial; voltages are drawn if a `key` is given."""
         keys = [None] * len(self.layers) if key is None else jax.random.split(key, len(self.layers))
-        return NetworkState(
-            tuple(layer.init(key=k) for layer, k in zip(self.layers, keys, strict=True)), self.readout.init()
-        )
+        return NetworkState(tuple(layer.init(key=k) for layer, k in zip(self.layers, keys, strict=True)), self.readout.init())
 
 
 def _fit(below: Layer, connection: AbstractConnection, name: str):

@@ -11,7 +11,7 @@ import jax.tree_util as jtu
 from jaxtyping import Array, Float, PyTree
 
 
-def as_parameter(value) -> Float[Array, "..."]:
+def as_parameter(value) -> Float[Array, ...]:
     """`value` as a floating array of the default precision that is not weakly typed (weak types make a train step trace again)."""
     if isinstance(value, Positive):
         return value
@@ -32,7 +32,7 @@ class Positive(eqx.Module):
     ``eqx.tree_at(lambda n: n.layers[0].neuron.tau_mem, network, replace_fn=Positive.of)``; `simulate` unwraps it.
     """
 
-    log: Float[Array, "..."]
+    log: Float[Array, ...]
 
     @classmethod
     def of(cls, value) -> Positive:
@@ -40,7 +40,7 @@ class Positive(eqx.Module):
         return cls(jnp.log(as_parameter(value)))
 
     @property
-    def value(self) -> Float[Array, "..."]:
+    def value(self) -> Float[Array, ...]:
         """``exp(log)``."""
         return jnp.exp(self.log)
 

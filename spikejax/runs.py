@@ -1,8 +1,8 @@
 """Run folders: train, evaluate and plot a configuration on disk.
 
-    RUN/config.toml     the resolved configuration          RUN/best.ckpt, last.ckpt   parameters; full training state
-    RUN/versions.json   of Python, JAX and the rest          RUN/summary.json           results on the test split
-    RUN/metrics.jsonl   one line a step                      RUN/figures/*.png
+RUN/config.toml     the resolved configuration          RUN/best.ckpt, last.ckpt   parameters; full training state
+RUN/versions.json   of Python, JAX and the rest          RUN/summary.json           results on the test split
+RUN/metrics.jsonl   one line a step                      RUN/figures/*.png
 """
 
 import importlib.metadata
@@ -93,7 +93,8 @@ def _same(config: Config, there: Config, folder: Path) -> None:
     for name in sorted(a.keys() | b.keys()):
         if a.get(name) != b.get(name):
             raise ConfigError(
-                f"{folder} holds a run with {name} = {b.get(name)!r}, not {a.get(name)!r}: resume with the same configuration, or start anew with --out"
+                f"{folder} holds a run with {name} = {b.get(name)!r}, not {a.get(name)!r}: "
+                "resume with the same configuration, or start anew with --out"
             )
 
 

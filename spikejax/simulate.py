@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple, get_args, Literal
+from typing import Literal, NamedTuple, get_args
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
@@ -24,7 +23,7 @@ class Solution(NamedTuple):
 
     readout: Float[Array, "time out"]
     """The readout over time."""
-    counts: tuple[Float[Array, "..."], ...]
+    counts: tuple[Float[Array, ...], ...]
     """Per layer, the charge released by each neuron in the trial, ``(*n)``: its spike count, smooth if the release is."""
     layers: tuple[Record, ...]
     """Per layer, the saved time series."""
@@ -34,7 +33,7 @@ class Solution(NamedTuple):
 
 def simulate(
     network: Network,
-    stimulus: Float[Array, "time *channels"],
+    stimulus: Float[Array, time * channels],
     *,
     gate: Gate,
     dt: float,

@@ -25,7 +25,7 @@ class Exponential(eqx.Module):
     **Reference:** Huh & Sejnowski 2018, eq. 3; the increment is derived here.
     """
 
-    tau_syn: Float[Array, "kinds *n"]
+    tau_syn: Float[Array, kinds * n]
     rate_unit: float = eqx.field(static=True)
 
     def __init__(self, tau_syn=(10.0,), rate_unit: float = 1.0):
@@ -38,11 +38,11 @@ class Exponential(eqx.Module):
         """Number of time constants."""
         return self.tau_syn.shape[0]
 
-    def init(self, shape: tuple[int, ...], dtype=None) -> Float[Array, "kinds *n"]:
+    def init(self, shape: tuple[int, ...], dtype=None) -> Float[Array, kinds * n]:
         """Activation at the start of a trial: 0."""
         return jnp.zeros((self.kinds, *shape), dtype or self.tau_syn.dtype)
 
-    def step(self, activation: Float[Array, "kinds *n"], release: Float[Array, "*n"], dt: float) -> Float[Array, "kinds *n"]:
+    def step(self, activation: Float[Array, kinds * n], release: Float[Array, "*n"], dt: float) -> Float[Array, kinds * n]:
         """Activation after a step of `dt` ms in which the charge `release` was released."""
         tau = self.tau_syn.reshape(self.tau_syn.shape + (1,) * (activation.ndim - self.tau_syn.ndim))
         decay = jnp.exp(-dt / tau)

@@ -28,7 +28,7 @@ from spikejax import (
 from spikejax.adjoints import ADJOINTS
 from spikejax.gates import KERNELS, SURROGATE_ONLY, AbstractKernel
 from spikejax.neurons import NEURONS
-from spikejax.parameters import cast, parameter
+from spikejax.parameters import cast, parameter, resolve
 
 DT, STEPS = 0.5, 30
 # The default chunk, 6, divides the 30 steps; 7 does not.
@@ -86,7 +86,7 @@ class Adaptive(AbstractNeuron):
 
 
 def make_network(neuron):
-    """Two recurrent layers, the first with two synaptic time constants, the second with one; a leaky readout for layered LIF only."""
+    """Two recurrent layers, the first with two synaptic time constants, the second with one, and a leaky readout."""
     keys = jax.random.split(jax.random.key(0), 3)
     options = {"recurrent_scale": 0.2, "bias": (0.6, 1.2)}
     first = Layer.dense((3,), 5, neuron, Exponential((3.0, 10.0), 0.1), key=keys[0], input_scale=0.8, **options)
@@ -103,7 +103,7 @@ def make_neuron(name):
 def make_parameters(name):
     """Network, width, sharpness, initial state: everything a loss can depend on."""
     network = make_network(make_neuron(name))
-    state = jax.tree.map(lambda x: x + 0.1, network.init(key=jax.random.key(4)))
+    state = jax.tree.map(lambda x: x + 0.1, resolve(network).init(key=jax.random.key(4)))
     if name != "theta":
         # The drawn voltages reach up to the threshold; keep below it.
         state = jax.tree.map(lambda x: 0.7 * x, state)
@@ -203,7 +203,7 @@ def test_per_trial_gradients_are_a_loop_of_gradients(adjoint, quick_jit, relativ
 @pytest.mark.parametrize("recurrent", [False, True])
 def test_gradient_in_the_stimulus(recurrent, quick_jit, relative):
     network = small_network(recurrent=recurrent)
-    expected = quick_jit(jax.grad(loss, argnums=1), )(network, STIMULUS[0])
+    expected = quick_jit(jax.grad(loss, argnums=1))(network, STIMULUS[0])
     found = quick_jit(jax.grad(lambda n, x: loss(n, x, Autodiff()), argnums=1))(network, STIMULUS[0])
     assert relative(found, expected) < 1e-12
 

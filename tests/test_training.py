@@ -36,7 +36,8 @@ def problem():
     return network, Trial(x, jnp.arange(8) % 3), Gate("raised_cosine", 0.5)
 
 
-def stepper(network, optimiser, loss=CrossEntropy(), **kwargs):
+def stepper(network, optimiser, loss=None, **kwargs):
+    loss = CrossEntropy() if loss is None else loss
     params, fixed = eqx.partition(network, trainable(network))
     # The step donates its state; the fixture's arrays must survive it.
     state = start(jax.tree.map(jnp.copy, params), optimiser)
@@ -144,7 +145,7 @@ def plan_for(problem, **changes):
 
 
 def test_training_stops_when_it_is_senseless(problem, tmp_path):
-    network, trials, gate = problem
+    network, trials, _ = problem
 
     class Task:
         def batch(self, key, step, size):

@@ -60,16 +60,12 @@ def _trajectory(cell, recurrent, drive, carry, mask, save):
     """The loop. Returns the last carry and, per step, the neuron's state before, the activation after, the current, and the rest."""
 
     def step(carry, x):
-        carry, series = carry
-        t, m = x
-        drive = jax.lax.dynamic_index_in_dim(series, t, 0, keepdims=False)
+        drive, m = x
         new, release, current = forward_step(cell, recurrent, carry, drive, m)
         rest = Record(release=release if "release" in save else None, v=new.state.neuron.v if "v" in save else None)
-        series = jax.lax.dynamic_update_index_in_dim(series, current, t, 0)
-        return (new, series), (carry.state.neuron, new.state.activation, rest)
+        return new, (carry.state.neuron, new.state.activation, current, rest)
 
-    # The current takes the place of the drive
-    (last, current), (neuron, activation, rest) = jax.lax.scan(step, (carry, drive), (jnp.arange(len(drive)), mask))
+    last, (neuron, activation, current, rest) = jax.lax.scan(step, carry, (drive, mask))
     return last, neuron, activation, current, rest
 
 
@@ -107,9 +103,8 @@ def _attach_bwd(residuals, cotangents):
     d_last, d_activation, d_rest, d_shown = cotangents
 
     def back(costate, x):
-        d_state, d_level, d_cell, series = costate
-        t, neuron, m, d_s, d_rest, d_shown = x
-        current = jax.lax.dynamic_index_in_dim(series, t, 0, keepdims=False)
+        d_state, d_level, d_cell = costate
+        t, neuron, current, m, d_s, d_rest, d_shown = x
         # Looked up rather than scanned over: a shifted copy of the whole series would be held through the loop.
         before = jnp.where(t > 0, activation[jnp.maximum(t - 1, 0)], first)
         d_neuron, d_own = d_state
@@ -128,12 +123,11 @@ def _attach_bwd(residuals, cotangents):
             d_state = d_state._replace(activation=d_state.activation + d_back)
         costate = d_state, d_start.level
         d_state, d_level = costate if leash.off else leash(costate, cell.dt)
-        series = jax.lax.dynamic_update_index_in_dim(series, d_current, t, 0)
-        return (d_state, d_level, jax.tree.map(jnp.add, d_cell, d_step), series), None
+        return (d_state, d_level, jax.tree.map(jnp.add, d_cell, d_step)), d_current
 
-    start = (d_last.state, d_last.level, jax.tree.map(jnp.zeros_like, cell), current)
-    xs = (jnp.arange(len(current)), neuron, mask, d_activation, d_rest, d_shown)
-    (d_state, d_level, d_cell, d_current), _ = jax.lax.scan(back, start, xs, reverse=True)
+    start = (d_last.state, d_last.level, jax.tree.map(jnp.zeros_like, cell))
+    xs = (jnp.arange(len(current)), neuron, current, mask, d_activation, d_rest, d_shown)
+    (d_state, d_level, d_cell), d_current = jax.lax.scan(back, start, xs, reverse=True)
     return d_cell, d_current, Carry(d_state, d_level, d_last.count), None, None
 
 

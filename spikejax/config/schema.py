@@ -20,7 +20,9 @@ class BrailleTask(_Table):
     """Braille letters read by an artificial fingertip: 27 classes, real recordings shipped with the package."""
 
     kind: Literal["braille"] = Field("braille", description="braille")
-    thresholds: tuple[PositiveFloat, ...] = Field((1.0, 2.0, 5.0, 10.0), min_length=1, description="steps of the delta modulation, taxel units")
+    thresholds: tuple[PositiveFloat, ...] = Field(
+        (1.0, 2.0, 5.0, 10.0), min_length=1, description="steps of the delta modulation, taxel units"
+    )
     clock: PositiveFloat = Field(12.5, description="period of the delta modulation, ms; dt divides it, and it divides 25")
     validation: Annotated[float, Field(gt=0, lt=1)] = Field(0.1, description="fraction of the training trials held out")
     drop: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="probability that an input spike is deleted in training")
@@ -91,7 +93,9 @@ class Gate(_Table):
     width: PositiveFloat = Field(0.5, description="width of the active zone at sharpness 1, in units of v")
     sharpness: PositiveFloat = Field(1.0, description="sharpness at the start of training")
     sharpness_end: PositiveFloat | None = Field(None, description="sharpness at the end of annealing; default: no annealing")
-    anneal: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="fraction of training over which the sharpness grows, geometrically")
+    anneal: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0, description="fraction of training over which the sharpness grows, geometrically"
+    )
     release: Literal["charge", "graded", "surrogate", "hard"] = Field(
         "charge", description="charge (exact, the paper's), graded (exact), surrogate, or hard (no gradient)"
     )

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from ..parameters import parameter
 from .base import AbstractNeuron, Reset, State
 
+
 class NIF(AbstractNeuron):
     """Non-leaky integrate-and-fire neuron, ``tau_mem dv/dt = I``.
 
@@ -22,10 +23,10 @@ class NIF(AbstractNeuron):
     **Reference:** Huh & Sejnowski 2018, section 2.
     """
 
-    tau_mem: Float[Array, "..."] = parameter(10.0)
-    v_th: Float[Array, "..."] = parameter(1.0)
-    v_reset: Float[Array, "..."] = parameter(0.0)
-    v_init: Float[Array, "..."] = parameter(0.0)
+    tau_mem: Float[Array, ...] = parameter(10.0)
+    v_th: Float[Array, ...] = parameter(1.0)
+    v_reset: Float[Array, ...] = parameter(0.0)
+    v_init: Float[Array, ...] = parameter(0.0)
     reset: Reset = eqx.field(static=True, default="split", kw_only=True)
 
     def flow(self, state, current, dt):
@@ -57,10 +58,10 @@ class LIF(AbstractNeuron):
     **Reference:** Huh & Sejnowski 2018, section 2; the split is derived here and tested against event-driven closed forms.
     """
 
-    tau_mem: Float[Array, "..."] = parameter(10.0)
-    v_th: Float[Array, "..."] = parameter(1.0)
-    v_reset: Float[Array, "..."] = parameter(0.0)
-    v_init: Float[Array, "..."] = parameter(0.0)
+    tau_mem: Float[Array, ...] = parameter(10.0)
+    v_th: Float[Array, ...] = parameter(1.0)
+    v_reset: Float[Array, ...] = parameter(0.0)
+    v_init: Float[Array, ...] = parameter(0.0)
     reset: Reset = eqx.field(static=True, default="split", kw_only=True)
 
     def flow(self, state, current, dt):

@@ -56,9 +56,10 @@ def braille(
 ) -> Recordings:
     """The Braille task: 27 letters, 32 spike channels, 1.9 s.
 
-    **Arguments:** `dt` (ms), a divisor of `clock`; `thresholds` of the delta modulation, in taxel units; `clock`: its period (ms), a divisor of 25; `validation`: fraction of every
-    class taken out of the training trials; `drop`, `shift` (ms): augmentation, see `Recordings`; `folder`: another place
-    for ``braille_train.npz`` and ``braille_test.npz``; `seed`: of the validation split.
+    **Arguments:** `dt` (ms), a divisor of `clock`; `thresholds` of the delta modulation, in taxel units; `clock`: its period
+    (ms), a divisor of 25; `validation`: fraction of every class taken out of the training trials; `drop`, `shift` (ms):
+    augmentation, see `Recordings`; `folder`: another place for ``braille_train.npz`` and ``braille_test.npz``; `seed`: of the
+    validation split.
 
     **Reference:** Mueller-Cleve et al. 2022, arXiv:2205.15864; data CC BY 4.0, doi:10.5281/zenodo.6556273.
     """

@@ -19,7 +19,7 @@ class MetricsLog:
         if resume_at is not None and path.exists():
             kept = [line for line in _complete(path) if json.loads(line)["step"] <= resume_at]
             write_atomically(path, lambda file: file.writelines(f"{line}\n".encode() for line in kept))
-        self._file = open(path, "a", buffering=1, encoding="utf-8")
+        self._file = open(path, "a", buffering=1, encoding="utf-8")  # noqa: SIM115 (closed by close)
 
     def write(self, step: int, metrics: dict[str, Any]) -> None:
         """Append the metrics of a step. Values that are not finite become null."""

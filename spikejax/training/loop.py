@@ -10,7 +10,7 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, PRNGKeyArray, PyTree
+from jaxtyping import Array, PRNGKeyArray
 from tqdm import tqdm
 
 from ..gates import Gate
@@ -65,9 +65,9 @@ def train(
 ) -> tuple[TrainState, Network]:
     """Train until ``plan.steps`` updates are made; returns the last state and the best network.
 
-    Writes into `folder`: ``metrics.jsonl``; ``last.ckpt`` every `checkpoint_every` steps and on any orderly stop; ``best.ckpt``, the parameters
-    with the best held-out score. All randomness is a function of `key` and the step, so a run that is killed and resumed
-    ends bit for bit where it would have ended.
+    Writes into `folder`: ``metrics.jsonl``; ``last.ckpt`` every `checkpoint_every` steps and on any orderly stop; ``best.ckpt``,
+    the parameters with the best held-out score. All randomness is a function of `key` and the step, so a run that is killed
+    and resumed ends bit for bit where it would have ended.
 
     **Raises:** `TrainingStopped` if loss or gradient stop being finite or the gradient explodes, naming the step, the parameter
     and what to try; `Interrupted` on Ctrl-C; `ValueError` if a checkpoint does not fit.
@@ -158,7 +158,8 @@ def _stop_if_senseless(step: int, metrics: dict, loud: int, limit: float) -> Non
     if loud >= EXPLODED:
         worst = max(groups, key=groups.__getitem__)
         raise TrainingStopped(
-            f"stopped at step {step}: the gradient exploded, above {limit:.0e} for {loud} steps, most in {worst} ({groups[worst]:.1e}). {remedy}"
+            f"stopped at step {step}: the gradient exploded, above {limit:.0e} for {loud} steps, "
+            f"most in {worst} ({groups[worst]:.1e}). {remedy}"
         )
 
 
@@ -173,6 +174,7 @@ def _warn(bar, step: int, metrics: dict, warned: set[str]) -> None:
     if float(metrics.get("held_out/most_spikes", 0)) > 1.5 and "spikes" not in warned:
         most = float(metrics["held_out/most_spikes"])
         bar.write(
-            f"warning: step {step}: a neuron releases {most:.1f} spikes in one step, which a step treats as nearly simultaneous; try a smaller dt"
+            f"warning: step {step}: a neuron releases {most:.1f} spikes in one step of held-out trials, where the step is exact for one; "
+            "try a smaller dt"
         )
         warned.add("spikes")

@@ -131,9 +131,7 @@ class Evaluation(NamedTuple):
     counts: tuple[Float[Array, "trials *n"], ...]
 
 
-def make_evaluate(
-    loss: AbstractLoss, *, dt: float, at_once: int = 90
-) -> Callable[[Network, Trial, Gate], Evaluation]:
+def make_evaluate(loss: AbstractLoss, *, dt: float, at_once: int = 90) -> Callable[[Network, Trial, Gate], Evaluation]:
     """A function ``evaluate(network, trials, gate) -> Evaluation``, jitted, that runs `at_once` trials together."""
 
     @eqx.filter_jit
