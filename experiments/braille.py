@@ -2,9 +2,9 @@
 
     python experiments/braille.py [--seeds 3] [--out runs/experiment-braille]
 
-Trains ``configs/braille.toml`` for several seeds with ``gate.release`` charge, surrogate (same kernel) and surrogate with the
-fast sigmoid, everything else equal, and prints a table of test accuracies: mean, and each seed. Finished runs are read, not
-run again; interrupted ones go on.
+Trains ``configs/braille.toml`` for several seeds by charge release with and without damping of the costate, and by surrogate
+gradients (the same kernel, and the fast sigmoid; damped alike), everything else equal, and prints a table of test accuracies:
+mean, and each seed. Finished runs are read, not run again; interrupted ones go on.
 """
 
 import argparse
@@ -22,7 +22,8 @@ from spikejax.tasks import braille
 
 CONFIG = Path(__file__).parent.parent / "configs" / "braille.toml"
 VARIANTS = {
-    "charge (exact up to damping)": [],
+    "charge, damped costate": [],
+    "charge, exact gradient": [("adjoint.damping", "0.0")],
     "surrogate, raised cosine": [("gate.release", "surrogate")],
     "surrogate, fast sigmoid": [("gate.release", "surrogate"), ("gate.kernel", "fast_sigmoid")],
 }
@@ -72,7 +73,7 @@ def main():
     for name, overrides in VARIANTS.items():
         summaries = []
         for seed in range(args.seeds):
-            folder = args.out / f"{name.split(' (')[0].replace(', ', '-').replace(' ', '-')}-{seed}"
+            folder = args.out / f"{name.replace(', ', '-').replace(' ', '-')}-{seed}"
             if (folder / "summary.json").exists():
                 summaries.append(json.loads((folder / "summary.json").read_text()))
                 continue

@@ -168,7 +168,7 @@ def schedule(config: Config, gate: Gate):
 def build_adjoint(config: Config) -> AbstractAdjoint:
     """The adjoint."""
     a = config.adjoint
-    leash = Leash(damping=a.damping, clip=a.clip)
+    leash = Leash(damping=a.damping or None, clip=a.clip)
     if a.kind == "checkpointed":
         return Checkpointed(a.chunk, inner=Autodiff(leash))
     return Costate(leash) if a.kind == "costate" else Autodiff(leash)

@@ -67,8 +67,9 @@ def simulate(
     **Reference:** Huh & Sejnowski 2018, eqs. 1-5.
 
     !!! example
+        >>> from spikejax import LIF, Exponential, Gate, Network, simulate
         >>> network = Network.dense(3, (20,), 2, neuron=LIF(), synapse=Exponential(10.0), key=jax.random.key(0))
-        >>> simulate(network, jnp.ones((50, 3)), gate=Gate(), dt=1.0).readout.shape
+        >>> simulate(network, jax.numpy.ones((50, 3)), gate=Gate(), dt=1.0).readout.shape
         (50, 2)
     """
     network = resolve(network)

@@ -99,7 +99,7 @@ def _attach_fwd(cell, current, carry, history, kept):
 
 
 def _attach_bwd(residuals, cotangents):
-    cell, current, carry, (neuron, first, activation, recurrent, leash, mask) = residuals
+    cell, current, _, (neuron, first, activation, recurrent, leash, mask) = residuals
     d_last, d_activation, d_rest, d_shown = cotangents
 
     def back(costate, x):

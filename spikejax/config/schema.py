@@ -107,7 +107,7 @@ class Adjoint(_Table):
 
     kind: Literal["costate", "autodiff", "checkpointed"] = Field("costate", description="costate, autodiff or checkpointed")
     chunk: Count | None = Field(None, description="steps a chunk (checkpointed); default: square root of the trial")
-    damping: PositiveFloat | None = Field(None, description="BIASED: decay of the costate per ms; default: none")
+    damping: NonNegative = Field(0.0, description="BIASED unless 0: decay of the costate per ms")
     clip: PositiveFloat | None = Field(None, description="BIASED: largest norm of the costate of a trial; default: none")
 
 

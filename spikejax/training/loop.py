@@ -164,17 +164,14 @@ def _stop_if_senseless(step: int, metrics: dict, loud: int, limit: float) -> Non
 
 
 def _warn(bar, step: int, metrics: dict, warned: set[str]) -> None:
-    """One line, once per layer and kind, for populations that are mostly silent or saturated, and for steps with several spikes."""
+    """One line, once per layer and kind, for populations that are mostly silent or saturated, and for a dt that is too long."""
     for name, x in metrics.items():
         kind, _, layer = name.partition("/")
         if kind in ("silent", "saturated") and float(x) > 0.5 and name not in warned:
             remedy = "a larger bias or input_scale" if kind == "silent" else "a smaller input_scale, bias or dt"
             bar.write(f"warning: step {step}: {float(x):.0%} of the neurons of layer {layer} are {kind}; try {remedy}")
             warned.add(name)
-    if float(metrics.get("held_out/most_spikes", 0)) > 1.5 and "spikes" not in warned:
-        most = float(metrics["held_out/most_spikes"])
-        bar.write(
-            f"warning: step {step}: a neuron releases {most:.1f} spikes in one step of held-out trials, where the step is exact for one; "
-            "try a smaller dt"
-        )
-        warned.add("spikes")
+    crowded = float(metrics.get("held_out/crowded", 0))
+    if crowded > 0.01 and "crowded" not in warned:
+        bar.write(f"warning: step {step}: in {crowded:.1%} of the steps a neuron spikes more than once, too often for dt; try a smaller one")
+        warned.add("crowded")
