@@ -1,7 +1,5 @@
 """One elementwise time step of a population: neuron, gate and synapse together, without any weight."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import equinox as eqx

@@ -5,8 +5,6 @@ Here ``u`` is the membrane potential measured from the centre of the active zone
 (`spikejax.neurons.AbstractNeuron.released`).
 """
 
-from __future__ import annotations
-
 import abc
 from typing import Literal, get_args
 
@@ -232,7 +230,7 @@ class Gate(eqx.Module):
         """`count` in the forward direction; derivative ``g(u) du`` in the backward one (the surrogate gradient)."""
         return _surrogate(self, u, count)
 
-    def replace(self, *, release: Release | None = None, sharpness=None, detach_reset: bool | None = None) -> Gate:
+    def replace(self, *, release: Release | None = None, sharpness=None, detach_reset: bool | None = None) -> "Gate":
         """The same gate with another release, sharpness or treatment of the reset."""
         kernel = self.kernel
         release = self.release if release is None else release
@@ -245,11 +243,11 @@ class Gate(eqx.Module):
             detach_reset=detach,
         )
 
-    def sharpen(self, sharpness) -> Gate:
+    def sharpen(self, sharpness) -> "Gate":
         """The same gate at another sharpness."""
         return self.replace(sharpness=sharpness)
 
-    def hard(self) -> Gate:
+    def hard(self) -> "Gate":
         """The ordinary threshold, the limit ``a -> inf``, for evaluation."""
         return self.replace(release="hard")
 

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from .connections import AbstractConnection, Dense
 from .neurons import AbstractNeuron
-from .parameters import as_parameter, parameter
+from .parameters import as_parameter, parameter, resolve
 from .synapses import Exponential
 
 
@@ -87,7 +87,7 @@ class Layer(eqx.Module):
 
     def init(self, *, key: PRNGKeyArray | None = None) -> LayerState:
         """State at the start of a trial; voltages are drawn if a `key` is given."""
-        state = self.neuron.init(self.shape, key=key)
+        state = resolve(self.neuron).init(self.shape, key=key)
         return LayerState(state, self.synapse.init(self.shape, self.bias.dtype))
 
 

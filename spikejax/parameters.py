@@ -1,7 +1,5 @@
 """Parameters: positive ones, and saying which are trained."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import equinox as eqx
@@ -11,11 +9,11 @@ import jax.tree_util as jtu
 from jaxtyping import Array, Float, PyTree
 
 
-def as_parameter(value) -> Float[Array, ...]:
+def as_parameter(value) -> Float[Array, "..."]:
     """`value` as a floating array of the default precision that is not weakly typed (weak types make a train step trace again)."""
     if isinstance(value, Positive):
         return value
-    if eqx.is_array(value) and jnp.issubdtype(value.dtype, jnp.floating) and not value.weak_type:
+    if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jnp.floating) and not value.weak_type:
         return value
     return jnp.asarray(value, dtype=jnp.result_type(float))
 
@@ -32,15 +30,15 @@ class Positive(eqx.Module):
     ``eqx.tree_at(lambda n: n.layers[0].neuron.tau_mem, network, replace_fn=Positive.of)``; `simulate` unwraps it.
     """
 
-    log: Float[Array, ...]
+    log: Float[Array, "..."]
 
     @classmethod
-    def of(cls, value) -> Positive:
+    def of(cls, value) -> "Positive":
         """The wrapper whose value is `value` (> 0)."""
         return cls(jnp.log(as_parameter(value)))
 
     @property
-    def value(self) -> Float[Array, ...]:
+    def value(self) -> Float[Array, "..."]:
         """``exp(log)``."""
         return jnp.exp(self.log)
 

@@ -1,7 +1,5 @@
 """The one way to run a network over time."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Literal, NamedTuple, get_args
 
@@ -23,7 +21,7 @@ class Solution(NamedTuple):
 
     readout: Float[Array, "time out"]
     """The readout over time."""
-    counts: tuple[Float[Array, ...], ...]
+    counts: tuple[Float[Array, "..."], ...]
     """Per layer, the charge released by each neuron in the trial, ``(*n)``: its spike count, smooth if the release is."""
     layers: tuple[Record, ...]
     """Per layer, the saved time series."""
@@ -33,12 +31,12 @@ class Solution(NamedTuple):
 
 def simulate(
     network: Network,
-    stimulus: Float[Array, time * channels],
+    stimulus: Float[Array, "time *channels"],
     *,
     gate: Gate,
     dt: float,
     adjoint: AbstractAdjoint | None = None,
-    save: Iterable[Series] = (),
+    save: Series | Iterable[Series] = (),
     state: NetworkState | None = None,
     mask: Bool[Array, " time"] | None = None,
     key: PRNGKeyArray | None = None,
@@ -99,7 +97,7 @@ def simulate(
     return Solution(readout, tuple(c.count for c in carries), records, state)
 
 
-def _check_save(save: Iterable[str]) -> frozenset[str]:
+def _check_save(save: str | Iterable[str]) -> frozenset[str]:
     names = (save,) if isinstance(save, str) else tuple(save)
     for name in names:
         if name not in get_args(Series):

@@ -1,12 +1,10 @@
 """Synapses: the released charge, filtered."""
 
-from __future__ import annotations
-
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .parameters import as_parameter
+from .parameters import Positive, as_parameter, resolve
 
 
 class Exponential(eqx.Module):
@@ -25,24 +23,24 @@ class Exponential(eqx.Module):
     **Reference:** Huh & Sejnowski 2018, eq. 3; the increment is derived here.
     """
 
-    tau_syn: Float[Array, kinds * n]
+    tau_syn: Float[Array, "kinds *n"]
     rate_unit: float = eqx.field(static=True)
 
     def __init__(self, tau_syn=(10.0,), rate_unit: float = 1.0):
         tau = as_parameter(tau_syn)
-        self.tau_syn = tau[None] if tau.ndim == 0 else tau
+        self.tau_syn = tau if isinstance(tau, Positive) or tau.ndim else tau[None]
         self.rate_unit = rate_unit
 
     @property
     def kinds(self) -> int:
         """Number of time constants."""
-        return self.tau_syn.shape[0]
+        return resolve(self.tau_syn).shape[0]
 
-    def init(self, shape: tuple[int, ...], dtype=None) -> Float[Array, kinds * n]:
+    def init(self, shape: tuple[int, ...], dtype=None) -> Float[Array, "kinds *n"]:
         """Activation at the start of a trial: 0."""
-        return jnp.zeros((self.kinds, *shape), dtype or self.tau_syn.dtype)
+        return jnp.zeros((self.kinds, *shape), dtype or jnp.result_type(float))
 
-    def step(self, activation: Float[Array, kinds * n], release: Float[Array, "*n"], dt: float) -> Float[Array, kinds * n]:
+    def step(self, activation: Float[Array, "kinds *n"], release: Float[Array, "*n"], dt: float) -> Float[Array, "kinds *n"]:
         """Activation after a step of `dt` ms in which the charge `release` was released."""
         tau = self.tau_syn.reshape(self.tau_syn.shape + (1,) * (activation.ndim - self.tau_syn.ndim))
         decay = jnp.exp(-dt / tau)

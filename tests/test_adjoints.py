@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jaxtyping import Array, Float, TypeCheckError
+from jaxtyping import Array, Float
 
 from spikejax import (
     LIF,
@@ -38,15 +38,16 @@ COMPACT = [name for name, cls in KERNELS.items() if not issubclass(cls, SURROGAT
 
 
 class AnyKernel(AbstractKernel):
-    """Every registered kernel in one, weighted by an array: one compilation serves all of them."""
+    """Several kernels in one, weighted by an array: one compilation serves all of them."""
 
     weights: Array
+    names: tuple[str, ...] = eqx.field(static=True)
 
     def density(self, x):
-        return sum(w * cls().density(x) for w, cls in zip(self.weights, KERNELS.values(), strict=True))
+        return sum(w * KERNELS[name]().density(x) for w, name in zip(self.weights, self.names, strict=True))
 
     def cumulative(self, x):
-        return sum(w * cls().cumulative(x) for w, cls in zip(self.weights, KERNELS.values(), strict=True))
+        return sum(w * KERNELS[name]().cumulative(x) for w, name in zip(self.weights, self.names, strict=True))
 
 
 class AdaptiveState(eqx.Module):
@@ -96,8 +97,7 @@ def make_network(neuron):
     return positive(Network((first, second), LeakyReadout.dense((1, 4), 2, tau_out=8.0, key=keys[2])), ("tau_mem", "tau_syn"))
 
 
-# `start_level` and `spiking_step` are annotated for the plain State only.
-TESTED = [*NEURONS, pytest.param("adaptive", marks=pytest.mark.xfail(raises=TypeCheckError, strict=True))]
+TESTED = [*NEURONS, "adaptive"]
 
 
 def make_neuron(name):
@@ -120,7 +120,7 @@ def make_parameters(name, release):
 def full_loss(parameters, weights, adjoint, release):
     """A loss of everything a simulation returns, over a batch."""
     network, width, sharpness, state = parameters
-    gate = Gate(AnyKernel(weights), width, sharpness, release=release)
+    gate = Gate(AnyKernel(weights, tuple(kernels_of(release))), width, sharpness, release=release)
     run = lambda x: simulate(network, x, gate=gate, dt=DT, adjoint=adjoint, save=("v", "release", "current"), state=state)
     out = jax.vmap(run)(STIMULUS)
     loss = jnp.mean(out.readout**2) + 0.1 * sum(jnp.mean(c**2) for c in out.counts)
@@ -138,8 +138,8 @@ def kernels_of(release):
     return list(KERNELS) if release == "surrogate" else COMPACT
 
 
-def only(kernel):
-    return jnp.array([float(name == kernel) for name in KERNELS])
+def only(kernel, release):
+    return jnp.array([float(name == kernel) for name in kernels_of(release)])
 
 
 @pytest.mark.parametrize("release", ["charge", "graded", "surrogate"])
@@ -147,11 +147,12 @@ def only(kernel):
 def test_adjoints_agree(name, release, quick_jit, relative):
     parameters = make_parameters(name, release)
     for kernel in kernels_of(release):
-        value, expected = compiled(name, release, "autodiff", quick_jit)(parameters, only(kernel))
+        value, expected = compiled(name, release, "autodiff", quick_jit)(parameters, only(kernel, release))
         assert all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(expected))
         assert float(jnp.abs(expected[0].layers[0].recurrent.weight).max()) > 1e-6
-        for adjoint in VARIANTS:
-            found_value, found = compiled(name, release, adjoint, quick_jit)(parameters, only(kernel))
+        # Checkpoints know nothing of the neuron: where compiling costs most, one neuron's are enough.
+        for adjoint in VARIANTS if release != "charge" or name == "lif" else ("costate",):
+            found_value, found = compiled(name, release, adjoint, quick_jit)(parameters, only(kernel, release))
             assert float(found_value) == pytest.approx(float(value), rel=1e-13), (adjoint, kernel)
             assert relative(found, expected) < 1e-12, (adjoint, kernel)
 
@@ -163,13 +164,13 @@ def test_central_differences(name, release, quick_jit):
     evaluate = compiled(name, release, "costate", quick_jit)
     leaves, tree = jax.tree.flatten(parameters)
     for kernel in ("raised_cosine", "logistic"):
-        _, gradient = evaluate(parameters, only(kernel))
+        _, gradient = evaluate(parameters, only(kernel, release))
         for seed in range(3):
             keys = jax.random.split(jax.random.key(10 + seed), len(leaves))
             direction = [jax.random.normal(k, x.shape) for k, x in zip(keys, leaves, strict=True)]
             along = sum(float(jnp.vdot(g, d)) for g, d in zip(jax.tree.leaves(gradient), direction, strict=True))
             at = lambda e, d=direction: float(
-                evaluate(tree.unflatten([x + e * y for x, y in zip(leaves, d, strict=True)]), only(kernel))[0]
+                evaluate(tree.unflatten([x + e * y for x, y in zip(leaves, d, strict=True)]), only(kernel, release))[0]
             )
             e = 1e-6
             quotient = (at(e) - at(-e)) / (2 * e)
@@ -304,9 +305,9 @@ def test_hard_release_has_no_gradient_and_surrogate_has_one(quick_jit):
 
 def test_detached_reset_changes_the_surrogate_gradient_only(quick_jit, relative):
     network = small_network()
-    run = lambda detach: quick_jit(
-        jax.value_and_grad(lambda n: loss(n, STIMULUS[0], gate=Gate(release="surrogate", detach_reset=detach)))
-    )(network)
+    run = lambda detach: quick_jit(jax.value_and_grad(lambda n: loss(n, STIMULUS[0], gate=Gate(release="surrogate", detach_reset=detach))))(
+        network
+    )
     (value, grad), (detached_value, detached) = run(False), run(True)
     assert float(value) == float(detached_value)
     assert relative(detached, grad) > 1e-3

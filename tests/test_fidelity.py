@@ -2,6 +2,7 @@
 
 import functools
 import importlib.util
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +68,7 @@ def test_narrow_loss_against_quadrature():
     tau, unit = EVENTS.tau_syn, EVENTS.rate_unit
     s = lambda t: np.sum(np.exp(-(t - times[times <= t]) / tau)) / (tau * unit)
     edges = [0.0, *times, 60.0]
-    total = sum(quad(lambda t: (s(t) - EVENTS.target(t)) ** 2, a + 1e-12, b)[0] for a, b in zip(edges, edges[1:], strict=False))
+    total = sum(quad(lambda t: (s(t) - EVENTS.target(t)) ** 2, a + 1e-12, b)[0] for a, b in itertools.pairwise(edges))
     assert EVENTS.loss_narrow(THETA)[0] == pytest.approx(total / 60, rel=1e-8)
 
 
@@ -96,7 +97,7 @@ def test_split_step_is_within_two_percent_at_a_tenth_of_a_millisecond():
 def test_split_step_converges():
     errors = [row("LIF, split", dt).distance(truth()) for dt in (0.8, 0.4, 0.2, 0.1)]
     assert errors[0] < 0.2
-    for coarse, fine in zip(errors, errors[1:], strict=False):
+    for coarse, fine in itertools.pairwise(errors):
         assert fine < 0.7 * coarse
     # At least first order over the whole range.
     assert errors[-1] < errors[0] / 8
@@ -112,7 +113,9 @@ def test_grid_resets_are_wrong_at_any_step(reset, dt):
     assert abs(found.mean - found.secant) > 0.5 * abs(found.secant)
 
 
-@pytest.mark.parametrize(("name", "dt"), [("LIF, split", 0.4), ("LIF, split", 0.1), ("NIF, split = subtract", 0.5), ("theta, split = wrap", 0.5)])
+@pytest.mark.parametrize(
+    ("name", "dt"), [("LIF, split", 0.4), ("LIF, split", 0.1), ("NIF, split = subtract", 0.5), ("theta, split = wrap", 0.5)]
+)
 def test_mean_gradient_is_the_secant_across_crossings(name, dt):
     found = row(name, dt)
     assert found.mean == pytest.approx(found.secant, rel=0.01)

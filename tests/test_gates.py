@@ -133,7 +133,6 @@ def test_sharpness_does_not_retrace(name):
     assert len(traces) == 1
 
 
-@pytest.mark.xfail(raises=AttributeError, strict=True, reason="as_parameter takes a NumPy value for a JAX array")
 @pytest.mark.parametrize("value", [np.float64(3.0), np.array(3.0)])
 def test_parameters_from_numpy(value):
     assert float(Gate().sharpen(value).sharpness) == 3

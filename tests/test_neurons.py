@@ -118,15 +118,15 @@ def test_theta_is_smooth_in_current_through_zero(quick_jit):
 def test_split_against_fine_steps_with_event(neuron, quick_jit):
     """The crossing located by diffrax's event handling, and the rest of the step flown from the reset."""
     field = (lambda t, v, i: (v**2 + i) / 10.0) if isinstance(neuron, QIF) else (lambda t, v, i: (i - v) / 10.0)
-    v, current = (jnp.array([1.9, 1.96]), jnp.array([2.0, 5.0])) if isinstance(neuron, QIF) else (jnp.array([0.9, 0.97]), jnp.array([2.5, 4.0]))
+    v, current = (
+        (jnp.array([1.9, 1.96]), jnp.array([2.0, 5.0])) if isinstance(neuron, QIF) else (jnp.array([0.9, 0.97]), jnp.array([2.5, 4.0]))
+    )
     dt = 1.0
     end, path = neuron.travel(state_of(neuron, v), current, dt)
     np.testing.assert_array_equal(path.count, [1, 1])
 
     control = diffrax.PIDController(rtol=1e-12, atol=1e-13)
-    crossing = diffrax.Event(
-        lambda t, y, args, **_: y - neuron.v_th, root_finder=optimistix.Newton(rtol=1e-13, atol=1e-13)
-    )
+    crossing = diffrax.Event(lambda t, y, args, **_: y - neuron.v_th, root_finder=optimistix.Newton(rtol=1e-13, atol=1e-13))
 
     def solve(v, current, end_time, event):
         out = diffrax.diffeqsolve(
@@ -206,9 +206,7 @@ def test_nif_counts_several_spikes_a_step():
 
 @pytest.mark.parametrize("name", NEURONS)
 def test_total_charge_is_the_number_of_crossings(name, quick_jit):
-    network = Network.dense(
-        1, (6,), 1, neuron=ALL[name], synapse=Exponential(5.0), recurrent=False, key=jax.random.key(0), bias=(1.1, 3.0)
-    )
+    network = Network.dense(1, (6,), 1, neuron=ALL[name], synapse=Exponential(5.0), recurrent=False, key=jax.random.key(0), bias=(1.1, 3.0))
     x = jnp.sin(jnp.arange(400.0) / 30)[:, None]
     gate = Gate("raised_cosine", 0.4)
     smooth = quick_jit(lambda n: simulate(n, x, gate=gate, dt=0.5, save=("release", "v")))(network)

@@ -181,7 +181,6 @@ def test_positive_parameters_are_the_same_network(quick_jit, relative):
     assert positive(wrapped, ("tau_mem",)).layers[0].neuron.tau_mem.log.shape == ()
 
 
-@pytest.mark.xfail(raises=AttributeError, strict=True, reason="init of a network reads shape and dtype of wrapped time constants")
 @pytest.mark.parametrize(("neuron", "fields"), [(LIF(), ("tau_syn",)), (Theta(), ("tau_mem",))], ids=["tau_syn", "theta tau_mem"])
 def test_positive_parameters_can_be_initialised(neuron, fields):
     positive(make(neuron), fields).init(key=jax.random.key(0))

@@ -58,5 +58,7 @@ def test_time_constants_have_a_gradient():
     grad = jax.grad(lambda tau: jnp.sum(Exponential(tau).step(jnp.ones((2, 3)), jnp.ones(3), 0.5)))(jnp.array([2.0, 10.0]))
     eps = 1e-6
     for k in range(2):
-        up, down = (float(jnp.sum(Exponential(jnp.array([2.0, 10.0]).at[k].add(e)).step(jnp.ones((2, 3)), jnp.ones(3), 0.5))) for e in (eps, -eps))
+        up, down = (
+            float(jnp.sum(Exponential(jnp.array([2.0, 10.0]).at[k].add(e)).step(jnp.ones((2, 3)), jnp.ones(3), 0.5))) for e in (eps, -eps)
+        )
         assert float(grad[k]) == pytest.approx((up - down) / (2 * eps), rel=1e-6)

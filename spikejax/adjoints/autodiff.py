@@ -1,7 +1,5 @@
 """Plain reverse-mode (and forward-mode) differentiation through the scan."""
 
-from __future__ import annotations
-
 import functools
 
 import equinox as eqx

@@ -1,7 +1,5 @@
 """What an adjoint is: a way to run the time loop of a population so that it can be differentiated."""
 
-from __future__ import annotations
-
 import abc
 from typing import NamedTuple
 
@@ -19,9 +17,9 @@ class Record(NamedTuple):
     """Time series of a population, one entry a step, taken at its end; None where not saved."""
 
     activation: Float[Array, "time kinds *n"] | None = None
-    release: Float[Array, time *n] | None = None
-    v: Float[Array, time *n] | None = None
-    current: Float[Array, time *n] | None = None
+    release: Float[Array, "time *n"] | None = None
+    v: Float[Array, "time *n"] | None = None
+    current: Float[Array, "time *n"] | None = None
 
 
 def _optional(value):
@@ -66,7 +64,7 @@ class AbstractAdjoint(eqx.Module):
         self,
         cell: Cell,
         recurrent: AbstractConnection | None,
-        drive: Float[Array, time *n],
+        drive: Float[Array, "time *n"],
         carry: Carry,
         mask: Array | None,
         save: frozenset[str],

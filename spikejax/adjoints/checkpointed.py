@@ -1,7 +1,5 @@
 """Memory of about the square root of the trial's length, for one more forward pass."""
 
-from __future__ import annotations
-
 import math
 
 import equinox as eqx

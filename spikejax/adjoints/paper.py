@@ -25,8 +25,6 @@ grad W  = sum_t dI_t s_t^T,   grad U = sum_t dI_t x_t^T,   grad b = sum_t dI_t, 
 ``F_v`` and ``F_I``, the derivatives of one step of the neuron, are all that depends on the neuron.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import jax

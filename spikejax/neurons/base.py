@@ -1,7 +1,7 @@
 """What every neuron is: an elementwise flow, a threshold and a reset; and the step that ties them to a gate."""
 
 import abc
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
 import jax
@@ -11,6 +11,10 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from ..gates import Gate
 
 Reset = Literal["split", "subtract", "zero"]
+
+
+AnyState = Any
+"""Any `NamedTuple` of arrays with a field `v`."""
 
 
 class State(NamedTuple):
@@ -48,16 +52,16 @@ class AbstractNeuron(eqx.Module):
     reset: eqx.AbstractVar[Reset]
 
     @abc.abstractmethod
-    def flow(self, state: State, current: Float[Array, "*n"], dt) -> State:
+    def flow(self, state: AnyState, current: Float[Array, "*n"], dt) -> AnyState:
         """State after `dt` ms of constant `current` without reset, elementwise. `dt` is a float or an array (ms)."""
 
-    def init(self, shape: tuple[int, ...], *, key: PRNGKeyArray | None = None) -> State:
+    def init(self, shape: tuple[int, ...], *, key: PRNGKeyArray | None = None) -> AnyState:
         """State at the start of a trial: ``v = v_init``, or drawn from ``U(v_reset, v_th)`` if a `key` is given."""
         if key is None:
             return State(jnp.broadcast_to(self.v_init, shape))
         return State(self.v_reset + (self.v_th - self.v_reset) * jax.random.uniform(key, shape, self.v_th.dtype))
 
-    def on_spike(self, state: State) -> State:
+    def on_spike(self, state: AnyState) -> AnyState:
         """What a spike does to the state: ``v -> v_reset``."""
         return state._replace(v=jnp.broadcast_to(self.v_reset, state.v.shape))
 
@@ -79,7 +83,7 @@ class AbstractNeuron(eqx.Module):
         centre = self.v_th - half if gate.release == "charge" else self.v_th
         return centre - half, centre + half
 
-    def travel(self, state: State, current: Float[Array, "*n"], dt) -> tuple[State, Path]:
+    def travel(self, state: AnyState, current: Float[Array, "*n"], dt) -> tuple[AnyState, Path]:
         """One step of the reset model; the gate has no part in it. Elementwise."""
         free = self.flow(state, current, dt)
         if self.reset == "split":
@@ -93,18 +97,21 @@ class AbstractNeuron(eqx.Module):
             end = jax.tree.map(lambda a, b: jnp.where(spiked, a, b), reset, free)
         return end, Path(state.v, free.v, end.v, jax.lax.stop_gradient(count))
 
-    def surrogate_reset(self, end: State, path: Path, q: Float[Array, "*n"], detach: bool) -> State:
+    def surrogate_reset(self, end: AnyState, path: Path, q: Float[Array, "*n"], detach: bool) -> AnyState:
         """The state after the reset, with the derivative that a surrogate gradient gives to the reset.
 
-        The value is that of `end`. Undetached, the derivative adds ``(v_reset - v_th) dq`` (or ``(v_reset - v_free) dq`` for
-        the reset to zero); detached, the reset's size is a constant, ``dv_end = dv_free``.
+        The value is that of `end`, always. A split or subtracted reset has the size of a constant, ``dv_end = dv_free``, and a
+        reset to zero forgets v; undetached, ``-(v_th - v_reset) dq`` is added (``(v_reset - v_free) dq`` for the reset to
+        zero). A split's own derivative, the exact one of its crossing time, would count the reset twice.
         """
+        if detach or self.reset == "split":
+            end = end._replace(v=path.free + jax.lax.stop_gradient(path.end - path.free))
         if detach:
-            return end._replace(v=path.free + jax.lax.stop_gradient(path.end - path.free))
+            return end
         jump = self.v_reset - (path.free if self.reset == "zero" else self.v_th)
         return end._replace(v=end.v + jax.lax.stop_gradient(jump) * (q - path.count))
 
-    def _split(self, state: State, free: State, current, dt) -> tuple[State, Float[Array, "*n"]]:
+    def _split(self, state: AnyState, free: AnyState, current, dt) -> tuple[AnyState, Float[Array, "*n"]]:
         """Flow to the threshold, reset, flow the rest of the step.
 
         The crossing time solves ``v(t*) = v_th``. It is found by bisection without derivative; one Newton step at the root
@@ -135,8 +142,8 @@ class AbstractNeuron(eqx.Module):
 
 
 def spiking_step(
-    neuron: AbstractNeuron, gate: Gate, state: State, level: Float[Array, "*n"], current: Float[Array, "*n"], dt
-) -> tuple[State, Float[Array, "*n"], Float[Array, "*n"]]:
+    neuron: AbstractNeuron, gate: Gate, state: AnyState, level: Float[Array, "*n"], current: Float[Array, "*n"], dt
+) -> tuple[AnyState, Float[Array, "*n"], Float[Array, "*n"]]:
     """One elementwise step of any neuron through any gate: the new state and level, and the charge `q` released.
 
     This is the one place where reset and release meet. With charge release the charge reads the path of the reset
@@ -165,6 +172,6 @@ def spiking_step(
     return neuron.surrogate_reset(end, path, q, gate.detach_reset), level, q
 
 
-def start_level(neuron: AbstractNeuron, gate: Gate, state: State) -> Float[Array, "*n"]:
+def start_level(neuron: AbstractNeuron, gate: Gate, state: AnyState) -> Float[Array, "*n"]:
     """The `level` to start `spiking_step` with: ``G(v)`` with charge release, and 0, unused, with the others."""
     return neuron.released(gate, state.v) if gate.release == "charge" else jnp.zeros_like(state.v)

@@ -1,7 +1,5 @@
 """Integrate-and-fire neurons: non-leaky (NIF) and leaky (LIF)."""
 
-from __future__ import annotations
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -23,10 +21,10 @@ class NIF(AbstractNeuron):
     **Reference:** Huh & Sejnowski 2018, section 2.
     """
 
-    tau_mem: Float[Array, ...] = parameter(10.0)
-    v_th: Float[Array, ...] = parameter(1.0)
-    v_reset: Float[Array, ...] = parameter(0.0)
-    v_init: Float[Array, ...] = parameter(0.0)
+    tau_mem: Float[Array, "..."] = parameter(10.0)
+    v_th: Float[Array, "..."] = parameter(1.0)
+    v_reset: Float[Array, "..."] = parameter(0.0)
+    v_init: Float[Array, "..."] = parameter(0.0)
     reset: Reset = eqx.field(static=True, default="split", kw_only=True)
 
     def flow(self, state, current, dt):
@@ -58,10 +56,10 @@ class LIF(AbstractNeuron):
     **Reference:** Huh & Sejnowski 2018, section 2; the split is derived here and tested against event-driven closed forms.
     """
 
-    tau_mem: Float[Array, ...] = parameter(10.0)
-    v_th: Float[Array, ...] = parameter(1.0)
-    v_reset: Float[Array, ...] = parameter(0.0)
-    v_init: Float[Array, ...] = parameter(0.0)
+    tau_mem: Float[Array, "..."] = parameter(10.0)
+    v_th: Float[Array, "..."] = parameter(1.0)
+    v_reset: Float[Array, "..."] = parameter(0.0)
+    v_init: Float[Array, "..."] = parameter(0.0)
     reset: Reset = eqx.field(static=True, default="split", kw_only=True)
 
     def flow(self, state, current, dt):
@@ -78,4 +76,4 @@ class LIF(AbstractNeuron):
         v = jnp.where(spiked, self.v_reset + (free.v - self.v_th) * factor, free.v)
         span = self.v_th - self.v_reset
         more = jax.lax.stop_gradient(jnp.maximum(jnp.floor((v - self.v_th) / span) + 1, 0.0))
-        return State(v - more * span), spiked + more
+        return State(v - more * span), spiked.astype(v.dtype) + more

@@ -1,7 +1,5 @@
 """The theta neuron: the quadratic integrate-and-fire neuron on the circle."""
 
-from __future__ import annotations
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -31,8 +29,8 @@ class Theta(AbstractNeuron):
     **Reference:** Ermentrout & Kopell 1986; Huh & Sejnowski 2018, section 2; the map is derived here.
     """
 
-    tau_mem: Float[Array, ...] = parameter(25.0)
-    v_init: Float[Array, ...] = parameter(0.5)
+    tau_mem: Float[Array, "..."] = parameter(25.0)
+    v_init: Float[Array, "..."] = parameter(0.5)
     # The reset is the wrap of the circle: neither is free.
     reset: str = eqx.field(static=True, default="split", init=False)
 

@@ -14,8 +14,6 @@ The ratio of the two brackets, ``(I - v_reset)/(I - v_th)`` at one spike, is the
 There is no time step, and neither gate nor simulator code.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

@@ -173,5 +173,5 @@ def _warn(bar, step: int, metrics: dict, warned: set[str]) -> None:
             warned.add(name)
     crowded = float(metrics.get("held_out/crowded", 0))
     if crowded > 0.01 and "crowded" not in warned:
-        bar.write(f"warning: step {step}: in {crowded:.1%} of the steps a neuron spikes more than once, too often for dt; try a smaller one")
+        bar.write(f"warning: step {step}: in {crowded:.1%} of steps a neuron spikes more than once, too often for dt: try a smaller one")
         warned.add("crowded")

@@ -17,7 +17,6 @@ from ..network import Network
 from ..simulate import simulate
 from ..tasks import Trial
 
-
 CROWDED = 1.5
 """Spikes of a neuron in one step above which the step counts as too long: the reset of an LIF neuron is exact for one."""
 
@@ -114,7 +113,7 @@ def durations(trials: Trial, dt: float) -> Float[Array, " trials"]:
     return trials.mask.sum(axis=-1) * dt
 
 
-def activity(counts: tuple[Array, ...], duration: Float[Array, " trials"], dt: float) -> dict[str, Array]:
+def activity(counts: tuple[Array, "..."], duration: Float[Array, " trials"], dt: float) -> dict[str, Array]:
     """Mean rate (Hz) and fraction of silent and saturated neurons of each layer, from the counts of a batch."""
     metrics = {}
     for i, count in enumerate(counts):
