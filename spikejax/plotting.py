@@ -138,8 +138,15 @@ def activations(solution: Solution, network: Network, dt: float, name: str) -> F
         ax.set(ylabel=f"neuron (layer {i})\ntau_syn {tau:g} ms")
         figure.colorbar(image, ax=ax, label=f"activation\n(1 = {1e3 * layers[i].synapse.rate_unit:g} Hz)", pad=0.01)
     out = np.asarray(solution.readout)
-    axes[-1].plot(_time(len(out), dt), out, lw=0.5)
-    axes[-1].set(ylabel="readouts\n(dimensionless)", xlabel="time (ms)")
+    if out.shape[1] <= 10:
+        axes[-1].plot(_time(len(out), dt), out)
+        axes[-1].set(ylabel="readout\n(dimensionless)")
+    else:
+        size, extent = np.abs(out).max(), (0, len(out) * dt, -0.5, out.shape[1] - 0.5)
+        image = axes[-1].imshow(out.T, aspect="auto", origin="lower", cmap="RdBu_r", vmin=-size, vmax=size, extent=extent)
+        axes[-1].set(ylabel="readout unit")
+        figure.colorbar(image, ax=axes[-1], label="readout\n(dimensionless)", pad=0.01)
+    axes[-1].set(xlabel="time (ms)")
     axes[0].set(title=f"Synaptic activation and readout, {name}")
     return figure
 

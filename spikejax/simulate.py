@@ -38,7 +38,7 @@ def simulate(
     adjoint: AbstractAdjoint | None = None,
     save: Series | Iterable[Series] = (),
     state: NetworkState | None = None,
-    mask: Bool[Array, " time"] | None = None,
+    mask: Bool[Array, " steps"] | None = None,
     key: PRNGKeyArray | None = None,
 ) -> Solution:
     """Run `network` on one trial; `jax.vmap` over trials, `jax.grad` through it.
