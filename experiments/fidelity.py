@@ -186,8 +186,9 @@ def main():
     print(text)
     print(f"\n{time.perf_counter() - began:.0f} s")
     if arguments.out:
+        question, _, how = __doc__.partition("\n")
         with open(arguments.out, "w") as file:
-            file.write(text + "\n")
+            file.write(f"# {question}\n{how}\n{text}\n")
 
 
 if __name__ == "__main__":

@@ -99,7 +99,7 @@ def _attach_fwd(cell, current, carry, history, kept):
 def _attach_bwd(residuals, cotangents):
     cell, current, _, (neuron, first, activation, recurrent, leash, mask) = residuals
     d_last, d_activation, d_rest, d_shown = cotangents
-    real, rest = eqx.partition(cell, eqx.is_inexact_array)
+    floats, others = eqx.partition(cell, eqx.is_inexact_array)
 
     def back(costate, x):
         d_state, d_level, d_cell = costate
@@ -111,7 +111,7 @@ def _attach_bwd(residuals, cotangents):
             d_neuron = d_neuron._replace(v=d_neuron.v + d_rest.v)
         # The count starts at 0 here: it enters a step linearly, so its value does not matter to the derivative.
         start = cell.start(LayerState(neuron, before))
-        out, pull = jax.vjp(lambda c, k, i: eqx.combine(c, rest)(k, i, m), real, start, current)
+        out, pull = jax.vjp(lambda c, k, i: eqx.combine(c, others)(k, i, m), floats, start, current)
         d_release = jnp.zeros_like(out[1]) if d_rest.release is None else d_rest.release
         d_step, d_start, d_current = pull((Carry(LayerState(d_neuron, d_own + d_s), d_level, d_last.count), d_release))
         if d_shown is not None:
@@ -124,7 +124,7 @@ def _attach_bwd(residuals, cotangents):
         d_state, d_level = costate if leash.off else leash(costate, cell.dt)
         return (d_state, d_level, jax.tree.map(jnp.add, d_cell, d_step)), d_current
 
-    start = (d_last.state, d_last.level, jax.tree.map(jnp.zeros_like, real))
+    start = (d_last.state, d_last.level, jax.tree.map(jnp.zeros_like, floats))
     xs = (jnp.arange(len(current)), neuron, current, mask, d_activation, d_rest, d_shown)
     (d_state, d_level, d_cell), d_current = jax.lax.scan(back, start, xs, reverse=True)
     return d_cell, d_current, Carry(d_state, d_level, d_last.count), None, None

@@ -86,7 +86,9 @@ def train(
     def keep():
         checkpoint.save(last, (state, best_params), step=int(state.step), best_score=best_score, loud=loud)
 
-    bar = tqdm(range(first, plan.steps), initial=first, total=plan.steps, disable=not progress, unit="step", dynamic_ncols=True)
+    bar = tqdm(
+        range(first, plan.steps), initial=first, total=plan.steps, disable=None if progress else True, unit="step", dynamic_ncols=True
+    )
     with _Interrupt() as interrupt:
         try:
             for i in bar:
