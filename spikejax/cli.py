@@ -21,8 +21,15 @@ def _keys() -> str:
     return "keys of the configuration, with [defaults]; --network.layers.1... is the second layer:\n" + "\n".join(lines)
 
 
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line."""
+
+    def error(self, message):
+        self.exit(BAD_INPUT, f"spikejax: {message}; see spikejax --help\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="spikejax", description="Train spiking neural networks by exact gradients.", allow_abbrev=False)
+    parser = _Parser(prog="spikejax", description="Train spiking neural networks by exact gradients.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
