@@ -3,8 +3,8 @@
     python experiments/braille.py [--seeds 3] [--out runs/experiment-braille]
 
 Trains ``configs/braille.toml`` for several seeds by charge release with and without damping of the costate, and by surrogate
-gradients (the same kernel, wide enough for a peak of 1, and the fast sigmoid; damped alike), everything else equal, and prints a table of test accuracies:
-mean, and each seed. Finished runs are read, not run again; interrupted ones go on.
+gradients (the same kernel, wide enough for a peak of 1, and the fast sigmoid; damped alike), everything else equal, and
+prints a table of test accuracies: mean, and each seed. Finished runs are read, not run again; interrupted ones go on.
 """
 
 import argparse

@@ -166,6 +166,15 @@ def test_damaged_checkpoint(finished, capsys):
         path.write_bytes(whole)
 
 
+def test_unknown_command(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["trian"])
+    assert stop.value.code == 2
+    error = capsys.readouterr().err.strip()
+    assert "\n" not in error
+    assert "'trian'" in error
+
+
 def test_help_names_every_key(capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main(["train", "--help"])

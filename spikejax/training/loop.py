@@ -86,9 +86,8 @@ def train(
     def keep():
         checkpoint.save(last, (state, best_params), step=int(state.step), best_score=best_score, loud=loud)
 
-    bar = tqdm(
-        range(first, plan.steps), initial=first, total=plan.steps, disable=None if progress else True, unit="step", dynamic_ncols=True
-    )
+    hidden = None if progress else True  # None: shown on a terminal only
+    bar = tqdm(range(first, plan.steps), initial=first, total=plan.steps, disable=hidden, unit="step", dynamic_ncols=True)
     with _Interrupt() as interrupt:
         try:
             for i in bar:
