@@ -61,6 +61,7 @@ def _build(config: Config) -> Run:
     model = build_network(config, task.channels, outputs, key_network)
     gate, final = build_gate(config)
     check_step(model, gate, config.dt)
+    check_step(model, final, config.dt)
     if config.training.batch > len(task.targets["train"]):
         raise ConfigError(f"training.batch is {config.training.batch}, but the task has {len(task.targets['train'])} training trials")
     params, fixed = eqx.partition(model, trainable(model, config.training.trainable))
@@ -68,6 +69,8 @@ def _build(config: Config) -> Run:
     step = make_train_step(fixed, loss, optimiser, dt=config.dt, adjoint=build_adjoint(config), accumulate=config.training.accumulate)
     evaluate = make_evaluate(loss, dt=config.dt)
     held = task.split("validation")
+    if len(held.stimulus) == 0:
+        raise ConfigError(f"task.validation of {config.task.validation:g} holds out no trial: use a larger fraction")
     training = config.training
     plan = Plan(
         task=task,

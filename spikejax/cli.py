@@ -11,9 +11,12 @@ from typing import Any
 
 from . import __version__
 from .config import Config, ConfigError, describe, load
+from .training.checkpoint import CheckpointError
 from .training.loop import TrainingStopped
 
 BAD_INPUT = 2
+FREE = ("dt", "task", "gate", "loss")
+"""Parts of the configuration that a finished run can be evaluated and plotted with changes in."""
 
 
 def _keys() -> str:
@@ -95,7 +98,11 @@ def _run(args: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
         summary = runs.train_run(config, folder, resume=args.resume, progress=not args.quiet)
         print(_show(summary))
         print(f"figures and summary.json: {folder}")
-    elif args.command == "evaluate":
+        return
+    for name, _ in overrides:
+        if name.split(".")[0] not in FREE:
+            raise ConfigError(f"--{name}: the network and training of a run are fixed; {args.command} takes keys of {', '.join(FREE)}")
+    if args.command == "evaluate":
         print(_show(runs.evaluate_run(args.run, load(args.run, overrides))))
     else:
         for path in runs.plot_run(args.run, load(args.run, overrides)):
@@ -107,11 +114,12 @@ def main(argv: list[str] | None = None) -> int:
     args, rest = _parser().parse_known_args(argv)
     try:
         _run(args, _overrides(rest))
-    except (ConfigError, TrainingStopped) as error:
+    except (ConfigError, CheckpointError, TrainingStopped) as error:
         print(f"spikejax: {error}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
-        print("spikejax: interrupted; what was written stays, and --resume continues from the last checkpoint", file=sys.stderr)
+        hint = "; --resume continues from the last checkpoint, if there is one" if args.command == "train" else ""
+        print(f"spikejax: interrupted; what was written stays{hint}", file=sys.stderr)
         return BAD_INPUT
     except OSError as error:
         print(f"spikejax: {error.filename or 'file'}: {error.strerror or error}", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import matplotlib as mpl
@@ -26,12 +27,18 @@ def run_figures(folder: Path, target: Path, run: Run, network: Network, dt: floa
     test = run.task.split("test")
     trial = jax.tree.map(lambda x: x[0], test)
     gate = run.final_gate
-    solution = simulate(network, trial.stimulus, gate=gate, dt=dt, save=("release", "v", "activation"), mask=trial.mask)
+
+    @eqx.filter_jit
+    def simulated(network, x, gate, mask):
+        return simulate(network, x, gate=gate, dt=dt, save=("release", "v", "activation"), mask=mask)
+
+    solution = simulated(network, trial.stimulus, gate, trial.mask)
     result = make_evaluate(run.loss, dt=dt)(network, test, gate)
     name = f"test trial 0 ({run.task.labels[int(trial.target)]})" if run.task.labels else "test trial 0"
     with mpl.rc_context(STYLE):
-        figures = {
-            "training": training(read_metrics(folder / "metrics.jsonl")),
+        metrics = read_metrics(folder / "metrics.jsonl")
+        figures = {"training": training(metrics)} if metrics else {}
+        figures |= {
             "raster": raster(np.asarray(trial.stimulus), solution, dt, name),
             "voltages": voltages(solution, network, gate, dt, name),
             "activations": activations(solution, network, dt, name),

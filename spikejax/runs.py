@@ -1,18 +1,26 @@
 """Run folders: train, evaluate and plot a configuration on disk.
 
-RUN/config.toml     the resolved configuration          RUN/best.ckpt, last.ckpt   parameters; full training state
-RUN/versions.json   of Python, JAX and the rest          RUN/summary.json           results on the test split
-RUN/metrics.jsonl   one line a step                      RUN/figures/*.png
+```
+RUN/config.toml      the resolved configuration
+RUN/versions.json    of Python, JAX and the rest
+RUN/metrics.jsonl    one line a step
+RUN/best.ckpt        the network with the best held-out score
+RUN/last.ckpt        the whole state of training
+RUN/minutes.json     of training so far
+RUN/summary.json     results on the test split (evaluation.json: of `evaluate`)
+RUN/figures/*.png
+```
 """
 
+import contextlib
 import importlib.metadata
 import json
 import platform
+import re
 import time
 from pathlib import Path
 from typing import Any
 
-import equinox as eqx
 import jax
 import numpy as np
 
@@ -55,7 +63,8 @@ def newest_folder(name: str, root: Path = Path("runs")) -> Path:
 
     **Raises:** `ConfigError` if there is none.
     """
-    found = [p for p in root.glob(f"{name}*") if p.name == name or p.name.removeprefix(f"{name}-").isdigit()]
+    pattern = re.compile(re.escape(name) + r"(-\d+)?")
+    found = [p for p in root.glob("*") if pattern.fullmatch(p.name)]
     if not found:
         raise ConfigError(f"there is no run to resume in {root}/{name}: train without --resume first, or name it with --out")
     return max(found, key=lambda p: int(p.name.removeprefix(name).lstrip("-") or 1))
@@ -77,15 +86,33 @@ def train_run(config: Config, folder: Path, *, resume: bool = False, progress: b
     run = build(config)
     new_folder(folder)
     _write(folder / "config.toml", dump(config))
-    _write(folder / "versions.json", json.dumps(versions(), indent=2) + "\n")
-    begin = time.perf_counter()
-    state, network = train(run.plan, run.state, run.fixed, folder, key=batch_key(config), resume=resume, progress=progress)
-    minutes = (time.perf_counter() - begin) / 60
+    if not (folder / "versions.json").exists():
+        _write(folder / "versions.json", json.dumps(versions(), indent=2) + "\n")
+    with _clock(folder / "minutes.json") as minutes:
+        state, network = train(run.plan, run.state, run.fixed, folder, key=batch_key(config), resume=resume, progress=progress)
     summary = evaluate_network(run, network, config)
-    summary |= {"training_minutes": round(minutes, 2), "steps": int(state.step), "seed": config.seed}
+    summary |= {"training_minutes": round(minutes(), 2), "steps": int(state.step), "seed": config.seed}
     _write(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
     plot_run(folder)
     return summary
+
+
+@contextlib.contextmanager
+def _clock(path: Path):
+    """Adds the minutes spent inside to those that earlier sessions of the run left in `path` (a killed one leaves none)."""
+    begin = time.perf_counter()
+    try:
+        before = float(json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
+        before = 0.0
+
+    def minutes() -> float:
+        return before + (time.perf_counter() - begin) / 60
+
+    try:
+        yield minutes
+    finally:
+        _write(path, json.dumps(minutes()))
 
 
 def _same(config: Config, there: Config, folder: Path) -> None:
@@ -109,16 +136,13 @@ def _flat(tree, prefix=""):
 def trained(folder: Path, config: Config | None = None) -> tuple[Run, Network, Config]:
     """The objects of a run folder, its trained network (best checkpoint), and its configuration, here with changes if given.
 
-    **Raises:** `ConfigError` if the folder holds no run, or its checkpoint does not fit the configuration.
+    **Raises:** `ConfigError` if the folder holds no run; `CheckpointError` if its checkpoint does not fit the configuration.
     """
     folder = Path(folder)
     config = load(folder) if config is None else config
     run = build(config)
-    try:
-        params, _ = checkpoint.load(folder / "best.ckpt", run.state.params)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-    return run, eqx.combine(params, run.fixed), config
+    network, _ = checkpoint.load(folder / "best.ckpt", run.network)
+    return run, network, config
 
 
 def evaluate_network(run: Run, network: Network, config: Config) -> dict[str, Any]:
@@ -138,7 +162,9 @@ def evaluate_network(run: Run, network: Network, config: Config) -> dict[str, An
 def evaluate_run(folder: Path, config: Config | None = None) -> dict[str, Any]:
     """Evaluate a run on the test split; writes ``evaluation.json``."""
     run, network, config = trained(folder, config)
+    there, here = (dict(_flat(c.model_dump(mode="json"))) for c in (load(folder), config))
     summary = evaluate_network(run, network, config)
+    summary["changed"] = {name: value for name, value in here.items() if there.get(name) != value}
     _write(Path(folder) / "evaluation.json", json.dumps(summary, indent=2) + "\n")
     return summary
 

@@ -1,10 +1,11 @@
 """Synapses: the released charge, filtered."""
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .parameters import Positive, as_parameter, resolve
+from .parameters import as_parameter, resolve
 
 
 class Exponential(eqx.Module):
@@ -28,7 +29,7 @@ class Exponential(eqx.Module):
 
     def __init__(self, tau_syn=(10.0,), rate_unit: float = 1.0):
         tau = as_parameter(tau_syn)
-        self.tau_syn = tau if isinstance(tau, Positive) or tau.ndim else tau[None]
+        self.tau_syn = jax.tree.map(jnp.atleast_1d, tau)
         self.rate_unit = rate_unit
 
     @property

@@ -67,13 +67,20 @@ def fails(capsys, *argv):
         (["--gate.width", "1.5"], ["active zone", "1.5"]),
         (["--gate.kernel", "arctan"], ["surrogate"]),
         (["--gate.release", "chrage"], ["gate.release", "'charge'"]),
-        (["--network.layers.3.size", "5"], ["network.layers", "not '3'"]),
+        (["--network.layers.3.size", "5"], ["network.layers", "no '3'"]),
         (["--network.layers.0.neuron.kind", "theta", "--network.layers.0.neuron.reset", "zero"], ["theta", "circle"]),
         (["--training.trainable", '["wieght"]'], ["wieght", "weight"]),
         (["--training.accumulate", "2"], ["multiple", "accumulate"]),
         (["--training.batch", "5000"], ["5000", "729"]),
         (["--loss.kind", "squared_error"], ["cross_entropy"]),
         (["--seed"], ["--seed has no value"]),
+        (["--seed", "99999999999999999999"], ["seed", "less than"]),
+        (["--gate.sharpness_end", "0.4"], ["active zone", "1.25"]),
+        (["--task.validation", "1e-6"], ["task.validation", "no trial"]),
+        (["--network.layers.0.bias", "[1.0, 0.0]"], ["low, high"]),
+        (["--network.layers.0.neuron.v_init", "2.0"], ["v_init", "below v_th"]),
+        (["--network", "3"], ["network", "3"]),
+        (["--network.layers.-1.size", "3"], ["network.layers", "'-1'"]),
         (["stray"], ["unexpected argument 'stray'"]),
     ],
 )
@@ -151,9 +158,10 @@ def test_a_finished_run_is_not_overwritten(finished, config, capsys):
 
 
 def test_checkpoint_of_another_network(finished, capsys):
-    error = fails(capsys, "evaluate", finished, "--network.layers.0.size", "9")
+    error = fails(capsys, "evaluate", finished, "--loss.windows", "3")
     assert "checkpoint of another network" in error
-    assert "layers.0.bias" in error
+    assert "readout.bias" in error
+    assert "are fixed" in fails(capsys, "evaluate", finished, "--network.layers.0.size", "9")
 
 
 def test_damaged_checkpoint(finished, capsys):
@@ -173,6 +181,21 @@ def test_unknown_command(capsys):
     error = capsys.readouterr().err.strip()
     assert "\n" not in error
     assert "'trian'" in error
+
+
+def test_damaged_files_of_a_run(finished, config, capsys):
+    log, last = finished / "metrics.jsonl", finished / "last.ckpt"
+    kept = log.read_bytes(), last.read_bytes()
+    try:
+        log.write_bytes(b"{broken\n" + kept[0] + b'{"step": 5, "lo')
+        assert cli.main(["plot", str(finished)]) == 0
+        log.write_bytes(b"")
+        assert cli.main(["plot", str(finished)]) == 0
+        last.write_bytes(b"")
+        assert "not a complete checkpoint" in fails(capsys, "train", config, "--out", finished, "--resume")
+    finally:
+        log.write_bytes(kept[0])
+        last.write_bytes(kept[1])
 
 
 def test_help_names_every_key(capsys):

@@ -32,12 +32,15 @@ def load(path: Path, overrides: Sequence[tuple[str, str]] = ()) -> Config:
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"there is no configuration file {path}") from None
+        raise ConfigError(f"there is no configuration file {path} (it comes first, then --key VALUE)") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
     for name, value in overrides:
+        if name.startswith("network.layers.0.") and isinstance(data.get("network", {}), dict):
+            # The schema's default is one layer.
+            data.setdefault("network", {}).setdefault("layers", [{}])
         _assign(data, name, value)
     return check(data, str(path))
 
@@ -65,9 +68,9 @@ def _assign(data: dict[str, Any], name: str, text: str) -> None:
     here: Any = data
     for i, part in enumerate(tables):
         try:
-            here = here[int(part)] if isinstance(here, list) else here.setdefault(part, {})
-        except (ValueError, IndexError):
-            raise ConfigError(f"--{name}: {'.'.join(tables[:i])} has items 0 to {len(here) - 1}, not {part!r}") from None
+            here = here[range(len(here))[int(part)]] if isinstance(here, list) and "-" not in part else here.setdefault(part, {})
+        except (ValueError, IndexError, AttributeError):
+            raise ConfigError(f"--{name}: {'.'.join(tables[:i])} has {len(here)} item(s), numbered from 0; there is no {part!r}") from None
         if not isinstance(here, dict | list):
             raise ConfigError(f"--{name}: {'.'.join(tables[: i + 1])} is a value, not a table")
     try:
@@ -80,9 +83,11 @@ def _assign(data: dict[str, Any], name: str, text: str) -> None:
 
 
 def _explain(error: ValidationError) -> str:
-    problem = error.errors()[0]
+    # A tuple with a bad item is also reported as too short.
+    problems = [e for e in error.errors() if e["type"] != "too_short"] or error.errors()
+    problem = problems[0]
     name = ".".join(str(part) for part in problem["loc"])
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     if problem["type"] == "extra_forbidden":
         known = _fields_at(problem["loc"][:-1])
         near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)

@@ -9,6 +9,7 @@ PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -44,6 +45,8 @@ class Neuron(_Table):
     def _consistent(self):
         if self.kind == "theta" and {"v_th", "v_reset", "reset"} & self.model_fields_set:
             raise ValueError("a theta neuron lives on a circle: v_th, v_reset and reset cannot be set")
+        if self.kind != "theta" and self.v_init is not None and self.v_init >= self.v_th:
+            raise ValueError(f"v_init ({self.v_init:g}) must be below v_th ({self.v_th:g})")
         if self.v_reset >= self.v_th:
             raise ValueError(f"v_reset ({self.v_reset:g}) must be below v_th ({self.v_th:g})")
         return self
@@ -67,6 +70,12 @@ class Layer(_Table):
     input_scale: NonNegative = Field(1.0, description="initial input weights are N(0, scale^2/fan_in)")
     recurrent_scale: NonNegative = Field(0.5, description="initial recurrent weights are N(0, scale^2/fan_in)")
     bias: tuple[Finite, Finite] = Field((0.0, 0.0), description="initial bias currents are uniform between these")
+
+    @model_validator(mode="after")
+    def _ordered(self):
+        if self.bias[0] > self.bias[1]:
+            raise ValueError(f"bias {list(self.bias)} must be [low, high]")
+        return self
 
 
 class Readout(_Table):
@@ -121,6 +130,12 @@ class Loss(_Table):
     rate_low: NonNegative = Field(0.0, description="rates below this are pushed up, Hz")
     rate_high: NonNegative = Field(100.0, description="rates above this are pushed down, Hz")
 
+    @model_validator(mode="after")
+    def _ordered(self):
+        if self.rate_low > self.rate_high:
+            raise ValueError(f"rate_low ({self.rate_low:g}) must not be above rate_high ({self.rate_high:g})")
+        return self
+
 
 class Training(_Table):
     """The optimisation."""
@@ -131,7 +146,7 @@ class Training(_Table):
     learning_rate: PositiveFloat = Field(4e-3, description="Adam's, at its largest")
     warmup: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="fraction of training over which the rate rises linearly")
     final: Fraction = Field(0.0, description="final learning rate as a fraction, reached by a cosine")
-    betas: tuple[Fraction, Fraction] = Field((0.9, 0.999), description="Adam's decay rates")
+    betas: tuple[Decay, Decay] = Field((0.9, 0.999), description="Adam's decay rates")
     weight_decay: NonNegative = Field(0.0, description="decoupled decay of weights (not of biases and time constants)")
     clip: PositiveFloat | None = Field(1.0, description="largest global norm of the gradient")
     trainable: tuple[str, ...] = Field(
@@ -152,7 +167,7 @@ class Training(_Table):
 class Config(_Table):
     """A training run."""
 
-    seed: Annotated[int, Field(ge=0)] = Field(0, description="of initial weights, batches and the validation split")
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(0, description="of initial weights, batches and the validation split")
     dt: PositiveFloat = Field(1.0, description="time step, ms")
     task: BrailleTask = BrailleTask()
     network: Network = Network()

@@ -100,11 +100,11 @@ class AbstractNeuron(eqx.Module):
     def surrogate_reset(self, end: AnyState, path: Path, q: Float[Array, "*n"], detach: bool) -> AnyState:
         """The state after the reset, with the derivative that a surrogate gradient gives to the reset.
 
-        The value is that of `end`, always. A split or subtracted reset has the size of a constant, ``dv_end = dv_free``, and a
+        The value is that of `end`, to rounding. A split or subtracted reset has the size of a constant, ``dv_end = dv_free``, and a
         reset to zero forgets v; undetached, ``-(v_th - v_reset) dq`` is added (``(v_reset - v_free) dq`` for the reset to
         zero). A split's own derivative, the exact one of its crossing time, would count the reset twice.
         """
-        if detach or self.reset == "split":
+        if self.reset == "split":
             end = end._replace(v=path.free + jax.lax.stop_gradient(path.end - path.free))
         if detach:
             return end

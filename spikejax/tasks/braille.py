@@ -65,7 +65,9 @@ def braille(
     """
     place = resources.files(__package__) / "data" if folder is None else Path(folder)
     x, y, letters = load(Path(str(place / "braille_train.npz")))
-    x_test, y_test, _ = load(Path(str(place / "braille_test.npz")))
+    x_test, y_test, test_letters = load(Path(str(place / "braille_test.npz")))
+    if letters != test_letters:
+        raise ValueError(f"{place}: the training and test recordings name different letters")
     kept, held = stratified(y, validation, seed)
     parts = {"train": (x[kept], y[kept]), "validation": (x[held], y[held]), "test": (x_test, y_test)}
     stimuli = {name: jnp.asarray(encode(x, thresholds, clock, dt)) for name, (x, _) in parts.items()}

@@ -15,6 +15,10 @@ from ..metrics import leaf_name
 FORMAT = 1
 
 
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be used; the message is one line."""
+
+
 def write_atomically(path: Path, write) -> None:
     """Call ``write(file)`` on a temporary file beside `path`, flush it to disk and put it in the place of `path`."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -48,26 +52,29 @@ def save(path: Path, tree: PyTree, **header: Any) -> None:
 def load(path: Path, like: PyTree) -> tuple[PyTree, dict[str, Any]]:
     """Read a checkpoint into the structure of `like`: the tree and the header.
 
-    **Raises:** `ValueError` in one line if the file is missing, damaged, of another format, or of another network (naming the first
+    **Raises:** `CheckpointError` in one line if the file is missing, damaged, of another format, or of another network (naming the first
     array that differs).
     """
     try:
         with open(path, "rb") as file:
             header = json.loads(file.readline())
             if header["format"] != FORMAT:
-                raise ValueError(f"{path} has checkpoint format {header['format']}; this version reads {FORMAT}")
+                raise CheckpointError(f"{path} has checkpoint format {header['format']}; this version reads {FORMAT}")
             _compare(path, header["layout"], _layout(like))
             return eqx.tree_deserialise_leaves(file, like), header
     except FileNotFoundError:
-        raise ValueError(f"there is no checkpoint {path}") from None
-    except (KeyError, TypeError, EOFError, RuntimeError, UnicodeDecodeError, json.JSONDecodeError, OSError) as error:
-        raise ValueError(f"{path} is not a complete checkpoint: {str(error).splitlines()[0]}") from error
+        raise CheckpointError(f"there is no checkpoint {path}") from None
+    except CheckpointError:
+        raise
+    except (KeyError, TypeError, AttributeError, ValueError, EOFError, RuntimeError, OSError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"{path} is not a complete checkpoint: {reason}") from error
 
 
 def _compare(path: Path, there: dict[str, str], here: dict[str, str]) -> None:
     for name in sorted(there.keys() | here.keys()):
         if there.get(name) != here.get(name):
-            raise ValueError(
+            raise CheckpointError(
                 f"{path} is a checkpoint of another network: {name} is {there.get(name, 'absent')} in the file and "
                 f"{here.get(name, 'absent')} in the configured network"
             )

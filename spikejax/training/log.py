@@ -1,5 +1,6 @@
 """`metrics.jsonl`: one line of JSON a step."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,8 @@ class MetricsLog:
 
     def __init__(self, path: Path, resume_at: int | None = None):
         if resume_at is not None and path.exists():
-            kept = [line for line in _complete(path) if json.loads(line)["step"] <= resume_at]
-            write_atomically(path, lambda file: file.writelines(f"{line}\n".encode() for line in kept))
+            kept = [m for m in read_metrics(path) if m["step"] <= resume_at]
+            write_atomically(path, lambda file: file.writelines(f"{json.dumps(m)}\n".encode() for m in kept))
         self._file = open(path, "a", buffering=1, encoding="utf-8")  # noqa: SIM115 (closed by close)
 
     def write(self, step: int, metrics: dict[str, Any]) -> None:
@@ -36,12 +37,14 @@ def _plain(x):
     return x if not isinstance(x, float) or np.isfinite(x) else None
 
 
-def _complete(path: Path) -> list[str]:
-    """Lines of the file; a last one cut off by a kill is left out."""
-    lines = path.read_text(encoding="utf-8").split("\n")
-    return [line for line in lines[:-1] if line]
-
-
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """All complete lines of a `metrics.jsonl`."""
-    return [json.loads(line) for line in _complete(path)]
+    """All whole lines of a `metrics.jsonl`; one that a kill cut off, or that was damaged, is left out."""
+    if not path.exists():
+        return []
+    found = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        with contextlib.suppress(json.JSONDecodeError):
+            entry = json.loads(line)
+            if isinstance(entry, dict) and isinstance(entry.get("step"), int):
+                found.append(entry)
+    return found

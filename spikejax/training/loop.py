@@ -66,11 +66,11 @@ def train(
     """Train until ``plan.steps`` updates are made; returns the last state and the best network.
 
     Writes into `folder`: ``metrics.jsonl``; ``last.ckpt`` every `checkpoint_every` steps and on any orderly stop; ``best.ckpt``,
-    the parameters with the best held-out score. All randomness is a function of `key` and the step, so a run that is killed
-    and resumed ends bit for bit where it would have ended.
+    the network with the best held-out score. All randomness is a function of `key` and the step, so a run that is killed and
+    resumed ends bit for bit where it would have ended.
 
     **Raises:** `TrainingStopped` if loss or gradient stop being finite or the gradient explodes, naming the step, the parameter
-    and what to try; `Interrupted` on Ctrl-C; `ValueError` if a checkpoint does not fit.
+    and what to try; `Interrupted` on Ctrl-C; `CheckpointError` if a checkpoint does not fit.
     """
     last, best_path = folder / "last.ckpt", folder / "best.ckpt"
     # A copy here and below: the next step donates the buffers of `state`.
@@ -96,12 +96,12 @@ def train(
                 metrics = {"sharpness": gate.sharpness, **jax.device_get(metrics)}
                 if (i + 1) % plan.evaluate_every == 0 or i + 1 == plan.steps:
                     network = eqx.combine(state.params, fixed)
-                    held = plan.evaluate(network, plan.judge_gate if plan.judge_gate is not None else gate).metrics
+                    held = plan.evaluate(network, plan.judge_gate).metrics
                     metrics |= {f"held_out/{name}": x for name, x in held.items()}
                     score = -held["loss"] if plan.score == "loss" else held[plan.score]
                     if math.isfinite(score) and (best_score is None or score >= best_score):
                         best_params, best_score = jax.tree.map(jnp.copy, state.params), score
-                        checkpoint.save(best_path, best_params, step=i + 1, score=score)
+                        checkpoint.save(best_path, network, step=i + 1, score=score)
                 log.write(i + 1, metrics)
                 bar.set_postfix(_shown(metrics), refresh=False)
                 loud = loud + 1 if float(metrics["gradient"]) > plan.gradient_limit else 0

@@ -32,7 +32,8 @@ class TrainState(NamedTuple):
 
 
 def start(params: PyTree, optimiser: optax.GradientTransformation) -> TrainState:
-    """The state before the first update."""
+    """The state before the first update. It holds a copy of `params`: a train step reuses the memory of the state it is given."""
+    params = jax.tree.map(jnp.copy, params)
     return TrainState(params, optimiser.init(params), jnp.zeros((), jnp.int32))
 
 
