@@ -90,8 +90,9 @@ def train_run(config: Config, folder: Path, *, resume: bool = False, progress: b
         _write(folder / "versions.json", json.dumps(versions(), indent=2) + "\n")
     with _clock(folder / "minutes.json") as minutes:
         state, network = train(run.plan, run.state, run.fixed, folder, key=batch_key(config), resume=resume, progress=progress)
+    spent = minutes()
     summary = evaluate_network(run, network, config)
-    summary |= {"training_minutes": round(minutes(), 2), "steps": int(state.step), "seed": config.seed}
+    summary |= {"training_minutes": round(spent, 2), "steps": int(state.step), "seed": config.seed}
     _write(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
     plot_run(folder)
     return summary

@@ -26,8 +26,6 @@ class State(NamedTuple):
 class Path(NamedTuple):
     """Membrane potential over one step, per neuron."""
 
-    start: Float[Array, "*n"]
-    """v at the start of the step."""
     free: Float[Array, "*n"]
     """v at the end of the step if there were no reset."""
     end: Float[Array, "*n"]
@@ -95,7 +93,7 @@ class AbstractNeuron(eqx.Module):
             if self.reset == "subtract":
                 reset = reset._replace(v=free.v - (self.v_th - self.v_reset))
             end = jax.tree.map(lambda a, b: jnp.where(spiked, a, b), reset, free)
-        return end, Path(state.v, free.v, end.v, jax.lax.stop_gradient(count))
+        return end, Path(free.v, end.v, jax.lax.stop_gradient(count))
 
     def surrogate_reset(self, end: AnyState, path: Path, q: Float[Array, "*n"], detach: bool) -> AnyState:
         """The state after the reset, with the derivative that a surrogate gradient gives to the reset.
