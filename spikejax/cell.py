@@ -17,8 +17,8 @@ class Carry(NamedTuple):
     """What a population carries from step to step."""
 
     state: LayerState
-    level: Float[Array, "*n"]
-    """Where the membrane potential stands in the gate, ``G(v)``: see `spikejax.neurons.spiking_step`."""
+    level: Float[Array, "*n"] | None
+    """Where the membrane potential stands in the gate, ``G(v)``: see `spikejax.neurons.spiking_step`; None unless charge is released."""
     count: Float[Array, "*n"]
     """Charge released so far: the spike count, and smooth wherever the release is."""
 
@@ -34,7 +34,7 @@ class Cell(eqx.Module):
     def start(self, state: LayerState) -> Carry:
         """The carry to start from, with nothing released yet."""
         level = start_level(self.neuron, self.gate, state.neuron)
-        return Carry(state, level, jnp.zeros_like(level))
+        return Carry(state, level, jnp.zeros_like(state.neuron.v))
 
     def __call__(self, carry: Carry, current: Float[Array, "*n"], mask: Bool[Array, ""] | None = None) -> tuple[Carry, Float[Array, "*n"]]:
         """Advance by `dt` ms. Where `mask` is False nothing moves and nothing is released."""

@@ -20,6 +20,7 @@ from spikejax import (
     Layer,
     LeakyReadout,
     Leash,
+    LinearReadout,
     Network,
     Theta,
     positive,
@@ -353,3 +354,27 @@ def test_any_chunk_serves(chunk, quick_jit, relative):
     expected = quick_jit(jax.value_and_grad(loss))(network, STIMULUS[0])
     found = quick_jit(jax.value_and_grad(lambda n, x: loss(n, x, Checkpointed(chunk))))(network, STIMULUS[0])
     assert relative(found, expected) < 1e-12
+
+
+@pytest.mark.parametrize("release", ["charge", "graded", "surrogate"])
+def test_vmap_over_a_parameter_that_some_series_do_not_depend_on(quick_jit, relative, release):
+    # The voltages of a layer without recurrence are the same for all its synaptic time constants: a custom_vjp must not count
+    # their cotangent once per example.
+    keys = jax.random.split(jax.random.key(0), 2)
+    options = {"recurrent": False, "bias": (0.6, 1.1), "input_scale": 0.8}
+    network = Network(
+        (Layer.dense((3,), 5, LIF(), Exponential((3.0, 10.0), 0.1), key=keys[0], **options),), LinearReadout.dense((2, 5), 2, key=keys[1])
+    )
+    gate = Gate(width=0.5 if release == "charge" else 2.0, release=release)
+
+    def total(network, adjoint):
+        def one(tau):
+            changed = eqx.tree_at(lambda n: n.layers[0].synapse.tau_syn, network, tau)
+            out = simulate(changed, STIMULUS[0], gate=gate, dt=DT, adjoint=adjoint, save=("v", "current", "release"))
+            (series,) = out.layers
+            return jnp.mean(out.readout**2) + jnp.mean(series.v**2) + jnp.mean(series.current**2) + jnp.mean(series.release**2)
+
+        return jnp.sum(jax.vmap(one)(jnp.array([[2.0, 8.0], [3.0, 10.0], [4.0, 12.0]])))
+
+    expected = quick_jit(jax.grad(lambda n: total(n, Autodiff())))(network)
+    assert relative(quick_jit(jax.grad(lambda n: total(n, Costate())))(network), expected) < 1e-12

@@ -85,15 +85,32 @@ def _join_jvp(primals, tangents):
     return current, d_drive + d_own
 
 
-@jax.custom_vjp
-def _attach(cell: Cell, current, carry: Carry, history, kept):
-    """`kept` as it is; its derivative in cell, current and carry is the costate scan's."""
-    del cell, current, carry, history
+@jax.custom_batching.custom_vmap
+def _together(kept, inputs):
+    """`kept`, batched as a whole if any of it or of `inputs` is.
+
+    Under `jax.vmap` over a synaptic time constant, say, the voltages of a feed-forward layer are the same for all. A custom_vjp with
+    such a shared output counts its cotangent once per example (newer versions of JAX raise an error instead).
+    """
+    del inputs
     return kept
 
 
+@_together.def_vmap
+def _together_batched(size, batched, kept, inputs):
+    every = jax.tree.map(lambda x, b: x if b else jnp.broadcast_to(x, (size, *x.shape)), (kept, inputs), tuple(batched))
+    return _together(*every), jax.tree.map(lambda _: True, batched[0])
+
+
+@jax.custom_vjp
+def _attach(cell: Cell, current, carry: Carry, history, kept):
+    """`kept` as it is; its derivative in cell, current and carry is the costate scan's."""
+    del history
+    return _together(kept, (cell, current, carry))
+
+
 def _attach_fwd(cell, current, carry, history, kept):
-    return kept, (cell, current, carry, history)
+    return _together(kept, (cell, current, carry)), (cell, current, carry, history)
 
 
 def _attach_bwd(residuals, cotangents):

@@ -140,15 +140,15 @@ class AbstractNeuron(eqx.Module):
 
 
 def spiking_step(
-    neuron: AbstractNeuron, gate: Gate, state: AnyState, level: Float[Array, "*n"], current: Float[Array, "*n"], dt
-) -> tuple[AnyState, Float[Array, "*n"], Float[Array, "*n"]]:
+    neuron: AbstractNeuron, gate: Gate, state: AnyState, level: Float[Array, "*n"] | None, current: Float[Array, "*n"], dt
+) -> tuple[AnyState, Float[Array, "*n"] | None, Float[Array, "*n"]]:
     """One elementwise step of any neuron through any gate: the new state and level, and the charge `q` released.
 
     This is the one place where reset and release meet. With charge release the charge reads the path of the reset
     model, ``q = G(v_end) - G(v_start) + resets``. With graded and surrogate release the reset reads the charge.
 
     **Arguments:** `state`, `current` of shape ``(*n)``; `level`: ``G(v_start)`` from `start_level` or the step before, so
-    that each step evaluates the gate once; `dt` in ms.
+    that each step evaluates the gate once (None unless charge is released); `dt` in ms.
 
     **Returns:** the state at the end of the step, ``G(v_end)``, and the charge ``(*n)``: 1 for a whole spike, at any speed.
     """
@@ -170,6 +170,6 @@ def spiking_step(
     return neuron.surrogate_reset(end, path, q, gate.detach_reset), level, q
 
 
-def start_level(neuron: AbstractNeuron, gate: Gate, state: AnyState) -> Float[Array, "*n"]:
-    """The `level` to start `spiking_step` with: ``G(v)`` with charge release, and 0, unused, with the others."""
-    return neuron.released(gate, state.v) if gate.release == "charge" else jnp.zeros_like(state.v)
+def start_level(neuron: AbstractNeuron, gate: Gate, state: AnyState) -> Float[Array, "*n"] | None:
+    """The `level` to start `spiking_step` with: ``G(v)`` with charge release, and None with the others."""
+    return neuron.released(gate, state.v) if gate.release == "charge" else None
