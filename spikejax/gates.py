@@ -83,7 +83,7 @@ def _raised_cumulative_jvp(primals, tangents):
 def _sine(z):
     """``sin(z)`` for ``|z| <= pi/2``, to rounding: its Taylor series.
 
-    XLA calls the C library's sine for one element at a time on the CPU; it was 10 times slower and a third of a whole gradient step.
+    XLA on the CPU evaluates its own sine one element at a time; what that costs, `experiments/benchmark_step.py` shows ("our gate").
     """
     last = 13 if jnp.finfo(z.dtype).nmant <= 23 else 21
     square, value = z * z, 1.0

@@ -6,7 +6,7 @@ The loop is split in three so that no weight gradient is ever formed inside it:
 2. `_join` gives the kept current its derivative ``dI_t = d(drive)_t + dW s_t`` at a *given* s. It is linear algebra that JAX
    transposes itself: the weight gradient ``sum_t dI_t s_t^T`` comes out as one matrix product over the whole trial, under
    `jax.vmap` over all trials at once; and ``vmap(grad)``, one gradient per trial, is right too.
-   (A `custom_vmap` that sums over the batch inside the backward pass is as fast, and returns the *sum* for each trial
+   (A `custom_vmap` that sums over the batch inside the backward pass returns the *sum* for each trial
    under ``vmap(grad)``: it cannot see which of the two it is in.)
 3. `_attach` gives the kept trajectory its derivative in the current: the costate scan, backward in time, which includes the
    recurrence ``W^T dI`` and hands back ``dI``.
