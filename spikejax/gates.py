@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .elementary import quarter_sine
 from .parameters import as_parameter
 
 Release = Literal["charge", "graded", "surrogate", "hard"]
@@ -62,15 +63,15 @@ class RaisedCosine(AbstractKernel):
 
 
 def _raised_density(x):
-    # cos(pi x) = sin(pi (1/2 - |x|)), whose argument is in the range of `_sine`.
-    return 0.5 * (1 + _sine(jnp.pi * (0.5 - jnp.minimum(jnp.abs(x), 1))))
+    # cos(pi x) = sin(pi (1/2 - |x|)), whose argument is in the range of `quarter_sine`.
+    return 0.5 * (1 + quarter_sine(jnp.pi * (0.5 - jnp.minimum(jnp.abs(x), 1))))
 
 
 @jax.custom_jvp
 def _raised_cumulative(x):
     x = jnp.clip(x, -1, 1)
     size = jnp.abs(x)
-    return 0.5 * (1 + x + jnp.sign(x) * _sine(jnp.pi * jnp.minimum(size, 1 - size)) / jnp.pi)
+    return 0.5 * (1 + x + jnp.sign(x) * quarter_sine(jnp.pi * jnp.minimum(size, 1 - size)) / jnp.pi)
 
 
 @_raised_cumulative.defjvp
@@ -78,18 +79,6 @@ def _raised_cumulative_jvp(primals, tangents):
     # By hand, because the fold at |x| = 1/2 and the sign at 0 have no derivative of their own.
     (x,), (dx,) = primals, tangents
     return _raised_cumulative(x), _raised_density(x) * dx
-
-
-def _sine(z):
-    """``sin(z)`` for ``|z| <= pi/2``, to rounding: its Taylor series.
-
-    XLA on the CPU evaluates its own sine one element at a time; what that costs, `experiments/benchmark_step.py` shows ("our gate").
-    """
-    last = 13 if jnp.finfo(z.dtype).nmant <= 23 else 21
-    square, value = z * z, 1.0
-    for n in range(last - 1, 0, -2):
-        value = 1 - square / (n * (n + 1)) * value
-    return z * value
 
 
 class TruncatedLogistic(AbstractKernel):

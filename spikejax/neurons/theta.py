@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ..elementary import angle, circle
 from ..parameters import parameter
 from .base import AbstractNeuron, State
 
@@ -46,12 +47,11 @@ class Theta(AbstractNeuron):
         v = state.v
         h = 2 * jnp.pi * dt / self.tau_mem
         turns, cosine, sine = propagator(current, h)
-        twice = 2 * jnp.pi * v
         # cos^2 phi = (1 - cos 2 pi v)/2, sin^2 phi = (1 + cos 2 pi v)/2, sin phi cos phi = -sin(2 pi v)/2.
-        cos2, sin2 = jnp.cos(twice), jnp.sin(twice)
+        cos2, sin2 = circle(v)
         y = 0.5 * sine * (current * (1 - cos2) + (1 + cos2))
         x = cosine - 0.5 * sine * (current - 1) * sin2
-        return State(v + turns + jnp.arctan2(y, x) / jnp.pi)
+        return State(v + turns + angle(y, x) / jnp.pi)
 
     def released(self, gate, v):
         turn = jax.lax.stop_gradient(jnp.round(v))
@@ -81,10 +81,10 @@ def propagator(current: Float[Array, "*n"], h) -> tuple[Float[Array, "*n"], Floa
     small = jnp.abs(z) < 1e-3
     root = jnp.sqrt(jnp.where(small, 1.0, jnp.abs(z)))
     turns = jnp.where(current > 0, jnp.floor(jax.lax.stop_gradient(jnp.where(small, 0.0, root)) / jnp.pi), 0.0)
-    angle = root - turns * jnp.pi
-    # S/h = sin(angle)/root: the angle is reduced, the divisor sqrt(I) is not.
-    cosine = jnp.where(current > 0, jnp.cos(angle), 1.0)
-    sine = jnp.where(current > 0, jnp.sin(angle), jnp.tanh(root)) / root
+    # S/h = sin(root)/root: the angle is reduced by whole turns, the divisor sqrt(I) is not.
+    cosine, sine = circle((root - turns * jnp.pi) / (2 * jnp.pi))
+    cosine = jnp.where(current > 0, cosine, 1.0)
+    sine = jnp.where(current > 0, sine, jnp.tanh(root)) / root
     series_c = 1 - z / 2 * (1 - z / 12 * (1 - z / 30))
     series_s = 1 - z / 6 * (1 - z / 20 * (1 - z / 42))
     return turns, jnp.where(small, series_c, cosine), h * jnp.where(small, series_s, sine)

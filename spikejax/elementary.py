@@ -1,0 +1,65 @@
+"""Elementary functions that vectorise: sine, cosine and angle, to rounding.
+
+XLA on the CPU calls its own sine, cosine and arc tangent for one element at a time, which makes them most of the cost of a theta
+neuron (`experiments/benchmark_step.py`). These are short series on a reduced argument, made of additions and products alone.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+def _terms(x, single: int, double: int) -> int:
+    return single if jnp.finfo(x.dtype).nmant <= 23 else double
+
+
+def quarter_sine(z: Float[Array, "*n"]) -> Float[Array, "*n"]:
+    """``sin(z)`` for ``|z| <= pi/2``: its Taylor series."""
+    square, value = z * z, 1.0
+    for n in range(_terms(z, 12, 20), 0, -2):
+        value = 1 - square / (n * (n + 1)) * value
+    return z * value
+
+
+@jax.custom_jvp
+def circle(v: Float[Array, "*n"]) -> tuple[Float[Array, "*n"], Float[Array, "*n"]]:
+    """``cos(2 pi v)`` and ``sin(2 pi v)``."""
+    r = v - jnp.round(v)
+    size = jnp.abs(r)
+    # Both folded into the first quarter, where the series holds.
+    cosine = quarter_sine(2 * jnp.pi * (0.25 - size))
+    sine = jnp.sign(r) * quarter_sine(2 * jnp.pi * jnp.minimum(size, 0.5 - size))
+    return cosine, sine
+
+
+@circle.defjvp
+def _circle_jvp(primals, tangents):
+    # By hand, because folds have no derivative of their own.
+    cosine, sine = circle(*primals)
+    dv = 2 * jnp.pi * tangents[0]
+    return (cosine, sine), (-sine * dv, cosine * dv)
+
+
+@jax.custom_jvp
+def angle(y: Float[Array, "*n"], x: Float[Array, "*n"]) -> Float[Array, "*n"]:
+    """``atan2(y, x)``, between -pi and pi; 0 at the origin."""
+    a, b = jnp.abs(x), jnp.abs(y)
+    large = jnp.maximum(a, b)
+    t = jnp.minimum(a, b) / jnp.where(large > 0, large, 1.0)
+    # atan t = 2 atan(t/(1 + sqrt(1 + t^2))), twice: from t <= 1 to t <= 0.2, where the series is short.
+    for _ in range(2):
+        t = t / (1 + jnp.sqrt(1 + t * t))
+    square, value = t * t, 0.0
+    for n in range(_terms(t, 11, 23), 0, -2):
+        value = 1 / n - square * value
+    value = 4 * t * value
+    value = jnp.where(b > a, jnp.pi / 2 - value, value)
+    value = jnp.where(x < 0, jnp.pi - value, value)
+    return jnp.where(y < 0, -value, value)
+
+
+@angle.defjvp
+def _angle_jvp(primals, tangents):
+    (y, x), (dy, dx) = primals, tangents
+    size = x * x + y * y
+    return angle(y, x), (x * dy - y * dx) / jnp.where(size > 0, size, 1.0)
