@@ -5,20 +5,33 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from . import losses, network, tasks
 from .adjoints import AbstractAdjoint, Autodiff, Checkpointed, Costate, Leash
 from .config import Config, ConfigError
 from .config.schema import Layer as LayerConfig
+from .connections import Dense
 from .gates import Gate
-from .metrics import leaf_name
 from .network import Network
 from .neurons import NEURONS
-from .parameters import positive, trainable
+from .parameters import field_name, positive, trainable
 from .simulate import check_step
 from .synapses import Exponential
-from .training import Plan, TrainState, make_evaluate, make_train_step, start
+from .training import (
+    Plan,
+    Rollback,
+    Stage,
+    TrainState,
+    fit_readout,
+    make_evaluate,
+    make_train_step,
+    scale_by_tensor_adam,
+    scale_groups,
+    start,
+)
+from .training.optimisers import check_groups
 
 
 class Run(NamedTuple):
@@ -54,38 +67,74 @@ def build(config: Config) -> Run:
 def _build(config: Config) -> Run:
     key_network, _ = jax.random.split(jax.random.key(config.seed))
     task = build_task(config)
-    if task.labels and config.loss.kind != "cross_entropy":
-        raise ConfigError(f"loss.kind is {config.loss.kind}, but the targets of the task are classes: use cross_entropy")
-    loss = build_loss(config)
+    _check_loss(config, task)
     outputs = task.outputs * (config.loss.windows if config.loss.kind == "cross_entropy" else 1)
     model = build_network(config, task.channels, outputs, key_network)
-    gate, final = build_gate(config)
-    check_step(model, gate, config.dt)
-    check_step(model, final, config.dt)
-    if config.training.batch > len(task.targets["train"]):
-        raise ConfigError(f"training.batch is {config.training.batch}, but the task has {len(task.targets['train'])} training trials")
     params, fixed = eqx.partition(model, trainable(model, config.training.trainable))
+    check_groups(params, config.training.rates)
     optimiser = build_optimiser(config)
-    step = make_train_step(fixed, loss, optimiser, dt=config.dt, adjoint=build_adjoint(config), accumulate=config.training.accumulate)
-    evaluate = make_evaluate(loss, dt=config.dt)
+    parts = [config.stage(i) for i in range(len(config.stages))] or [config]
+    stages = tuple(_stage(part, model, fixed, optimiser) for part in parts)
+    gate, final = build_gate(parts[0])[0], build_gate(parts[-1])[1]
+
+    def restart(params, step: int) -> TrainState:
+        return start(params, optimiser, average=config.training.averaging > 0, step=step)
+
+    training = config.training
+    plan = Plan(
+        stages=stages,
+        evaluate=_judge(config, task, build_loss(config), final),
+        restart=restart,
+        evaluate_every=training.evaluate_every,
+        checkpoint_every=training.checkpoint_every,
+        score=training.score or ("accuracy" if config.loss.kind == "cross_entropy" else "loss"),
+        rollback=None if training.rollback is None else Rollback(**training.rollback.model_dump()),
+        gradient_limit=training.gradient_limit,
+    )
+    return Run(task, model, gate, final, build_loss(config), plan, restart(params, 0), fixed)
+
+
+def _check_loss(config: Config, task: tasks.AbstractTask) -> None:
+    expected = {"braille": "cross_entropy", "predictive_coding": "squared_error", "delayed_xor": "response"}[config.task.kind]
+    if config.loss.kind != expected:
+        raise ConfigError(f"loss.kind is {config.loss.kind}, but the targets of the task {config.task.kind} go with {expected}")
+    if config.training.score in ("accuracy", "error") and (config.training.score == "accuracy") != bool(task.labels):
+        raise ConfigError(f"training.score is {config.training.score}, which the task {config.task.kind} does not report: use loss")
+
+
+def _stage(config: Config, model: Network, fixed: Network, optimiser) -> Stage:
+    """One stage of training; `config` is the whole configuration as that stage sees it."""
+    training, task = config.training, build_task(config)
+    if task.trials is not None and training.batch > task.trials:
+        raise ConfigError(f"training.batch is {training.batch}, but the task has {task.trials} training trials")
+    for gate in build_gate(config):
+        check_step(model, gate, config.dt)
+    step = make_train_step(
+        fixed,
+        build_loss(config),
+        optimiser,
+        dt=config.dt,
+        adjoint=build_adjoint(config),
+        accumulate=training.accumulate,
+        noise=config.noise.initial,
+        averaging=training.averaging,
+    )
+    return Stage(task, step, gate_schedule(config), rate_schedule(config), training.steps, training.batch)
+
+
+def _judge(config: Config, task: tasks.AbstractTask, loss: losses.AbstractLoss, final: Gate):
+    """How held-out trials judge a network: metrics at the gate, or the mean over the gates, that ``training.judge`` names."""
+    evaluate = make_evaluate(loss, dt=config.dt, noise=config.noise.initial)
     held = task.split("validation")
     if len(held.stimulus) == 0:
         raise ConfigError(f"task.validation of {config.task.validation:g} holds out no trial: use a larger fraction")
-    training = config.training
-    plan = Plan(
-        task=task,
-        step=step,
-        evaluate=lambda network, gate: evaluate(network, held, gate),
-        gate_at=schedule(config, gate),
-        judge_gate=final.hard() if training.judge == "hard" else final,
-        steps=training.steps,
-        batch=training.batch,
-        evaluate_every=training.evaluate_every,
-        checkpoint_every=training.checkpoint_every,
-        score="accuracy" if config.loss.kind == "cross_entropy" else "loss",
-        gradient_limit=training.gradient_limit,
-    )
-    return Run(task, model, gate, final, loss, plan, start(params, optimiser), fixed)
+    gates = {"smooth": (final,), "hard": (final.hard(),), "both": (final, final.hard())}[config.training.judge]
+
+    def judge(network: Network) -> dict[str, float]:
+        each = [evaluate(network, held, gate).metrics for gate in gates]
+        return {name: sum(m[name] for m in each) / len(each) for name in each[0]}
+
+    return judge
 
 
 def batch_key(config: Config) -> jax.Array:
@@ -96,16 +145,10 @@ def batch_key(config: Config) -> jax.Array:
 def build_task(config: Config) -> tasks.AbstractTask:
     """The task."""
     t = config.task
-    return tasks.braille(
-        config.dt,
-        thresholds=t.thresholds,
-        clock=t.clock,
-        validation=t.validation,
-        drop=t.drop,
-        shift=t.shift,
-        folder=t.folder,
-        seed=config.seed,
-    )
+    options = t.model_dump(exclude={"kind"})
+    if t.kind == "braille":
+        return tasks.braille(config.dt, seed=config.seed, **options)
+    return (tasks.PredictiveCoding if t.kind == "predictive_coding" else tasks.DelayedXOR)(dt=config.dt, **options)
 
 
 def build_network(config: Config, channels: int, outputs: int, key: jax.Array) -> Network:
@@ -121,8 +164,47 @@ def build_network(config: Config, channels: int, outputs: int, key: jax.Array) -
         out = network.LeakyReadout.dense(shape, outputs, scale=readout.scale, tau_out=readout.tau_out, key=keys[-1])
     else:
         out = network.LinearReadout.dense(shape, outputs, scale=readout.scale, key=keys[-1])
+    out = eqx.tree_at(lambda r: r.connection, out, _readout_connection(config, out.connection, layers[-1]))
     taus = [name for name in config.training.trainable if name.startswith("tau_")]
     return positive(Network(tuple(layers), out), taus)
+
+
+def _readout_connection(config: Config, connection: Dense, last: network.Layer) -> Dense:
+    readout, slowest = config.network.readout, int(np.argmax(config.network.layers[-1].synapse.tau_syn))
+    if readout.init == "transpose":
+        weight = last.feedforward.weight
+        if (weight.shape[1:], weight.shape[0]) != (connection.out_shape, last.shape[0]):
+            raise ConfigError(
+                f"network.readout.init is transpose, but the last layer has {weight.shape[1:]} inputs "
+                f"and the readout {connection.out_shape} outputs"
+            )
+        transposed = jnp.zeros_like(connection.weight).at[:, slowest].set(readout.scale * weight.T)
+        connection = Dense(weight=transposed, in_shape=connection.in_shape)
+    elif readout.init == "ridge":
+        if readout.kind != "linear" or config.loss.kind != "response":
+            raise ConfigError("network.readout.init is ridge, which needs a linear readout and loss.kind response")
+        connection = Dense(weight=jnp.zeros_like(connection.weight), in_shape=connection.in_shape)
+    if readout.synapses == "slowest":
+        kinds = len(config.network.layers[-1].synapse.tau_syn)
+        connection = connection.masked((jnp.arange(kinds) == slowest)[:, None])
+    return connection
+
+
+def solve_readout(config: Config, run: Run) -> TrainState:
+    """The state to start training from with ``network.readout.init = "ridge"``; see `spikejax.training.fit_readout`."""
+    readout, key, task = config.network.readout, jax.random.fold_in(batch_key(config), 1), run.plan.stages[0].task
+    gates = (run.gate, run.final_gate)
+    trials = ((task.batch(key, i, config.training.batch), gates[i % 2]) for i in range(readout.batches))
+    network = fit_readout(
+        run.network,
+        trials,
+        lambda trial: (trial.target.signal, trial.target.weight),
+        dt=config.dt,
+        ridge=readout.ridge,
+        noise=config.noise.initial,
+    )
+    params, _ = eqx.partition(network, trainable(network, config.training.trainable))
+    return run.plan.restart(params, 0)
 
 
 def _layer(layer: LayerConfig, shape: tuple[int, ...], key: jax.Array) -> network.Layer:
@@ -132,7 +214,10 @@ def _layer(layer: LayerConfig, shape: tuple[int, ...], key: jax.Array) -> networ
     fields = {"tau_mem": jnp.full(size, n.tau_mem)}
     if n.kind != "theta":
         fields |= {"v_th": jnp.full(size, n.v_th), "v_reset": jnp.full(size, n.v_reset), "reset": n.reset}
-    if n.v_init is not None:
+    if isinstance(n.v_init, tuple):
+        low, high = n.v_init
+        fields["v_init"] = jax.random.uniform(jax.random.fold_in(key, 1), size, minval=low, maxval=high)
+    elif n.v_init is not None:
         fields["v_init"] = jnp.full(size, n.v_init)
     return network.Layer.dense(
         shape,
@@ -142,7 +227,9 @@ def _layer(layer: LayerConfig, shape: tuple[int, ...], key: jax.Array) -> networ
         recurrent=layer.recurrent,
         autapses=layer.autapses,
         input_scale=layer.input_scale,
+        input_norm=layer.input_norm,
         recurrent_scale=layer.recurrent_scale,
+        self_excitation=layer.self_excitation,
         bias=layer.bias,
         key=key,
     )
@@ -155,17 +242,31 @@ def build_gate(config: Config) -> tuple[Gate, Gate]:
     return gate, gate.sharpen(g.sharpness_end or g.sharpness)
 
 
-def schedule(config: Config, gate: Gate):
-    """The gate at a step: sharpness growing geometrically over the first part of training, then constant."""
-    g = config.gate
+def gate_schedule(config: Config):
+    """The gate at a step of a stage: sharpness growing geometrically over the first part, then constant; or a mixture up to that."""
+    g, (gate, _) = config.gate, build_gate(config)
     ratio = (g.sharpness_end or g.sharpness) / g.sharpness
     until = max(g.anneal * config.training.steps - 1, 1)
 
-    def gate_at(step) -> Gate:
-        part = jnp.minimum(step / until, 1.0)
+    def gate_at(step: int) -> Gate:
+        part = min(step / until, 1.0)
+        if g.mixture is not None:
+            first, last = g.mixture
+            draw = np.random.default_rng((config.seed, 1, step)).random()
+            part *= min(max(draw - first, 0.0) / max(1 - first - last, 1e-9), 1.0)
         return gate.sharpen(g.sharpness * ratio**part)
 
     return gate_at
+
+
+def rate_schedule(config: Config):
+    """The learning rate at a step of a stage: linear warm-up, cosine decay."""
+    t = config.training
+    warm = round(t.warmup * t.steps)
+    rate = optax.cosine_decay_schedule(t.learning_rate, max(t.steps - warm, 1), t.final)
+    if warm:
+        rate = optax.join_schedules([optax.linear_schedule(0.0, t.learning_rate, warm), rate], [warm])
+    return lambda step: float(rate(step))
 
 
 def build_adjoint(config: Config) -> AbstractAdjoint:
@@ -178,30 +279,31 @@ def build_adjoint(config: Config) -> AbstractAdjoint:
 
 
 def build_loss(config: Config) -> losses.AbstractLoss:
-    """The loss, with its regulariser if it has one."""
+    """The loss, with its regularisers if it has any."""
     c = config.loss
-    loss = losses.SquaredError() if c.kind == "squared_error" else build_cross_entropy(config)
-    if c.rate_weight == 0:
-        return loss
-    return losses.Sum((loss, losses.RateBand(c.rate_weight, c.rate_low, c.rate_high)))
-
-
-def build_cross_entropy(config: Config) -> losses.CrossEntropy:
-    """The classifier's loss, and with it the way its logits are read out."""
-    return losses.CrossEntropy(config.loss.windows, config.loss.smoothing)
+    main = {
+        "squared_error": losses.SquaredError,
+        "response": lambda: losses.ResponseError(c.margin),
+        "cross_entropy": lambda: losses.CrossEntropy(c.windows, c.smoothing),
+    }[c.kind]()
+    extra = [
+        (c.rate_weight, lambda: losses.RateBand(c.rate_weight, c.rate_low, c.rate_high)),
+        (c.log_rate_weight, lambda: losses.LogRate(c.log_rate_weight, c.log_rate)),
+        (c.activity_weight, lambda: losses.ActivityCost(c.activity_weight)),
+        (c.voltage_weight, lambda: losses.LowVoltage(c.voltage_weight, c.voltage_low)),
+    ]
+    parts = [make() for weight, make in extra if weight]
+    return losses.Sum((main, *parts)) if parts else main
 
 
 def build_optimiser(config: Config) -> optax.GradientTransformation:
-    """Adam with clipping, decoupled weight decay, linear warm-up and cosine decay."""
+    """Adam with clipping, decoupled weight decay and rates by group, at a learning rate of 1 (the schedule comes on top)."""
     t = config.training
-    warm = round(t.warmup * t.steps)
-    rate = optax.cosine_decay_schedule(t.learning_rate, max(t.steps - warm, 1), t.final)
-    if warm:
-        rate = optax.join_schedules([optax.linear_schedule(0.0, t.learning_rate, warm), rate], [warm])
     parts = [optax.clip_by_global_norm(t.clip)] if t.clip else []
-    parts.append(optax.adamw(rate, *t.betas, weight_decay=t.weight_decay, mask=_weights_only))
+    parts.append(optax.scale_by_adam(*t.betas) if t.moments == "element" else scale_by_tensor_adam(*t.betas))
+    parts += [optax.add_decayed_weights(t.weight_decay, mask=_weights_only), scale_groups(t.rates), optax.scale(-1.0)]
     return optax.chain(*parts)
 
 
 def _weights_only(params):
-    return jax.tree_util.tree_map_with_path(lambda path, _: leaf_name(path).endswith("weight"), params)
+    return jax.tree_util.tree_map_with_path(lambda path, _: field_name(path) == "weight", params)

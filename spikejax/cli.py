@@ -15,7 +15,7 @@ from .training.checkpoint import CheckpointError
 from .training.loop import TrainingStopped
 
 BAD_INPUT = 2
-FREE = ("dt", "task", "gate", "loss")
+FREE = ("dt", "task", "gate", "loss", "noise")
 """Parts of the configuration that a finished run can be evaluated and plotted with changes in."""
 
 

@@ -4,7 +4,10 @@ import math
 
 import equinox as eqx
 import jax
-from jaxtyping import Array, Float, PRNGKeyArray
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from .parameters import AbstractReparametrisation, Masked
 
 
 class AbstractConnection(eqx.Module):
@@ -24,7 +27,7 @@ class Dense(AbstractConnection):
     ``(kinds, n)`` for the activation of n neurons with several synaptic time constants.
     """
 
-    weight: Float[Array, "..."]
+    weight: Float[Array, "..."] | AbstractReparametrisation
     in_shape: tuple[int, ...] = eqx.field(static=True)
 
     @property
@@ -33,10 +36,27 @@ class Dense(AbstractConnection):
         return self.weight.shape[: self.weight.ndim - len(self.in_shape)]
 
     @classmethod
-    def normal(cls, in_shape: tuple[int, ...], out_shape: tuple[int, ...], scale: float, *, key: PRNGKeyArray) -> "Dense":
-        """Weights from ``N(0, scale^2/fan_in)``, fan_in the size of the last axis of the input (channels or neurons)."""
+    def normal(
+        cls, in_shape: tuple[int, ...], out_shape: tuple[int, ...], scale: float | tuple[float, ...], *, key: PRNGKeyArray
+    ) -> "Dense":
+        """Weights from ``N(0, scale^2/fan_in)``, fan_in the size of the last axis of the input (channels or neurons).
+
+        Several scales are those of the entries of the input's first axis: of the channels, or of the time constants.
+
+        **Raises:** `ValueError` if their number is another.
+        """
+        scale = jnp.asarray(scale, jnp.result_type(float))
+        if scale.ndim:
+            if scale.shape != in_shape[:1]:
+                raise ValueError(f"there are {scale.size} scales of weights, but the first axis of the input {in_shape} has {in_shape[0]}")
+            scale = scale.reshape(-1, *(1 for _ in in_shape[1:]))
         sigma = scale / math.sqrt(in_shape[-1])
         return cls(weight=sigma * jax.random.normal(key, (*out_shape, *in_shape)), in_shape=in_shape)
+
+    def masked(self, mask: Bool[Array, "..."]) -> "Dense":
+        """The connection with only the synapses where `mask`, broadcast to the weight, is True; the others are 0 and stay so."""
+        mask = jnp.broadcast_to(mask, self.weight.shape)
+        return Dense(weight=Masked(jnp.where(mask, self.weight, 0.0), mask), in_shape=self.in_shape)
 
     def __call__(self, x):
         """Current of shape ``(*out)`` for one input of shape ``(*in)``."""

@@ -1,18 +1,24 @@
 """Losses of one trial; `jax.vmap` over trials and average."""
 
 import abc
+import math
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from .simulate import Solution
+from .simulate import Series, Solution
 from .tasks.base import Trial
 
 
 class AbstractLoss(eqx.Module):
     """``loss(solution, trial, dt)`` of one trial: the loss, and named scalars to report beside it."""
+
+    @property
+    def series(self) -> frozenset[Series]:
+        """Time series that the solution has to have saved."""
+        return frozenset()
 
     @abc.abstractmethod
     def __call__(self, solution: Solution, trial: Trial, dt: float) -> tuple[Float[Array, ""], dict[str, Array]]: ...
@@ -30,6 +36,32 @@ class SquaredError(AbstractLoss):
         squared = weight @ jnp.sum((solution.readout - trial.target) ** 2, axis=-1)
         power = weight @ jnp.sum(trial.target**2, axis=-1)
         return 0.5 * squared, {"error": squared / power}
+
+
+class ResponseError(AbstractLoss):
+    """Squared error of a readout that owes one pulse, ``<w(t) (o(t) - y(t))^2>/2``, and the decision that the pulse expresses.
+
+    The amplitude ``a = sum_t template(t) o(t)`` is 1 for the readout ``+shape``; the answer is "+" above 1/2, "-" below -1/2 and
+    "none" between. With `margin` > 0 the softmax cross-entropy of that decision is added,
+    ``margin * CE(4 (-a - 1/2), 0, 4 (a - 1/2))``.
+
+    For trials whose target is a `spikejax.tasks.delayed_xor.Response`. The scalars beside it: `squared` (the error without
+    the half), `accuracy` and the predicted `label`.
+    """
+
+    margin: float = eqx.field(static=True, default=0.0)
+
+    def __call__(self, solution, trial, dt):
+        del dt
+        o, target = solution.readout[:, 0], trial.target
+        squared = target.weight @ (o - target.signal[:, 0]) ** 2
+        amplitude = target.template @ o
+        label = jnp.where(amplitude > 0.5, 2, jnp.where(amplitude < -0.5, 0, 1))
+        loss = 0.5 * squared
+        if self.margin:
+            logits = 4 * jnp.stack([-amplitude - 0.5, jnp.zeros_like(amplitude), amplitude - 0.5])
+            loss = loss - self.margin * jax.nn.log_softmax(logits)[trial.label]
+        return loss, {"squared": squared, "accuracy": (label == trial.label).astype(o.dtype), "label": label}
 
 
 class CrossEntropy(AbstractLoss):
@@ -88,10 +120,61 @@ class RateBand(AbstractLoss):
         return self.weight * jnp.mean(outside), {}
 
 
+class ActivityCost(AbstractLoss):
+    """``weight/2 <sum_j s_j(t)^2>``, s the activation of each neuron's slowest synapse, summed over neurons, averaged over time."""
+
+    weight: float = eqx.field(static=True)
+
+    @property
+    def series(self):
+        return frozenset({"activation"})
+
+    def __call__(self, solution, trial, dt):
+        del dt
+        per_step = sum(jnp.sum(record.activation[:, -1].reshape(len(solution.readout), -1) ** 2, axis=1) for record in solution.layers)
+        return 0.5 * self.weight * (_time_weight(trial.mask, *per_step.shape, per_step.dtype) @ per_step), {}
+
+
+class LogRate(AbstractLoss):
+    """``weight/2 mean_j (log(r_j + 1) - log(target + 1))^2`` over the neurons' rates r (Hz): keeps every neuron in the game,
+    with the same force on a rate of half and of twice the `target` (Hz)."""
+
+    weight: float = eqx.field(static=True)
+    target: float = eqx.field(static=True, default=20.0)
+
+    def __call__(self, solution, trial, dt):
+        steps = solution.readout.shape[0] if trial.mask is None else jnp.maximum(trial.mask.sum(), 1)
+        rates = jnp.concatenate([c.reshape(-1) for c in solution.counts]) * (1e3 / (steps * dt))
+        # A smooth count can be slightly negative: a neuron that starts within the zone and leaves it downwards.
+        distance = jnp.log1p(jnp.maximum(rates, 0.0)) - math.log1p(self.target)
+        return 0.5 * self.weight * jnp.mean(distance**2), {}
+
+
+class LowVoltage(AbstractLoss):
+    """``weight/2 <mean_j relu(low - v_j(t))^2>``: calls back neurons that inhibition has driven far below `low` (in units of v)."""
+
+    weight: float = eqx.field(static=True)
+    low: float = eqx.field(static=True, default=-1.0)
+
+    @property
+    def series(self):
+        return frozenset({"v"})
+
+    def __call__(self, solution, trial, dt):
+        del dt
+        v = jnp.concatenate([record.v.reshape(len(solution.readout), -1) for record in solution.layers], axis=1)
+        per_step = jnp.mean(jax.nn.relu(self.low - v) ** 2, axis=1)
+        return 0.5 * self.weight * (_time_weight(trial.mask, *per_step.shape, per_step.dtype) @ per_step), {}
+
+
 class Sum(AbstractLoss):
     """The sum of several losses; reports what the parts report."""
 
     parts: tuple[AbstractLoss, ...]
+
+    @property
+    def series(self):
+        return frozenset().union(*(part.series for part in self.parts))
 
     def __call__(self, solution, trial, dt):
         total, scalars = jnp.zeros(()), {}
@@ -108,4 +191,14 @@ def _time_weight(mask, steps: int, dtype) -> Float[Array, " time"]:
     return mask.astype(dtype) / jnp.maximum(mask.sum(), 1).astype(dtype)
 
 
-__all__ = ["AbstractLoss", "CrossEntropy", "RateBand", "SquaredError", "Sum"]
+__all__ = [
+    "AbstractLoss",
+    "ActivityCost",
+    "CrossEntropy",
+    "LogRate",
+    "LowVoltage",
+    "RateBand",
+    "ResponseError",
+    "SquaredError",
+    "Sum",
+]

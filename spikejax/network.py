@@ -63,31 +63,43 @@ class Layer(eqx.Module):
         synapse: Exponential,
         *,
         recurrent: bool = True,
-        input_scale: float = 1.0,
-        recurrent_scale: float = 0.5,
+        input_scale: float | tuple[float, ...] = 1.0,
+        input_norm: float | None = None,
+        recurrent_scale: float | tuple[float, ...] = 0.5,
+        self_excitation: tuple[float, float] | None = None,
         bias: tuple[float, float] = (0.0, 0.0),
         autapses: bool = True,
         key: PRNGKeyArray,
     ) -> "Layer":
         """A dense layer: weights ``N(0, scale^2/fan_in)``, biases ``U(*bias)``.
 
-        **Arguments:** `in_shape`: ``(channels,)`` or ``(kinds, n)``; `size`: number of neurons; `autapses`: whether a neuron may start
-        with a synapse onto itself.
+        **Arguments:** `in_shape`: ``(channels,)`` or ``(kinds, n)``; `size`: number of neurons; `input_scale`, `recurrent_scale`: one for
+        all, or one for each channel and for each time constant; `input_norm`: the norm of every neuron's input weights, whatever
+        their scale; `self_excitation`: added to the weight of every neuron's slowest synapse onto itself, drawn from between the two;
+        `autapses`: whether a neuron may have a synapse onto itself, now and after training.
         """
         key_in, key_rec, key_bias = jax.random.split(key, 3)
         feedforward = Dense.normal(in_shape, (size,), input_scale, key=key_in)
+        if input_norm is not None:
+            flat = feedforward.weight.reshape(size, -1)
+            scaled = input_norm * flat / jnp.linalg.norm(flat, axis=1, keepdims=True)
+            feedforward = Dense(weight=scaled.reshape(feedforward.weight.shape), in_shape=in_shape)
         own = None
         if recurrent:
             own = Dense.normal((synapse.kinds, size), (size,), recurrent_scale, key=key_rec)
+            if self_excitation is not None:
+                low, high = self_excitation
+                slowest = jnp.argmax(synapse.tau_syn.reshape(synapse.kinds, -1).max(axis=1))
+                extra = jax.random.uniform(jax.random.fold_in(key_rec, 1), (size,), minval=low, maxval=high)
+                own = Dense(weight=own.weight.at[jnp.arange(size), slowest, jnp.arange(size)].add(extra), in_shape=own.in_shape)
             if not autapses:
-                keep = 1 - jnp.eye(size)[:, None, :]
-                own = Dense(weight=own.weight * keep, in_shape=own.in_shape)
+                own = own.masked(~jnp.eye(size, dtype=bool)[:, None, :])
         low, high = bias
         return cls(feedforward, own, jax.random.uniform(key_bias, (size,), minval=low, maxval=high), neuron, synapse)
 
-    def init(self, *, key: PRNGKeyArray | None = None) -> LayerState:
-        """State at the start of a trial; voltages are drawn if a `key` is given."""
-        state = resolve(self.neuron).init(self.shape, key=key)
+    def init(self, *, key: PRNGKeyArray | None = None, noise: Float[Array, ""] | float | None = None) -> LayerState:
+        """State at the start of a trial; with a `key` voltages are drawn (see `AbstractNeuron.init`)."""
+        state = resolve(self.neuron).init(self.shape, key=key, noise=noise)
         return LayerState(state, self.synapse.init(self.shape, self.bias.dtype))
 
 
@@ -212,10 +224,11 @@ class Network(eqx.Module):
         """Shape of the stimulus at one moment."""
         return self.layers[0].feedforward.in_shape
 
-    def init(self, *, key: PRNGKeyArray | None = None) -> NetworkState:
-        """State at the start of a trial; voltages are drawn if a `key` is given."""
+    def init(self, *, key: PRNGKeyArray | None = None, noise: Float[Array, ""] | float | None = None) -> NetworkState:
+        """State at the start of a trial; with a `key` voltages are drawn (see `AbstractNeuron.init`)."""
         keys = [None] * len(self.layers) if key is None else jax.random.split(key, len(self.layers))
-        return NetworkState(tuple(layer.init(key=k) for layer, k in zip(self.layers, keys, strict=True)), self.readout.init())
+        states = (layer.init(key=k, noise=noise) for layer, k in zip(self.layers, keys, strict=True))
+        return NetworkState(tuple(states), self.readout.init())
 
 
 def _fit(below: Layer, connection: AbstractConnection, name: str):

@@ -1,17 +1,18 @@
-"""Parameters: positive ones, and saying which are trained."""
+"""Parameters: positive and masked ones, and saying which are trained."""
 
+import abc
 from collections.abc import Iterable
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Bool, Float, PyTree
 
 
 def as_parameter(value) -> Float[Array, "..."]:
     """`value` as a floating array of the default precision that is not weakly typed (weak types make a train step trace again)."""
-    if isinstance(value, Positive):
+    if isinstance(value, AbstractReparametrisation):
         return value
     if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jnp.floating) and not value.weak_type:
         return value
@@ -23,7 +24,26 @@ def parameter(default: float):
     return eqx.field(converter=as_parameter, default=default, kw_only=True)
 
 
-class Positive(eqx.Module):
+class AbstractReparametrisation(eqx.Module):
+    """Stands in a network where an array is expected, and is replaced by its `value` at the start of every simulation (`resolve`)."""
+
+    @property
+    @abc.abstractmethod
+    def value(self) -> Float[Array, "..."]:
+        """The array that the network uses."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the value."""
+        return jax.eval_shape(lambda: self.value).shape
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes of the value."""
+        return len(self.shape)
+
+
+class Positive(AbstractReparametrisation):
     """A positive parameter ``exp(log)``: gradient steps on `log` cannot make a time constant negative.
 
     Wrap any field of a neuron, synapse or readout in it, for example
@@ -43,19 +63,31 @@ class Positive(eqx.Module):
         return jnp.exp(self.log)
 
 
-def _is_positive(x) -> bool:
-    return isinstance(x, Positive)
+class Masked(AbstractReparametrisation):
+    """A parameter that is 0 for good where `mask` is False: autapses that are not there, a readout of some synapses only."""
+
+    raw: Float[Array, "..."]
+    mask: Bool[Array, "..."]
+
+    @property
+    def value(self) -> Float[Array, "..."]:
+        """``raw`` where the mask is True, else 0."""
+        return jnp.where(self.mask, self.raw, 0.0)
+
+
+def _is_wrapped(x) -> bool:
+    return isinstance(x, AbstractReparametrisation)
 
 
 def resolve(tree: PyTree) -> PyTree:
-    """`tree` with every `Positive` replaced by its value; differentiable, and idempotent."""
-    return jtu.tree_map(lambda x: x.value if _is_positive(x) else x, tree, is_leaf=_is_positive)
+    """`tree` with every reparametrisation replaced by its value; differentiable, and idempotent."""
+    return jtu.tree_map(lambda x: x.value if _is_wrapped(x) else x, tree, is_leaf=_is_wrapped)
 
 
 def field_name(path: tuple) -> str:
-    """Name of the field that a leaf belongs to: its last attribute, `Positive` looked through."""
+    """Name of the field that a leaf belongs to: its last attribute, reparametrisations looked through."""
     names = [k.name for k in path if isinstance(k, jtu.GetAttrKey)]
-    return names[-2] if len(names) > 1 and names[-1] == "log" else names[-1]
+    return names[-2] if len(names) > 1 and names[-1] in ("log", "raw") else names[-1]
 
 
 def trainable(network: PyTree, fields: Iterable[str] = ("weight", "bias")) -> PyTree[bool]:
@@ -80,9 +112,9 @@ def positive(network: PyTree, fields: Iterable[str]) -> PyTree:
     fields = tuple(fields)
 
     def wrap(path, leaf):
-        return Positive.of(leaf) if not _is_positive(leaf) and field_name(path) in fields else leaf
+        return Positive.of(leaf) if not _is_wrapped(leaf) and field_name(path) in fields else leaf
 
-    return jtu.tree_map_with_path(wrap, network, is_leaf=_is_positive)
+    return jtu.tree_map_with_path(wrap, network, is_leaf=_is_wrapped)
 
 
 def cast(tree: PyTree, dtype) -> PyTree:

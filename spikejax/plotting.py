@@ -34,7 +34,7 @@ def run_figures(folder: Path, target: Path, run: Run, network: Network, dt: floa
 
     solution = simulated(network, trial.stimulus, gate, trial.mask)
     result = make_evaluate(run.loss, dt=dt)(network, test, gate)
-    name = f"test trial 0 ({run.task.labels[int(trial.target)]})" if run.task.labels else "test trial 0"
+    name = f"test trial 0 ({run.task.labels[int(trial.label)]})" if run.task.labels else "test trial 0"
     with mpl.rc_context(STYLE):
         metrics = read_metrics(folder / "metrics.jsonl")
         figures = {"training": training(metrics)} if metrics else {}
@@ -45,7 +45,7 @@ def run_figures(folder: Path, target: Path, run: Run, network: Network, dt: floa
             "rates": firing_rates(result.counts, np.asarray(test.stimulus).shape[1] * dt),
         }
         if result.labels is not None:
-            table = confusion(np.asarray(test.target), np.asarray(result.labels), len(run.task.labels))
+            table = confusion(np.asarray(test.label), np.asarray(result.labels), len(run.task.labels))
             figures["confusion"] = confusion_matrix(table, run.task.labels)
         paths = []
         for name, figure in figures.items():

@@ -24,7 +24,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from .build import Run, batch_key, build
+from .build import Run, batch_key, build, solve_readout
 from .config import Config, ConfigError, dump, load
 from .config.load import new_folder
 from .metrics import confusion
@@ -89,7 +89,10 @@ def train_run(config: Config, folder: Path, *, resume: bool = False, progress: b
     if not (folder / "versions.json").exists():
         _write(folder / "versions.json", json.dumps(versions(), indent=2) + "\n")
     with _clock(folder / "minutes.json") as minutes:
-        state, network = train(run.plan, run.state, run.fixed, folder, key=batch_key(config), resume=resume, progress=progress)
+        state = run.state
+        if config.network.readout.init == "ridge" and not (resume and (folder / "last.ckpt").exists()):
+            state = solve_readout(config, run)
+        state, network = train(run.plan, state, run.fixed, folder, key=batch_key(config), resume=resume, progress=progress)
     spent = minutes()
     summary = evaluate_network(run, network, config)
     summary |= {"training_minutes": round(spent, 2), "steps": int(state.step), "seed": config.seed}
@@ -148,14 +151,14 @@ def trained(folder: Path, config: Config | None = None) -> tuple[Run, Network, C
 
 def evaluate_network(run: Run, network: Network, config: Config) -> dict[str, Any]:
     """Test-split results with the gate that training ended with, and with a hard threshold in its place."""
-    evaluate = make_evaluate(run.loss, dt=config.dt)
+    evaluate = make_evaluate(run.loss, dt=config.dt, noise=config.noise.initial)
     test = run.task.split("test")
     summary: dict[str, Any] = {"trials": int(test.stimulus.shape[0]), "release": config.gate.release}
     for name, gate in (("smooth", run.final_gate), ("hard", run.final_gate.hard())):
         result = evaluate(network, test, gate)
         summary[name] = result.metrics
         if result.labels is not None:
-            table = confusion(np.asarray(test.target), np.asarray(result.labels), len(run.task.labels))
+            table = confusion(np.asarray(test.label), np.asarray(result.labels), len(run.task.labels))
             summary[name]["confusion"] = table.tolist()
     return summary
 

@@ -40,6 +40,7 @@ def simulate(
     state: NetworkState | None = None,
     mask: Bool[Array, " steps"] | None = None,
     key: PRNGKeyArray | None = None,
+    noise: Float[Array, ""] | float | None = None,
 ) -> Solution:
     """Run `network` on one trial; `jax.vmap` over trials, `jax.grad` through it.
 
@@ -54,7 +55,9 @@ def simulate(
     - `dt`: ms.
     - `adjoint`: how to differentiate (default `Costate()`).
     - `save`: time series to return per layer, of ``"activation"``, ``"release"``, ``"v"``, ``"current"``.
-    - `state`: where to start; default: ``network.init()``, or voltages drawn with `key`.
+    - `state`: where to start; default: ``network.init()``.
+    - `key`, `noise`: without a `state`, draw the initial voltages: ``v_init`` plus normal noise of standard deviation `noise`, in
+      units of v; with a key alone uniformly between reset and threshold.
     - `mask`: False at the steps after a shorter trial's end: the network stands still there.
 
     **Returns:** a `Solution`.
@@ -76,7 +79,7 @@ def simulate(
     wanted = _check_save(save)
     _check_stimulus(network, stimulus, mask)
     check_step(network, gate, dt)
-    state = network.init(key=key) if state is None else state
+    state = network.init(key=key, noise=noise) if state is None else state
     cells = tuple(Cell(layer.neuron, layer.synapse, gate, dt) for layer in network.layers)
     carries = tuple(cell.start(own) for cell, own in zip(cells, state.layers, strict=True))
 

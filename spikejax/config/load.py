@@ -6,7 +6,8 @@ import os
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 import tomli_w
 from pydantic import BaseModel, ValidationError
@@ -51,6 +52,8 @@ def check(data: dict[str, Any], source: str = "configuration") -> Config:
     **Raises:** `ConfigError` naming the first offending key.
     """
     try:
+        if isinstance(data.get("task"), dict):
+            data = data | {"task": {"kind": "braille"} | data["task"]}
         # Through JSON: strict mode in Python refuses TOML's lists where the schema has tuples.
         return Config.model_validate_json(json.dumps(data, default=str))
     except ValidationError as error:
@@ -86,7 +89,7 @@ def _explain(error: ValidationError) -> str:
     # A tuple with a bad item is also reported as too short.
     problems = [e for e in error.errors() if e["type"] != "too_short"] or error.errors()
     problem = problems[0]
-    name = ".".join(str(part) for part in problem["loc"])
+    name = ".".join(str(part) for part in _plain(problem["loc"]))
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     if problem["type"] == "extra_forbidden":
         known = _fields_at(problem["loc"][:-1])
@@ -103,33 +106,42 @@ def _explain(error: ValidationError) -> str:
     return f"{name}: {message[0].lower()}{message[1:]}{shown}{more}"
 
 
-def _model(field: FieldInfo) -> type[BaseModel] | None:
-    """The table that a field holds, itself or as the items of a tuple."""
+def _models(field: FieldInfo) -> list[type[BaseModel]]:
+    """The tables that a field can hold: itself, as the items of a tuple, or as one of several kinds."""
     kind = field.annotation
     if get_origin(kind) is tuple:
         kind = get_args(kind)[0]
-    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+    members = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    return [member for member in members if isinstance(member, type) and issubclass(member, BaseModel)]
+
+
+def _plain(location: tuple) -> tuple:
+    """An error's location without the tags of unions, which are no keys."""
+    return tuple(part for i, part in enumerate(location) if i != 1 or location[0] != "task")
 
 
 def _fields_at(location: tuple) -> list[str]:
-    model: type[BaseModel] = Config
-    for part in location:
-        if isinstance(part, str):
-            model = _model(model.model_fields[part]) or model
-    return list(model.model_fields)
+    models: list[type[BaseModel]] = [Config]
+    for i, part in enumerate(location):
+        if i == 1 and location[0] == "task":
+            models = [model for model in models if model.model_fields["kind"].default == part]
+        elif isinstance(part, str):
+            models = _models(models[0].model_fields[part]) or models
+    return list(models[0].model_fields)
 
 
 def describe(model: type[BaseModel] = Config, prefix: str = "") -> Iterator[tuple[str, str]]:
     """Every key of the schema with its default and description, for ``--help``."""
     for name, field in model.model_fields.items():
-        inner = _model(field)
-        if inner is None:
+        tables = _models(field)
+        if not tables:
             default = field.get_default()
             shown = "none" if default is None else json.dumps(default, default=str)
             yield f"{prefix}{name}", f"{field.description} [{shown}]"
         else:
             item = ".0" if get_origin(field.annotation) is tuple else ""
-            yield from describe(inner, f"{prefix}{name}{item}.")
+            for table in tables:
+                yield from describe(table, f"{prefix}{name}{item}.")
 
 
 def new_folder(path: Path) -> None:

@@ -1,9 +1,10 @@
 """The one schema of a configuration file. Every key, type and range is checked; unknown keys are errors."""
 
+import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -31,6 +32,39 @@ class BrailleTask(_Table):
     folder: Path | None = Field(None, description="folder with other braille_train.npz and braille_test.npz", strict=False)
 
 
+class PredictiveCodingTask(_Table):
+    """Reproduce random sums of sinusoids by the spikes of a few neurons; generated."""
+
+    kind: Literal["predictive_coding"] = Field("predictive_coding", description="predictive_coding")
+    duration: PositiveFloat = Field(100.0, description="length of a training trial, ms")
+    test_duration: PositiveFloat = Field(1200.0, description="length of a held-out trial, ms")
+    channels: Count = Field(2, description="number of signals")
+    components: Count = Field(6, description="sinusoids in a signal")
+    frequencies: tuple[PositiveFloat, PositiveFloat] = Field((0.5, 4.5), description="lowest and highest frequency, Hz")
+    held_out: tuple[Count, Count] = Field((8, 24), description="trials of the validation and of the test split")
+
+
+class DelayedXORTask(_Table):
+    """Two pulses to remember, and whether their signs differ to answer after a go cue; generated."""
+
+    kind: Literal["delayed_xor"] = Field("delayed_xor", description="delayed_xor")
+    delays: tuple[NonNegative, PositiveFloat] = Field((20.0, 700.0), description="shortest and longest delay of held-out trials, ms")
+    buckets: tuple[PositiveFloat, ...] = Field(
+        (80.0, 250.0, 700.0), min_length=1, description="longest delays of training batches, ms, one drawn for each batch"
+    )
+    odds: tuple[NonNegative, ...] = Field((0.25, 0.4, 0.35), min_length=1, description="probability of each bucket, up to a factor")
+    pulse: PositiveFloat = Field(24.0, description="duration of a pulse, ms")
+    cue: PositiveFloat = Field(24.0, description="duration of the go cue, ms")
+    lag: NonNegative = Field(20.0, description="from the cue's begin to the response window, ms")
+    response: PositiveFloat = Field(80.0, description="response window, ms")
+    baseline: PositiveFloat = Field(40.0, description="before the first pulse, ms")
+    tail: PositiveFloat = Field(60.0, description="after the response window, ms")
+    weights: tuple[NonNegative, NonNegative, NonNegative] = Field(
+        (1.0, 0.3, 0.1), description="weight of response, baseline and tail in the squared error"
+    )
+    held_out: tuple[Count, Count] = Field((240, 600), description="trials of the validation and of the test split")
+
+
 class Neuron(_Table):
     """The neurons of a layer."""
 
@@ -38,15 +72,19 @@ class Neuron(_Table):
     tau_mem: PositiveFloat = Field(10.0, description="membrane time constant, ms")
     v_th: Finite = Field(1.0, description="threshold (nif, lif)")
     v_reset: Finite = Field(0.0, description="reset (nif, lif)")
-    v_init: Finite | None = Field(None, description="membrane potential at the start of a trial; default 0 (nif, lif), 0.5 (theta)")
+    v_init: Finite | tuple[Finite, Finite] | None = Field(
+        None,
+        description="membrane potential at the start of a trial, or [low, high] to draw from; default 0 (nif, lif), 0.5 (theta)",
+    )
     reset: Literal["split", "subtract", "zero"] = Field("split", description="split the step at the crossing, or reset on the grid")
 
     @model_validator(mode="after")
     def _consistent(self):
         if self.kind == "theta" and {"v_th", "v_reset", "reset"} & self.model_fields_set:
             raise ValueError("a theta neuron lives on a circle: v_th, v_reset and reset cannot be set")
-        if self.kind != "theta" and self.v_init is not None and self.v_init >= self.v_th:
-            raise ValueError(f"v_init ({self.v_init:g}) must be below v_th ({self.v_th:g})")
+        highest = max(self.v_init) if isinstance(self.v_init, tuple) else self.v_init
+        if self.kind != "theta" and highest is not None and highest >= self.v_th:
+            raise ValueError(f"v_init ({highest:g}) must be below v_th ({self.v_th:g})")
         if self.v_reset >= self.v_th:
             raise ValueError(f"v_reset ({self.v_reset:g}) must be below v_th ({self.v_th:g})")
         return self
@@ -66,15 +104,29 @@ class Layer(_Table):
     neuron: Neuron = Neuron()
     synapse: Synapse = Synapse()
     recurrent: bool = Field(True, description="connect the population with itself")
-    autapses: bool = Field(True, description="let a neuron start with a synapse onto itself")
-    input_scale: NonNegative = Field(1.0, description="initial input weights are N(0, scale^2/fan_in)")
-    recurrent_scale: NonNegative = Field(0.5, description="initial recurrent weights are N(0, scale^2/fan_in)")
+    autapses: bool = Field(True, description="let a neuron have a synapse onto itself")
+    self_excitation: tuple[Finite, Finite] | None = Field(
+        None, description="add to each neuron's slowest synapse onto itself a weight uniform between these (bistable neurons)"
+    )
+    input_scale: NonNegative | tuple[NonNegative, ...] = Field(
+        1.0, description="initial input weights are N(0, scale^2/fan_in); a list gives each channel its own scale"
+    )
+    input_norm: PositiveFloat | None = Field(None, description="scale each neuron's initial input weights to this norm instead")
+    recurrent_scale: NonNegative | tuple[NonNegative, ...] = Field(
+        0.5, description="initial recurrent weights are N(0, scale^2/fan_in); a list gives each time constant its own scale"
+    )
     bias: tuple[Finite, Finite] = Field((0.0, 0.0), description="initial bias currents are uniform between these")
 
     @model_validator(mode="after")
     def _ordered(self):
         if self.bias[0] > self.bias[1]:
             raise ValueError(f"bias {list(self.bias)} must be [low, high]")
+        if isinstance(self.recurrent_scale, tuple) and len(self.recurrent_scale) != len(self.synapse.tau_syn):
+            raise ValueError(f"recurrent_scale has {len(self.recurrent_scale)} entries, synapse.tau_syn {len(self.synapse.tau_syn)}")
+        if not self.recurrent and self.self_excitation is not None:
+            raise ValueError("self_excitation needs recurrent = true")
+        if not self.autapses and self.self_excitation is not None:
+            raise ValueError("self_excitation needs autapses = true")
         return self
 
 
@@ -82,7 +134,14 @@ class Readout(_Table):
     """The linear readout of the last layer."""
 
     kind: Literal["linear", "leaky"] = Field("linear", description="linear, or leaky (low-pass filtered)")
+    init: Literal["normal", "transpose", "ridge"] = Field(
+        "normal",
+        description="normal; transpose: of the last layer's input weights, times scale; ridge: solved for on the untrained network",
+    )
     scale: NonNegative = Field(1.0, description="initial weights are N(0, scale^2/n)")
+    synapses: Literal["all", "slowest"] = Field("all", description="synapses that the readout reads")
+    ridge: PositiveFloat = Field(1e-2, description="init ridge: strength, relative to the mean square of the activations")
+    batches: Count = Field(12, description="init ridge: training batches, half at the first and half at the last sharpness of the gate")
     tau_out: PositiveFloat = Field(20.0, description="time constant of the leaky readout, ms")
 
 
@@ -105,6 +164,10 @@ class Gate(_Table):
     anneal: Annotated[float, Field(gt=0, le=1)] = Field(
         1.0, description="fraction of training over which the sharpness grows, geometrically"
     )
+    mixture: tuple[Fraction, Fraction] | None = Field(
+        None,
+        description="fractions of the updates at the first and at the annealed sharpness, the others log-uniform between; default: [0, 1]",
+    )
     release: Literal["charge", "graded", "surrogate", "hard"] = Field(
         "charge", description="charge (exact, the paper's), graded (exact), surrogate, or hard (no gradient)"
     )
@@ -123,18 +186,40 @@ class Adjoint(_Table):
 class Loss(_Table):
     """What is minimised."""
 
-    kind: Literal["cross_entropy", "squared_error"] = Field("cross_entropy", description="cross_entropy or squared_error")
+    kind: Literal["cross_entropy", "squared_error", "response"] = Field(
+        "cross_entropy", description="cross_entropy, squared_error, or response (squared error and decision; delayed_xor)"
+    )
+    margin: NonNegative = Field(0.0, description="response: weight of the cross-entropy of the decision")
     windows: Count = Field(1, description="cross_entropy: equal time windows with readouts of their own")
     smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="cross_entropy: label smoothing")
     rate_weight: NonNegative = Field(0.0, description="weight of the firing-rate regulariser, per Hz^2")
     rate_low: NonNegative = Field(0.0, description="rates below this are pushed up, Hz")
     rate_high: NonNegative = Field(100.0, description="rates above this are pushed down, Hz")
+    log_rate_weight: NonNegative = Field(0.0, description="weight of the mean squared distance of log(rate + 1) to its target")
+    log_rate: NonNegative = Field(20.0, description="that target's rate, Hz")
+    activity_weight: NonNegative = Field(0.0, description="weight of the squared activation of the slowest synapses, summed over neurons")
+    voltage_weight: NonNegative = Field(0.0, description="weight of squared voltages below voltage_low")
+    voltage_low: Finite = Field(-1.0, description="membrane potentials below this are pushed up")
 
     @model_validator(mode="after")
     def _ordered(self):
         if self.rate_low > self.rate_high:
             raise ValueError(f"rate_low ({self.rate_low:g}) must not be above rate_high ({self.rate_high:g})")
         return self
+
+
+class Noise(_Table):
+    """Randomness within a trial, in training and in evaluation."""
+
+    initial: NonNegative = Field(0.0, description="standard deviation of the initial membrane potentials, in units of v")
+
+
+class Rollback(_Table):
+    """Return to the best checkpoint when training loses its way."""
+
+    patience: Count = Field(description="evaluations in a row that may be worse than the tolerance")
+    tolerance: NonNegative = Field(0.05, description="by how much the held-out score may fall below the best one")
+    factor: Annotated[float, Field(gt=0, le=1)] = Field(0.5, description="factor of the learning rate from then on")
 
 
 class Training(_Table):
@@ -146,7 +231,12 @@ class Training(_Table):
     learning_rate: PositiveFloat = Field(4e-3, description="Adam's, at its largest")
     warmup: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="fraction of training over which the rate rises linearly")
     final: Fraction = Field(0.0, description="final learning rate as a fraction, reached by a cosine")
+    rates: dict[str, NonNegative] = Field(
+        {}, description="factors of the learning rate by (part of) a parameter's name, such as { recurrent = 0.1, bias = 0.5 }"
+    )
     betas: tuple[Decay, Decay] = Field((0.9, 0.999), description="Adam's decay rates")
+    moments: Literal["element", "tensor"] = Field("element", description="second moments of Adam: of every element, or one a tensor")
+    averaging: Decay = Field(0.0, description="decay of a running average of the parameters, which is what is judged and kept; 0: none")
     weight_decay: NonNegative = Field(0.0, description="decoupled decay of weights (not of biases and time constants)")
     clip: PositiveFloat | None = Field(1.0, description="largest global norm of the gradient")
     trainable: tuple[str, ...] = Field(
@@ -154,7 +244,13 @@ class Training(_Table):
     )
     evaluate_every: Count = Field(50, description="steps between evaluations on held-out trials")
     checkpoint_every: Count = Field(50, description="steps between checkpoints")
-    judge: Literal["smooth", "hard"] = Field("smooth", description="gate at which held-out trials choose the best checkpoint")
+    judge: Literal["smooth", "hard", "both"] = Field(
+        "smooth", description="gate at which held-out trials choose the best checkpoint; both: the mean"
+    )
+    score: Literal["accuracy", "loss", "error"] | None = Field(
+        None, description="what chooses the best checkpoint; default: accuracy with cross_entropy, else loss"
+    )
+    rollback: Rollback | None = Field(None, description="return to the best checkpoint when held-out trials get worse; default: never")
     gradient_limit: PositiveFloat = Field(1e8, description="stop if the gradient norm stays above this")
 
     @model_validator(mode="after")
@@ -164,14 +260,49 @@ class Training(_Table):
         return self
 
 
+STAGED = ("task", "gate", "adjoint", "loss", "noise", "training")
+STAGED_TRAINING = ("steps", "batch", "accumulate", "learning_rate", "warmup", "final")
+
+
 class Config(_Table):
     """A training run."""
 
     seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(0, description="of initial weights, batches and the validation split")
     dt: PositiveFloat = Field(1.0, description="time step, ms")
-    task: BrailleTask = BrailleTask()
+    task: BrailleTask | PredictiveCodingTask | DelayedXORTask = Field(BrailleTask(), discriminator="kind")
     network: Network = Network()
     gate: Gate = Gate()
     adjoint: Adjoint = Adjoint()
     loss: Loss = Loss()
+    noise: Noise = Noise()
     training: Training = Training()
+    stages: tuple[dict[str, dict[str, Any]], ...] = Field(
+        (),
+        description="stages of training: tables of the keys of task, gate, adjoint, loss, noise and training that differ",
+    )
+
+    @model_validator(mode="after")
+    def _valid_stages(self):
+        for i in range(len(self.stages)):
+            self.stage(i)
+        return self
+
+    def stage(self, i: int) -> "Config":
+        """The configuration of one stage: this one with the stage's keys in place of its own.
+
+        **Raises:** `ValueError` naming the first key that cannot be used.
+        """
+        tree = self.model_dump(mode="json", exclude={"stages"}, exclude_unset=True)
+        for table, keys in self.stages[i].items():
+            if table not in STAGED:
+                raise ValueError(f"stages.{i}.{table}: a stage can change keys of {', '.join(STAGED)}")
+            for key in keys:
+                if table == "training" and key not in STAGED_TRAINING:
+                    raise ValueError(f"stages.{i}.training.{key}: of training, a stage can change {', '.join(STAGED_TRAINING)}")
+            tree[table] = tree.get(table, {}) | keys
+        try:
+            return Config.model_validate_json(json.dumps(tree))
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(str(part) for part in first["loc"])
+            raise ValueError(f"stages.{i}: {name}: {first['msg']}") from error

@@ -53,11 +53,14 @@ class AbstractNeuron(eqx.Module):
     def flow(self, state: AnyState, current: Float[Array, "*n"], dt) -> AnyState:
         """State after `dt` ms of constant `current` without reset, elementwise. `dt` is a float or an array (ms)."""
 
-    def init(self, shape: tuple[int, ...], *, key: PRNGKeyArray | None = None) -> AnyState:
-        """State at the start of a trial: ``v = v_init``, or drawn from ``U(v_reset, v_th)`` if a `key` is given."""
+    def init(self, shape: tuple[int, ...], *, key: PRNGKeyArray | None = None, noise: Float[Array, ""] | float | None = None) -> AnyState:
+        """State at the start of a trial: ``v = v_init``; with a `key` drawn from ``U(v_reset, v_th)``, or, with `noise` too,
+        ``v_init`` plus normal noise of that standard deviation (in units of v)."""
         if key is None:
             return State(jnp.broadcast_to(self.v_init, shape))
-        return State(self.v_reset + (self.v_th - self.v_reset) * jax.random.uniform(key, shape, self.v_th.dtype))
+        if noise is None:
+            return State(self.v_reset + (self.v_th - self.v_reset) * jax.random.uniform(key, shape, self.v_th.dtype))
+        return State(self.v_init + noise * jax.random.normal(key, shape, self.v_init.dtype))
 
     def on_spike(self, state: AnyState) -> AnyState:
         """What a spike does to the state: ``v -> v_reset``."""

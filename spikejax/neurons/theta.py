@@ -43,6 +43,10 @@ class Theta(AbstractNeuron):
     def v_reset(self) -> Float[Array, ""]:  # pyright: ignore[reportIncompatibleVariableOverride]
         return jnp.zeros((), self.tau_mem.dtype)
 
+    def init(self, shape, *, key=None, noise=None):
+        state = super().init(shape, key=key, noise=noise)
+        return state if noise is None else State(state.v - jnp.floor(state.v))
+
     def flow(self, state, current, dt):
         v = state.v
         h = 2 * jnp.pi * dt / self.tau_mem

@@ -7,17 +7,21 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree, UInt8
 
 
 class Trial(NamedTuple):
     """One trial, or a batch of them with a leading axis on everything."""
 
     stimulus: Float[Array, "*batch time channels"]
-    target: Array
-    """What the loss compares the readout with: a class, or a signal ``(time, out)``."""
+    target: PyTree[Array]
+    """What the loss compares the readout with: a class, or a signal ``(time, out)``, or what else that loss expects."""
     mask: Bool[Array, "*batch time"] | None = None
     """False after the end of a shorter trial; None if all are equally long."""
+    label: Int[Array, "*batch"] | None = None
+    """Class of the trial, if it has one."""
+    key: PRNGKeyArray | None = None
+    """The trial's own randomness, such as noise in the state it starts from; None: it has none."""
 
 
 class AbstractTask(eqx.Module):
@@ -27,10 +31,15 @@ class AbstractTask(eqx.Module):
     outputs: eqx.AbstractVar[int]
     """Width of the target: classes, or signals."""
     labels: eqx.AbstractVar[tuple[str, ...]]
-    """Names of the classes; empty if the target is a signal."""
+    """Names of the classes; empty if the trials have none."""
+
+    @property
+    def trials(self) -> int | None:
+        """Number of training trials; None if they are generated."""
+        return None
 
     @abc.abstractmethod
-    def batch(self, key: PRNGKeyArray, step: Int[Array, ""], size: int) -> Trial:
+    def batch(self, key: PRNGKeyArray, step: Int[Array, ""] | int, size: int) -> Trial:
         """Training trials of one step: a pure function of the key and the step, so that a resumed run sees the same ones."""
 
     @abc.abstractmethod
@@ -59,11 +68,19 @@ class Recordings(AbstractTask):
     def outputs(self) -> int:
         return len(self.labels)
 
+    @property
+    def trials(self) -> int:
+        return len(self.targets["train"])
+
     def batch(self, key, step, size):
-        trials = len(self.targets["train"])
+        return _batch(self, key, jnp.asarray(step), size)
+
+    def _draw(self, key, step, size: int) -> Trial:
+        trials = self.trials
         per_epoch = max(trials // size, 1)
         epoch, within = step // per_epoch, step % per_epoch
         key_order, key_drop, key_shift = jax.random.split(key, 3)
+        key_start = jax.random.fold_in(key, 3)
         order = jax.random.permutation(jax.random.fold_in(key_order, epoch), trials)
         index = order[(within * size + jnp.arange(size)) % trials]
         x = self.stimuli["train"][index].astype(jnp.result_type(float))
@@ -72,10 +89,17 @@ class Recordings(AbstractTask):
             x = jax.vmap(_shifted)(x, by)
         if self.drop:
             x = x * jax.random.bernoulli(jax.random.fold_in(key_drop, step), 1 - self.drop, x.shape)
-        return Trial(x, self.targets["train"][index])
+        label = self.targets["train"][index]
+        return Trial(x, label, label=label, key=jax.random.split(jax.random.fold_in(key_start, step), size))
 
     def split(self, name):
-        return Trial(self.stimuli[name].astype(jnp.result_type(float)), self.targets[name])
+        label = self.targets[name]
+        keys = jax.random.split(jax.random.key(len(name)), len(label))
+        return Trial(self.stimuli[name].astype(jnp.result_type(float)), label, label=label, key=keys)
+
+
+# Jitted here: what of a batch is static, the task knows.
+_batch = eqx.filter_jit(Recordings._draw)
 
 
 def _shifted(x: Float[Array, "time channels"], by: Int[Array, ""]) -> Float[Array, "time channels"]:

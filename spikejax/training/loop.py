@@ -10,7 +10,7 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import PRNGKeyArray, PyTree
 from tqdm import tqdm
 
 from ..gates import Gate
@@ -18,7 +18,7 @@ from ..network import Network
 from ..tasks import AbstractTask
 from . import checkpoint
 from .log import MetricsLog
-from .step import Evaluation, TrainState
+from .step import TrainState
 
 EXPLODED = 20
 """Consecutive steps with a gradient above the limit after which training stops."""
@@ -32,25 +32,86 @@ class Interrupted(TrainingStopped):
     """Ctrl-C, or a request to terminate."""
 
 
-class Plan(NamedTuple):
-    """What a training run does, apart from the network: the arguments of `train`."""
+class Stage(NamedTuple):
+    """A stretch of training under one set of conditions."""
 
     task: AbstractTask
     step: Callable
     """From `make_train_step`."""
-    evaluate: Callable[[Network, Gate], Evaluation]
-    """On held-out trials."""
-    gate_at: Callable[[Array], Gate]
-    """The gate at a step: the sharpness schedule."""
-    judge_gate: Gate
-    """The gate that `evaluate` is given when checkpoints are compared."""
+    gate_at: Callable[[int], Gate]
+    """The gate at a step of the stage: the sharpness schedule."""
+    rate_at: Callable[[int], float]
+    """The factor of the update at a step of the stage: the learning-rate schedule."""
     steps: int
     batch: int
+
+
+class Rollback(NamedTuple):
+    """Return to the best parameters so far, with a fresh optimiser, when training has lost its way."""
+
+    tolerance: float
+    """By how much the held-out score may lie below the best one."""
+    patience: int
+    """After how many evaluations in a row that are worse than that."""
+    factor: float
+    """What the learning rate is multiplied by from then on."""
+
+
+class Plan(NamedTuple):
+    """What a training run does, apart from the network: the arguments of `train`."""
+
+    stages: tuple[Stage, ...]
+    """One after the other."""
+    evaluate: Callable[[Network], dict[str, float]]
+    """Metrics on held-out trials, the same in all stages."""
+    restart: Callable[[PyTree, int], TrainState]
+    """A fresh training state from parameters and the number of updates made."""
     evaluate_every: int
     checkpoint_every: int
     score: str = "accuracy"
-    """Metric by which the best checkpoint is kept; `loss` is minimised, anything else maximised."""
+    """Metric by which the best checkpoint is kept; `accuracy` is maximised, anything else (`loss`, `error`) minimised."""
+    rollback: Rollback | None = None
     gradient_limit: float = 1e8
+
+    @property
+    def steps(self) -> int:
+        """Updates of all stages."""
+        return sum(stage.steps for stage in self.stages)
+
+    def stage_at(self, step: int) -> tuple[Stage, int]:
+        """The stage that a step belongs to, and the number of the step within it."""
+        for stage in self.stages:
+            if step < stage.steps:
+                return stage, step
+            step -= stage.steps
+        raise IndexError(step)
+
+
+class _Progress:
+    """The best parameters so far, and how training has gone since."""
+
+    def __init__(self, params: PyTree):
+        # A copy here and below: the next step donates the buffers of the state.
+        self.best = jax.tree.map(jnp.copy, params)
+        self.score: float | None = None
+        self.loud = 0  # consecutive steps with an exploding gradient
+        self.worse = 0  # consecutive evaluations far below the best
+        self.scale = 1.0  # of the learning rate, after rollbacks
+
+    def header(self) -> dict:
+        """What a checkpoint's header keeps."""
+        return {name: getattr(self, name) for name in ("score", "loud", "worse", "scale")}
+
+    def judge(self, score: float, params: PyTree, rollback: Rollback | None) -> bool:
+        """Take note of a held-out score; whether it is the best so far."""
+        if math.isfinite(score) and (self.score is None or score >= self.score):
+            self.best, self.score, self.worse = jax.tree.map(jnp.copy, params), score, 0
+            return True
+        if rollback and not (math.isfinite(score) and score >= (self.score or 0.0) - rollback.tolerance):
+            self.worse += 1
+        else:
+            self.worse = 0
+        return False
 
 
 def train(
@@ -66,46 +127,52 @@ def train(
     """Train until ``plan.steps`` updates are made; returns the last state and the best network.
 
     Writes into `folder`: ``metrics.jsonl``; ``last.ckpt`` every `checkpoint_every` steps and on any orderly stop; ``best.ckpt``,
-    the network with the best held-out score. All randomness is a function of `key` and the step, so a run that is killed and
-    resumed ends bit for bit where it would have ended.
+    the network with the best held-out score. With a rollback in the plan, training that loses its way, or meets a gradient that
+    is not finite, goes on from the best parameters at a lower rate. All randomness is a function of `key` and the step, so a run
+    that is killed and resumed ends bit for bit where it would have ended.
 
     **Raises:** `TrainingStopped` if loss or gradient stop being finite or the gradient explodes, naming the step, the parameter
     and what to try; `Interrupted` on Ctrl-C; `CheckpointError` if a checkpoint does not fit.
     """
     last, best_path = folder / "last.ckpt", folder / "best.ckpt"
-    # A copy here and below: the next step donates the buffers of `state`.
-    best_params, best_score, loud = jax.tree.map(jnp.copy, state.params), None, 0
+    so_far = _Progress(state.params)
     if resume and last.exists():
-        (state, best_params), header = checkpoint.load(last, (state, state.params))
-        best_score, loud = header["best_score"], header["loud"]
+        (state, so_far.best), header = checkpoint.load(last, (state, state.params))
+        vars(so_far).update({name: header[name] for name in so_far.header()})
     first = int(state.step)
     log = MetricsLog(folder / "metrics.jsonl", resume_at=first if resume else None)
-    batch = eqx.filter_jit(lambda task, step: task.batch(key, step, plan.batch))
     warned: set[str] = set()
 
     def keep():
-        checkpoint.save(last, (state, best_params), step=int(state.step), best_score=best_score, loud=loud)
+        checkpoint.save(last, (state, so_far.best), step=int(state.step), **so_far.header())
 
     hidden = None if progress else True  # None: shown on a terminal only
     bar = tqdm(range(first, plan.steps), initial=first, total=plan.steps, disable=hidden, unit="step", dynamic_ncols=True)
     with _Interrupt() as interrupt:
         try:
             for i in bar:
-                gate = plan.gate_at(jnp.asarray(i))
-                state, metrics = plan.step(state, batch(plan.task, jnp.asarray(i)), gate)
-                metrics = {"sharpness": gate.sharpness, **jax.device_get(metrics)}
+                stage, within = plan.stage_at(i)
+                gate, rate = stage.gate_at(within), so_far.scale * stage.rate_at(within)
+                state, metrics = stage.step(state, stage.task.batch(key, i, stage.batch), gate, rate)
+                metrics = {"sharpness": gate.sharpness, "learning_rate": rate, **jax.device_get(metrics)}
                 if (i + 1) % plan.evaluate_every == 0 or i + 1 == plan.steps:
-                    network = eqx.combine(state.params, fixed)
-                    held = plan.evaluate(network, plan.judge_gate).metrics
+                    network = eqx.combine(state.judged, fixed)
+                    held = plan.evaluate(network)
                     metrics |= {f"held_out/{name}": x for name, x in held.items()}
-                    score = -held["loss"] if plan.score == "loss" else held[plan.score]
-                    if math.isfinite(score) and (best_score is None or score >= best_score):
-                        best_params, best_score = jax.tree.map(jnp.copy, state.params), score
+                    score = held[plan.score] if plan.score == "accuracy" else -held[plan.score]
+                    if so_far.judge(score, state.judged, plan.rollback):
                         checkpoint.save(best_path, network, step=i + 1, score=score)
+                so_far.loud = so_far.loud + 1 if float(metrics["gradient"]) > plan.gradient_limit else 0
+                reason = _lost(metrics, so_far, plan)
+                metrics["rollback"] = bool(reason and plan.rollback)
                 log.write(i + 1, metrics)
                 bar.set_postfix(_shown(metrics), refresh=False)
-                loud = loud + 1 if float(metrics["gradient"]) > plan.gradient_limit else 0
-                _stop_if_senseless(i + 1, metrics, loud, plan.gradient_limit)
+                if reason and plan.rollback:
+                    state = plan.restart(so_far.best, i + 1)
+                    so_far.scale, so_far.worse, so_far.loud = so_far.scale * plan.rollback.factor, 0, 0
+                    bar.write(f"step {i + 1}: {reason}: back to the best parameters, learning rate times {so_far.scale:.3g}")
+                elif reason:
+                    raise TrainingStopped(f"stopped at step {i + 1}: {reason}. {REMEDY}")
                 _warn(bar, i + 1, metrics, warned)
                 if (i + 1) % plan.checkpoint_every == 0 or i + 1 == plan.steps:
                     keep()
@@ -117,7 +184,7 @@ def train(
         finally:
             bar.close()
             log.close()
-    return state, eqx.combine(best_params, fixed)
+    return state, eqx.combine(so_far.best, fixed)
 
 
 class _Interrupt:
@@ -146,22 +213,25 @@ def _shown(metrics: dict) -> dict[str, str]:
     return {name.replace("held_out/", "held-out "): f"{float(metrics[name]):.3g}" for name in names if name in metrics}
 
 
-def _stop_if_senseless(step: int, metrics: dict, loud: int, limit: float) -> None:
+REMEDY = (
+    "Try a costate damping (adjoint.damping, per ms) or clip (adjoint.clip), a smaller training.learning_rate or training.clip, "
+    "a wider gate (gate.width, gate.sharpness), gate.release surrogate, or training.rollback."
+)
+
+
+def _lost(metrics: dict, so_far: _Progress, plan: Plan) -> str | None:
+    """Why it makes no sense to go on from here, if it makes none."""
     groups = {name.removeprefix("gradient/"): float(x) for name, x in metrics.items() if name.startswith("gradient/")}
-    remedy = (
-        "Try a costate damping (adjoint.damping, per ms) or clip (adjoint.clip), a smaller training.learning_rate or training.clip, "
-        "a wider gate (gate.width, gate.sharpness) or gate.release surrogate."
-    )
     if not bool(metrics["finite"]):
         bad = [name for name, x in groups.items() if not math.isfinite(x)]
         where = f"the gradient of {bad[0]}" if bad else "the loss"
-        raise TrainingStopped(f"stopped at step {step}: {where} is not finite (loss {float(metrics['loss']):.3g}). {remedy}")
-    if loud >= EXPLODED:
+        return f"{where} is not finite (loss {float(metrics['loss']):.3g})"
+    if so_far.loud >= EXPLODED:
         worst = max(groups, key=groups.__getitem__)
-        raise TrainingStopped(
-            f"stopped at step {step}: the gradient exploded, above {limit:.0e} for {loud} steps, "
-            f"most in {worst} ({groups[worst]:.1e}). {remedy}"
-        )
+        return f"the gradient exploded, above {plan.gradient_limit:.0e} for {so_far.loud} steps, most in {worst} ({groups[worst]:.1e})"
+    if plan.rollback and so_far.worse >= plan.rollback.patience:
+        return f"the held-out {plan.score} has been worse than the best by more than {plan.rollback.tolerance:g} {so_far.worse} times"
+    return None
 
 
 def _warn(bar, step: int, metrics: dict, warned: set[str]) -> None:

@@ -14,6 +14,7 @@ from ..gates import Gate
 from ..losses import AbstractLoss
 from ..metrics import group_norms, rates, saturated_fraction, silent_fraction
 from ..network import Network
+from ..parameters import as_parameter
 from ..simulate import simulate
 from ..tasks import Trial
 
@@ -29,12 +30,23 @@ class TrainState(NamedTuple):
     opt_state: PyTree
     step: Int[Array, ""]
     """Updates made so far."""
+    average: PyTree = None
+    """Running average of the parameters, if one is kept."""
+
+    @property
+    def judged(self) -> PyTree:
+        """The parameters that count: the average if there is one."""
+        return self.params if self.average is None else self.average
 
 
-def start(params: PyTree, optimiser: optax.GradientTransformation) -> TrainState:
-    """The state before the first update. It holds a copy of `params`: a train step reuses the memory of the state it is given."""
+def start(params: PyTree, optimiser: optax.GradientTransformation, *, average: bool = False, step: int = 0) -> TrainState:
+    """The state before the first update. It holds a copy of `params`: a train step reuses the memory of the state it is given.
+
+    **Arguments:** `average`: keep a running average of the parameters; `step`: number of updates made before.
+    """
     params = jax.tree.map(jnp.copy, params)
-    return TrainState(params, optimiser.init(params), jnp.zeros((), jnp.int32))
+    kept = jax.tree.map(jnp.copy, params) if average else None
+    return TrainState(params, optimiser.init(params), jnp.asarray(step, jnp.int32), kept)
 
 
 def make_train_step(
@@ -45,11 +57,13 @@ def make_train_step(
     dt: float,
     adjoint: AbstractAdjoint | None = None,
     accumulate: int = 1,
-) -> Callable[[TrainState, Trial, Gate], tuple[TrainState, dict[str, Array]]]:
-    """A jitted ``step(state, trials, gate) -> (state, metrics)``.
+    noise: float = 0.0,
+    averaging: float = 0.0,
+) -> Callable[..., tuple[TrainState, dict[str, Array]]]:
+    """A jitted ``step(state, trials, gate, rate=1.0) -> (state, metrics)``.
 
-    The gate is an argument: annealing its sharpness recompiles nothing. An update with a loss or gradient that is not
-    finite is not made: the parameters stay, and ``metrics["finite"]`` is False.
+    The gate and the `rate`, a factor of the update, are arguments: annealing them recompiles nothing. An update with a loss or
+    gradient that is not finite is not made: the parameters stay, and ``metrics["finite"]`` is False.
 
     **Arguments:**
 
@@ -57,6 +71,8 @@ def make_train_step(
     - `optimiser`: any optax transformation; clipping and schedules belong in it.
     - `dt`: ms. `adjoint`: default `Costate()`.
     - `accumulate`: number of equal parts the batch is run in, one after the other; the gradient is their mean.
+    - `noise`: standard deviation of the noise on every trial's initial membrane potentials (drawn with the trial's key).
+    - `averaging`: decay per update of the running average of the parameters, if the state keeps one.
 
     **Metrics:** `loss`; what the loss reports; `gradient` (norm before the optimiser) and ``gradient/<parameter>``; `rate` (Hz),
     `silent` and `saturated` (fractions) per layer; `finite`.
@@ -66,7 +82,9 @@ def make_train_step(
         network = eqx.combine(params, fixed)
 
         def run(trial):
-            solution = simulate(network, trial.stimulus, gate=gate, dt=dt, adjoint=adjoint, mask=trial.mask)
+            solution = simulate(
+                network, trial.stimulus, gate=gate, dt=dt, adjoint=adjoint, mask=trial.mask, save=loss.series, **initial(trial, noise)
+            )
             value, scalars = loss(solution, trial, dt)
             return value, (scalars, solution.counts)
 
@@ -76,8 +94,8 @@ def make_train_step(
     gradient = eqx.filter_value_and_grad(objective, has_aux=True)
 
     @eqx.filter_jit(donate="all-except-first")
-    def step(trials_and_gate, state: TrainState):
-        trials, gate = trials_and_gate
+    def step(inputs, state: TrainState):
+        trials, gate, rate = inputs
         if accumulate == 1:
             (value, (scalars, counts)), grads = gradient(state.params, trials, gate)
         else:
@@ -88,7 +106,11 @@ def make_train_step(
         norm = optax.tree.norm(grads)
         finite = jnp.isfinite(value) & jnp.isfinite(norm)
         updates, opt_state = optimiser.update(grads, state.opt_state, state.params)
-        new = TrainState(optax.apply_updates(state.params, updates), opt_state, state.step + 1)
+        params = optax.apply_updates(state.params, jax.tree.map(lambda u: rate * u, updates))
+        average = None
+        if state.average is not None:
+            average = jax.tree.map(lambda a, p: averaging * a + (1 - averaging) * p, state.average, params)
+        new = TrainState(params, opt_state, state.step + 1, average)
         kept = state._replace(step=state.step + 1)
         state = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, kept)
         metrics = {"loss": value, "gradient": norm, "finite": finite}
@@ -97,13 +119,18 @@ def make_train_step(
         metrics |= activity(counts, durations(trials, dt), dt)
         return state, metrics
 
-    def train_step(state: TrainState, trials: Trial, gate: Gate):
+    def train_step(state: TrainState, trials: Trial, gate: Gate, rate: float | Float[Array, ""] = 1.0):
         size = trials.stimulus.shape[0]
         if size % accumulate:
             raise ValueError(f"a batch of {size} trials cannot be cut into `accumulate` = {accumulate} equal parts")
-        return step((trials, gate), state)
+        return step((trials, gate, as_parameter(rate)), state)
 
     return train_step
+
+
+def initial(trial: Trial, noise: float) -> dict:
+    """Arguments of `simulate` for a trial that starts from a noisy state."""
+    return {"key": trial.key, "noise": noise} if noise and trial.key is not None else {}
 
 
 def durations(trials: Trial, dt: float) -> Float[Array, " trials"]:
@@ -136,13 +163,17 @@ class Evaluation(NamedTuple):
     counts: tuple[Float[Array, "trials *n"], ...]
 
 
-def make_evaluate(loss: AbstractLoss, *, dt: float, at_once: int = 90) -> Callable[[Network, Trial, Gate], Evaluation]:
-    """A function ``evaluate(network, trials, gate) -> Evaluation``, jitted, that runs `at_once` trials together."""
+def make_evaluate(loss: AbstractLoss, *, dt: float, at_once: int = 90, noise: float = 0.0) -> Callable[[Network, Trial, Gate], Evaluation]:
+    """A function ``evaluate(network, trials, gate) -> Evaluation``, jitted, that runs `at_once` trials together.
+
+    `noise`: standard deviation of the noise on every trial's initial membrane potentials, drawn with the trial's key.
+    """
 
     @eqx.filter_jit
     def run(network, trials, gate):
         def one(trial):
-            solution = simulate(network, trial.stimulus, gate=gate, dt=dt, mask=trial.mask, save=("release",))
+            save = {"release"} | loss.series
+            solution = simulate(network, trial.stimulus, gate=gate, dt=dt, mask=trial.mask, save=save, **initial(trial, noise))
             value, scalars = loss(solution, trial, dt)
             release = [record.release.reshape(-1) for record in solution.layers if record.release is not None]
             crowded = jnp.mean(jnp.concatenate(release) > CROWDED)

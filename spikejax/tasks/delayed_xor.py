@@ -1,0 +1,132 @@
+"""Delayed-memory XOR: remember two pulses, and answer whether their signs differ when asked to."""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from .base import AbstractTask, Trial
+
+KINDS = ("++", "+-", "-+", "--", "+0", "-0")
+"""Signs of the two pulses; 0 where only one comes."""
+PULSES = np.array([[1, 1], [1, -1], [-1, 1], [-1, -1], [1, 0], [-1, 0]])
+ANSWERS = ("-", "none", "+")
+SIGNS = np.array([-1, 1, 1, -1, 0, 0])
+"""Sign of the answer to each kind."""
+
+
+class Response(NamedTuple):
+    """What is expected of the readout, and what it is judged by."""
+
+    signal: Float[Array, "*batch time 1"]
+    """Target of the readout."""
+    weight: Float[Array, "*batch time"]
+    """Weight of each step in the squared error."""
+    template: Float[Array, "*batch time"]
+    """``shape/|shape|^2`` of the answer's pulse, 0 outside its window: the readout's projection on it is its amplitude."""
+
+
+class DelayedXOR(AbstractTask):
+    """Delayed-memory exclusive or, on the timing of one trial (ms):
+
+    ```
+    baseline | pulse 1 | delay 1 | pulse 2 | delay 2 | go cue
+                                              lag after the cue's begin: response window | tail
+    ```
+    Channel 0 carries the pulses, +-1; channel 1 the go cue, 1. In the response window the readout owes a pulse
+    ``sin^2``: positive if the two pulses had opposite signs, negative if equal, none if only one came (the first or the second). The six
+    kinds of trial are balanced. Both delays are drawn uniformly for every trial.
+
+    **Arguments:** `dt` (ms); `delays`: shortest and longest delay of held-out trials, ms; `buckets`: longest delays of training
+    batches, ms, one drawn for each batch with probability in proportion to `odds` (a batch is as long as its longest trial could be:
+    mixing short with long costs less than always long, and short delays are learned first); `pulse`, `cue`, `response`, `lag`,
+    `baseline`, `tail`: durations, ms; `weights`: of response, baseline and tail in the squared error, each window's mean;
+    `held_out`: trials of the validation and of the test split.
+
+    **Reference:** Huh & Sejnowski 2018, section 3.2. Durations of the pulses and windows, the mixture and the weights are ours.
+    """
+
+    dt: float = eqx.field(static=True)
+    delays: tuple[float, float] = eqx.field(static=True, default=(20.0, 700.0))
+    buckets: tuple[float, ...] = eqx.field(static=True, default=(80.0, 250.0, 700.0))
+    odds: tuple[float, ...] = eqx.field(static=True, default=(0.25, 0.4, 0.35))
+    pulse: float = eqx.field(static=True, default=24.0)
+    cue: float = eqx.field(static=True, default=24.0)
+    lag: float = eqx.field(static=True, default=20.0)
+    response: float = eqx.field(static=True, default=80.0)
+    baseline: float = eqx.field(static=True, default=40.0)
+    tail: float = eqx.field(static=True, default=60.0)
+    weights: tuple[float, float, float] = eqx.field(static=True, default=(1.0, 0.3, 0.1))
+    held_out: tuple[int, int] = eqx.field(static=True, default=(240, 600))
+    channels: int = eqx.field(static=True, default=2, init=False)
+    outputs: int = eqx.field(static=True, default=1, init=False)
+    labels: tuple[str, ...] = eqx.field(static=True, default=ANSWERS, init=False)
+
+    def __check_init__(self):
+        if len(self.buckets) != len(self.odds):
+            raise ValueError(f"`odds` has {len(self.odds)} entries, `buckets` {len(self.buckets)}: give one probability for each bucket")
+        longest = min(self.delays[1], *self.buckets)
+        if self.delays[0] > longest:
+            raise ValueError(f"`delays` begin at {self.delays[0]:g} ms, above the longest delay of {longest:g} ms")
+        for name in ("pulse", "cue", "lag", "response", "baseline", "tail"):
+            value = getattr(self, name)
+            if abs(value / self.dt - round(value / self.dt)) > 1e-6:
+                raise ValueError(f"`{name}` of {value:g} ms is not a whole number of steps of `dt` = {self.dt:g} ms")
+
+    def steps(self, longest: float) -> int:
+        """Steps of a trial whose delays are at most `longest` ms."""
+        return round((self.baseline + 2 * self.pulse + 2 * longest + self.lag + self.response + self.tail) / self.dt)
+
+    def moments(self, delays: Float[Array, " 2"]) -> tuple:
+        """Begin of pulse 1, pulse 2, cue and response window, ms."""
+        first = self.baseline
+        second = first + self.pulse + delays[0]
+        cue = second + self.pulse + delays[1]
+        return first, second, cue, cue + self.lag
+
+    def batch(self, key, step, size):
+        key = jax.random.fold_in(key, step)
+        odds = np.asarray(self.odds) / sum(self.odds)
+        # On the host, since it decides the length of the arrays.
+        longest = float(np.random.default_rng(jax.random.key_data(key)).choice(self.buckets, p=odds))
+        return _trials(self, key, size, self.delays[0], longest, longest)
+
+    def split(self, name):
+        seed, size = {"validation": (1, self.held_out[0]), "test": (2, self.held_out[1])}[name]
+        return _trials(self, jax.random.key(seed), size, *self.delays, self.delays[1])
+
+    def aligned(self, delay: float, size: int) -> Trial:
+        """Fresh trials whose two delays are both `delay` ms, so that all moments coincide; kinds in turn."""
+        return _trials(self, jax.random.key(3), size, delay, delay, delay)
+
+    def _trial(self, key: PRNGKeyArray, kind: Int[Array, ""], low: float, high: float, longest: float) -> Trial:
+        key_delay, key_order, key_state = jax.random.split(key, 3)
+        # A grid that every usual dt divides: the same trial at dt and dt/2.
+        delays = jnp.round(jax.random.uniform(key_delay, (2,), minval=low, maxval=high) / 4) * 4
+        pulses = jnp.asarray(PULSES)[kind]
+        swap = jax.random.bernoulli(key_order) & (pulses[1] == 0)
+        pulses = jnp.where(swap, pulses[::-1], pulses)
+        t = jnp.arange(self.steps(longest)) * self.dt
+        first, second, cue, begin = self.moments(delays)
+
+        def during(start, duration):
+            return ((t > start - self.dt / 2) & (t < start + duration - self.dt / 2)).astype(jnp.result_type(float))
+
+        signal = pulses[0] * during(first, self.pulse) + pulses[1] * during(second, self.pulse)
+        stimulus = jnp.stack([signal, during(cue, self.cue)], axis=-1)
+        window, before, after = during(begin, self.response), during(0.0, begin), during(begin + self.response, self.tail)
+        shape = window * jnp.sin(jnp.pi * (t + self.dt / 2 - begin) / self.response) ** 2
+        weight = sum(w * part / jnp.sum(part) for w, part in zip(self.weights, (window, before, after), strict=True))
+        sign = jnp.asarray(SIGNS)[kind]
+        target = Response((sign * shape)[:, None], weight, shape / jnp.sum(shape**2))
+        mask = t < begin + self.response + self.tail - self.dt / 2
+        return Trial(stimulus, target, mask, label=sign + 1, key=key_state)
+
+
+@eqx.filter_jit
+def _trials(task: DelayedXOR, key: PRNGKeyArray, size: int, low: float, high: float, longest: float) -> Trial:
+    kinds = jnp.arange(size) % len(KINDS)
+    return jax.vmap(lambda k, kind: task._trial(k, kind, low, high, longest))(jax.random.split(key, size), kinds)

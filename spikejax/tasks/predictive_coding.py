@@ -1,0 +1,68 @@
+"""Predictive coding: reproduce a signal by the spikes of a few neurons."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from .base import AbstractTask, Trial
+
+
+class PredictiveCoding(AbstractTask):
+    """An autoencoder in time: the readout reproduces the stimulus, ``y(t) = x(t)``.
+
+    ```
+    x_c(t) = sum_k a_ck sin(2 pi f_ck t + p_ck),   sum_k a_ck^2 = 2   (mean square 1 in every channel)
+    ```
+    with frequencies and phases uniform and relative amplitudes ``U(0.2, 1)``, drawn anew for every trial.
+
+    **Arguments:** `dt` (ms); `duration` of a training trial and `test_duration` of a held-out one, ms; `channels`; `components`:
+    sinusoids a channel; `frequencies`: lowest and highest, Hz; `held_out`: trials of the validation and of the test split.
+
+    **Reference:** Huh & Sejnowski 2018, section 3.1 (the network; the paper does not state the signal's spectrum).
+    """
+
+    dt: float = eqx.field(static=True)
+    duration: float = eqx.field(static=True, default=100.0)
+    test_duration: float = eqx.field(static=True, default=1200.0)
+    channels: int = eqx.field(static=True, default=2)
+    components: int = eqx.field(static=True, default=6)
+    frequencies: tuple[float, float] = eqx.field(static=True, default=(0.5, 4.5))
+    held_out: tuple[int, int] = eqx.field(static=True, default=(8, 24))
+    labels: tuple[str, ...] = eqx.field(static=True, default=(), init=False)
+
+    def __check_init__(self):
+        low, high = self.frequencies
+        if not 0 < low <= high:
+            raise ValueError(f"`frequencies` are {low:g} to {high:g} Hz: give a lowest above 0 and a highest not below it")
+        if 1e3 / high < 4 * self.dt:
+            raise ValueError(f"`frequencies` reach {high:g} Hz, whose period a `dt` of {self.dt:g} ms does not resolve")
+
+    @property
+    def outputs(self) -> int:
+        return self.channels
+
+    def signal(self, key: PRNGKeyArray, duration: float) -> Float[Array, "time channels"]:
+        """One random signal of `duration` ms, in the middle of every step."""
+        key_f, key_p, key_a = jax.random.split(key, 3)
+        shape, (low, high) = (self.channels, self.components), self.frequencies
+        frequency = jax.random.uniform(key_f, shape, minval=low, maxval=high)
+        phase = jax.random.uniform(key_p, shape, maxval=2 * jnp.pi)
+        amplitude = jax.random.uniform(key_a, shape, minval=0.2, maxval=1.0)
+        amplitude = amplitude / jnp.sqrt(jnp.sum(amplitude**2, axis=1, keepdims=True) / 2)
+        t = (jnp.arange(round(duration / self.dt)) + 0.5) * self.dt * 1e-3
+        return jnp.sum(amplitude * jnp.sin(2 * jnp.pi * frequency * t[:, None, None] + phase), axis=-1)
+
+    def batch(self, key, step, size):
+        return _trials(self, jax.random.fold_in(key, step), size, self.duration)
+
+    def split(self, name):
+        seed, size = {"validation": (1, self.held_out[0]), "test": (2, self.held_out[1])}[name]
+        return _trials(self, jax.random.key(seed), size, self.test_duration)
+
+
+@eqx.filter_jit
+def _trials(task: PredictiveCoding, key: PRNGKeyArray, size: int, duration: float) -> Trial:
+    keys = jax.random.split(key, size)
+    x = jax.vmap(lambda k: task.signal(k, duration))(keys)
+    return Trial(x, x, key=jax.vmap(lambda k: jax.random.fold_in(k, 0))(keys))

@@ -1,0 +1,73 @@
+"""Optimiser parts that optax does not have; they compose with `optax.chain`."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+import optax
+from jaxtyping import Array, Float, Int, PyTree
+
+from ..metrics import leaf_name
+
+
+class TensorAdamState(NamedTuple):
+    """State of `scale_by_tensor_adam`."""
+
+    count: Int[Array, ""]
+    mean: PyTree
+    square: PyTree[Float[Array, ""]]
+
+
+def scale_by_tensor_adam(b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> optax.GradientTransformation:
+    """Adam with one second moment for a whole array: ``m/(sqrt(<v>) + eps)``, v the running mean of ``mean(g^2)``.
+
+    The direction of the gradient within an array is kept. Where a few neurons carry most of the gradient, as in a network that
+    learns a balance, Adam's element-wise scaling turns the noise of the others into steps of full size.
+    """
+
+    def init(params):
+        zero = jax.tree.map(lambda x: jnp.zeros((), x.dtype), params)
+        return TensorAdamState(jnp.zeros((), jnp.int32), jax.tree.map(jnp.zeros_like, params), zero)
+
+    def update(updates, state, params=None):
+        del params
+        count = state.count + 1
+        mean = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.mean, updates)
+        square = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * jnp.mean(g**2), state.square, updates)
+
+        def scaled(m, v):
+            step = count.astype(m.dtype)
+            return m / (1 - b1**step) / (jnp.sqrt(v / (1 - b2**step)) + eps)
+
+        return jax.tree.map(scaled, mean, square), TensorAdamState(count, mean, square)
+
+    return optax.GradientTransformation(init, update)
+
+
+def group_of(path: tuple, groups: dict[str, float]) -> str | None:
+    """The longest of the names in `groups` that is a part of the leaf's dotted name, such as ``recurrent`` or ``layers.0.bias``."""
+    name = f".{leaf_name(path)}."
+    found = [group for group in groups if f".{group}." in name]
+    return max(found, key=len, default=None)
+
+
+def scale_groups(groups: dict[str, float]) -> optax.GradientTransformation:
+    """Multiply the update of every parameter by the factor of its group (1 without one); see `group_of` for the names."""
+
+    def update(updates, params=None):
+        del params
+        return jtu.tree_map_with_path(lambda path, u: u * groups.get(group_of(path, groups), 1.0), updates)
+
+    return optax.stateless(update)
+
+
+def check_groups(params: PyTree, groups: dict[str, float]) -> None:
+    """Raise `ValueError` for a group that no trained parameter belongs to."""
+    names = [leaf_name(path) for path, _ in jtu.tree_flatten_with_path(params)[0]]
+    for group in groups:
+        if not any(f".{group}." in f".{name}." for name in names):
+            raise ValueError(f"training.rates names {group!r}, which is no part of a trained parameter: {', '.join(names)}")
+
+
+__all__ = ["check_groups", "scale_by_tensor_adam", "scale_groups"]

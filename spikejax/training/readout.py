@@ -1,0 +1,78 @@
+"""The readout of a network, solved for rather than trained."""
+
+from collections.abc import Callable, Iterable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from ..connections import Dense
+from ..gates import Gate
+from ..network import LinearReadout, Network
+from ..parameters import Masked
+from ..simulate import simulate
+from ..tasks import Trial
+from .step import initial
+
+
+def fit_readout(
+    network: Network,
+    trials: Iterable[tuple[Trial, Gate]],
+    target: Callable[[Trial], tuple[Float[Array, "time out"], Float[Array, " time"]]],
+    *,
+    dt: float,
+    ridge: float = 1e-2,
+    noise: float = 0.0,
+) -> Network:
+    """The network with its linear readout replaced by the ridge regression of the target on the activations.
+
+    ```
+    minimise  mean_trials sum_t w(t) |O s(t) + b - y(t)|^2 + ridge m |(O, b)|^2
+    ```
+    with m the mean square of the features, so that `ridge` is dimensionless. A network that does not yet do its task often
+    carries what the task needs; with a readout that finds it, the gradient starts from there.
+
+    **Arguments:** `trials`: batches, each with the gate to run it at; `target`: of one trial, the signal ``(time, out)`` and the weight of
+    each step; `dt` in ms; `noise`: of the initial membrane potentials.
+
+    **Raises:** `ValueError` unless the readout is a dense `LinearReadout`.
+    """
+    readout = network.readout
+    if not isinstance(readout, LinearReadout) or not isinstance(readout.connection, Dense):
+        raise ValueError(f"a readout is solved for only if it is linear and dense, and this one is a {type(readout).__name__}")
+
+    @eqx.filter_jit
+    def moments(batch, gate):
+        def one(trial):
+            save, start = ("activation",), initial(trial, noise)
+            solution = simulate(network, trial.stimulus, gate=gate, dt=dt, mask=trial.mask, save=save, **start)
+            s = solution.layers[-1].activation
+            features = jnp.concatenate([s.reshape(len(s), -1), jnp.ones((len(s), 1), s.dtype)], axis=1)
+            y, w = target(trial)
+            return features.T @ (w[:, None] * features), features.T @ (w[:, None] * y)
+
+        return jax.tree.map(lambda x: jnp.sum(x, axis=0), jax.lax.map(one, batch, batch_size=32))
+
+    square, cross, count = 0.0, 0.0, 0
+    for batch, gate in trials:
+        a, b = moments(batch, gate)
+        square, cross, count = square + np.asarray(a, float), cross + np.asarray(b, float), count + len(batch.stimulus)
+    square, cross = square / count, cross / count
+    weight = readout.connection.weight
+    masked = isinstance(weight, Masked)
+    keep = np.ones(len(square), bool)
+    if masked:
+        keep[:-1] = np.asarray(weight.mask)[0].reshape(-1)
+    a = square[np.ix_(keep, keep)]
+    solution = np.zeros_like(cross)
+    solution[keep] = np.linalg.solve(a + ridge * np.mean(np.diag(a)) * np.eye(len(a)), cross[keep])
+    new = jnp.asarray(solution[:-1].T.reshape(weight.shape), readout.bias.dtype)
+    bias = jnp.asarray(solution[-1], readout.bias.dtype)
+    return eqx.tree_at(
+        lambda n: (n.readout.connection.weight, n.readout.bias), network, (Masked(new, weight.mask) if masked else new, bias)
+    )
+
+
+__all__ = ["fit_readout"]
