@@ -24,6 +24,20 @@ class Trial(NamedTuple):
     """The trial's own randomness, such as noise in the state it starts from; None: it has none."""
 
 
+class Probe(NamedTuple):
+    """Trials to look into a trained network with, and what to ask of them."""
+
+    trials: Trial
+    groups: dict[str, Int[np.ndarray, " trials"]]
+    """Named discrete properties of the trials, such as the remembered input."""
+    names: dict[str, tuple[str, ...]]
+    """Names of the values of each property."""
+    moments: dict[str, float]
+    """When what happens in every trial, ms."""
+    windows: dict[str, tuple[float, float, str]]
+    """Named stretches of time in which spike patterns are compared: begin and end, ms, and the property expected to group them."""
+
+
 class AbstractTask(eqx.Module):
     """A source of trials."""
 
@@ -45,6 +59,14 @@ class AbstractTask(eqx.Module):
     @abc.abstractmethod
     def split(self, name: str) -> Trial:
         """All trials of the ``"validation"`` or the ``"test"`` split."""
+
+    def probe(self, dt: float, size: int) -> Probe:
+        """Trials for the analysis of a trained network; by default the first of the test split, grouped by class."""
+        trials = jax.tree.map(lambda x: x[:size], self.split("test"))
+        groups = {} if trials.label is None else {"class": np.asarray(trials.label)}
+        end = trials.stimulus.shape[1] * dt
+        windows = {"trial": (0.0, end, "class")} if groups else {}
+        return Probe(trials, groups, {"class": self.labels} if groups else {}, {}, windows)
 
 
 class Recordings(AbstractTask):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from .base import AbstractTask, Trial
+from .base import AbstractTask, Probe, Trial
 
 KINDS = ("++", "+-", "-+", "--", "+0", "-0")
 """Signs of the two pulses; 0 where only one comes."""
@@ -101,6 +101,23 @@ class DelayedXOR(AbstractTask):
     def aligned(self, delay: float, size: int) -> Trial:
         """Fresh trials whose two delays are both `delay` ms, so that all moments coincide; kinds in turn."""
         return _trials(self, jax.random.key(3), size, delay, delay, delay)
+
+    def probe(self, dt, size):
+        delay = min(400.0, self.delays[1])
+        trials = self.aligned(delay, size)
+        first, second, cue, begin = (float(m) for m in self.moments((delay, delay)))
+        sign = np.asarray(trials.stimulus[:, round(first / dt), 0]).astype(int)
+        kind = np.arange(size) % len(KINDS)
+        # Trials whose only pulse is the second one have nothing to remember before it.
+        groups = {"first pulse": sign + 1, "answer": np.asarray(trials.label), "kind": kind}
+        end = begin + self.response
+        return Probe(
+            trials,
+            groups,
+            {"first pulse": ("-", "none", "+"), "answer": ANSWERS, "kind": KINDS},
+            {"pulse 1": first, "pulse 2": second, "cue": cue, "response": begin},
+            {"after pulse 1": (first, second, "first pulse"), "after the cue": (cue, end, "answer")},
+        )
 
     def _trial(self, key: PRNGKeyArray, kind: Int[Array, ""], low: float, high: float, longest: float) -> Trial:
         key_delay, key_order, key_state = jax.random.split(key, 3)

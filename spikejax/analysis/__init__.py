@@ -1,0 +1,32 @@
+"""Looking into trained networks: what they represent, when, by which neurons, and how stable it is."""
+
+from .ablation import Ablation, ablate_neurons, ablate_synapses
+from .coding import lagged_error
+from .currents import Balance, balance, split_currents
+from .decoding import decode
+from .linearisation import growth, one_step_eigenvalues
+from .record import Recording, record
+from .spikes import IntervalStatistics, grouping, interval_statistics, raster_similarity, smooth
+from .statespace import Components, principal_components
+
+__all__ = [
+    "Ablation",
+    "Balance",
+    "Components",
+    "IntervalStatistics",
+    "Recording",
+    "ablate_neurons",
+    "ablate_synapses",
+    "balance",
+    "decode",
+    "grouping",
+    "growth",
+    "interval_statistics",
+    "lagged_error",
+    "one_step_eigenvalues",
+    "principal_components",
+    "raster_similarity",
+    "record",
+    "smooth",
+    "split_currents",
+]

@@ -1,0 +1,122 @@
+"""Which neurons and synapses a trained network cannot do without."""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from ..connections import Dense
+from ..gates import Gate
+from ..losses import AbstractLoss
+from ..network import Network
+from ..parameters import resolve
+from ..simulate import simulate
+from ..tasks import Trial
+
+
+class Ablation(NamedTuple):
+    """The loss, and the score if the loss reports an accuracy, of networks that each lack one part."""
+
+    whole: tuple[float, float]
+    """Loss and accuracy of the intact network (accuracy nan if there is none)."""
+    loss: Float[np.ndarray, " parts"]
+    accuracy: Float[np.ndarray, " parts"]
+    parts: Int[np.ndarray, "parts index"]
+    """Which part: the neuron's index, or (target, time constant, source) of the synapse."""
+    predicted: Float[np.ndarray, " parts"] | None = None
+    """Change of the loss that the gradient predicts, ``-w dL/dw`` (synapses)."""
+
+
+def _score(network, trials, loss, gate, dt):
+    def one(trial):
+        solution = simulate(network, trial.stimulus, gate=gate, dt=dt, mask=trial.mask, save=loss.series)
+        value, scalars = loss(solution, trial, dt)
+        return value, scalars.get("accuracy", jnp.asarray(jnp.nan, value.dtype))
+
+    value, accuracy = jax.vmap(one)(trials)
+    return jnp.mean(value), jnp.mean(accuracy)
+
+
+def _check(network: Network, layer: int) -> None:
+    above = network.readout.connection if layer + 1 == len(network.layers) else network.layers[layer + 1].feedforward
+    for connection in (network.layers[layer].recurrent, above):
+        if connection is not None and not isinstance(connection, Dense):
+            raise ValueError(f"ablation needs dense connections, and one of layer {layer} is a {type(connection).__name__}")
+
+
+def _silenced(network: Network, layer: int, alive: Bool[Array, " n"]) -> Network:
+    """The network in which what the neurons release reaches nobody."""
+
+    def where(n):
+        above = n.readout.connection if layer + 1 == len(n.layers) else n.layers[layer + 1].feedforward
+        own = n.layers[layer].recurrent
+        return [above.weight] if own is None else [above.weight, own.weight]
+
+    # The source is the last axis of the weights.
+    return eqx.tree_at(where, network, [weight * alive for weight in where(network)])
+
+
+def ablate_neurons(network: Network, trials: Trial, loss: AbstractLoss, *, gate: Gate, dt: float, layer: int = 0) -> Ablation:
+    """Remove each neuron of a layer in turn: its spikes reach nobody any more.
+
+    **Raises:** `ValueError` unless the connections that leave the layer are dense.
+    """
+    network = resolve(network)
+    _check(network, layer)
+    size = network.layers[layer].bias.size
+
+    @eqx.filter_jit
+    def run(network, trials, gate):
+        whole = _score(network, trials, loss, gate, dt)
+        return whole, jax.lax.map(
+            lambda i: _score(_silenced(network, layer, jnp.arange(size) != i), trials, loss, gate, dt), jnp.arange(size)
+        )
+
+    whole, (value, accuracy) = run(network, trials, gate)
+    return Ablation(tuple(map(float, whole)), np.asarray(value), np.asarray(accuracy), np.arange(size)[:, None])
+
+
+def ablate_synapses(
+    network: Network, trials: Trial, loss: AbstractLoss, *, gate: Gate, dt: float, layer: int = 0, count: int = 60
+) -> Ablation:
+    """Remove the recurrent synapses of a layer one at a time: the `count` of them whose removal, by the gradient, changes the loss most.
+
+    The gradient predicts for every synapse at once what its removal does, to first order: ``L(w -> 0) - L = -w dL/dw``.
+
+    **Raises:** `ValueError` unless the layer has a dense recurrence.
+    """
+    network = resolve(network)
+    _check(network, layer)
+    own = network.layers[layer].recurrent
+    if own is None:
+        raise ValueError(f"layer {layer} has no recurrent synapses to ablate")
+
+    def with_weight(network, weight):
+        return eqx.tree_at(lambda n: n.layers[layer].recurrent.weight, network, weight)
+
+    @eqx.filter_jit
+    def predict(network, trials, gate):
+        weight = network.layers[layer].recurrent.weight
+        gradient = jax.grad(lambda w: _score(with_weight(network, w), trials, loss, gate, dt)[0])(weight)
+        return -weight * gradient
+
+    @eqx.filter_jit
+    def run(network, trials, gate, chosen):
+        weight = network.layers[layer].recurrent.weight
+
+        def without(i):
+            return _score(with_weight(network, weight.reshape(-1).at[i].set(0.0).reshape(weight.shape)), trials, loss, gate, dt)
+
+        return _score(network, trials, loss, gate, dt), jax.lax.map(without, chosen)
+
+    predicted = np.asarray(predict(network, trials, gate))
+    chosen = np.argsort(-np.abs(predicted).reshape(-1))[:count]
+    whole, (value, accuracy) = run(network, trials, gate, jnp.asarray(chosen))
+    parts = np.stack(np.unravel_index(chosen, predicted.shape), axis=1)
+    return Ablation(tuple(map(float, whole)), np.asarray(value), np.asarray(accuracy), parts, predicted.reshape(-1)[chosen])
+
+
+__all__ = ["Ablation", "ablate_neurons", "ablate_synapses"]

@@ -1,0 +1,51 @@
+"""What can be read out of a population, and when."""
+
+import numpy as np
+from jaxtyping import Float, Int
+
+
+def decode(
+    activity: Float[np.ndarray, "trials time n"],
+    label: Int[np.ndarray, " trials"],
+    *,
+    ridge: float = 1e-2,
+    folds: int = 5,
+    train_at: int | None = None,
+) -> Float[np.ndarray, " time"]:
+    """Cross-validated accuracy of a linear decoder of `label` at every time.
+
+    The decoder is the ridge regression of the one-hot labels on the activity, refitted at every time, or fitted at the time with the
+    index `train_at` and used at all: a code that stays the same keeps its accuracy.
+
+    **Arguments:** `ridge`: relative to the mean square of the activity; `folds`: each trial is judged by a decoder that did not see it.
+
+    **Returns:** fraction of trials decoded correctly, ``(time,)``.
+
+    **Raises:** `ValueError` with fewer trials than folds.
+    """
+    trials, steps = activity.shape[:2]
+    if trials < folds:
+        raise ValueError(f"there are {trials} trials for {folds} folds: give more trials or fewer folds")
+    classes = np.unique(label)
+    target = (label[:, None] == classes).astype(float)
+    fold = np.random.default_rng(0).permutation(trials) % folds
+    right = np.zeros(steps)
+    for f in range(folds):
+        kept, held = fold != f, fold == f
+        solution = None
+        for t in range(steps) if train_at is None else [train_at, *range(steps)]:
+            if train_at is None or solution is None:
+                x = activity[kept, t]
+                mean, y_mean = x.mean(axis=0), target[kept].mean(axis=0)
+                x = x - mean
+                square = x.T @ x
+                penalty = ridge * max(np.trace(square) / len(square), 1e-12)
+                solution = np.linalg.solve(square + penalty * np.eye(len(square)), x.T @ (target[kept] - y_mean))
+                if train_at is not None:
+                    continue
+            guess = classes[np.argmax((activity[held, t] - mean) @ solution + y_mean, axis=1)]
+            right[t] += np.sum(guess == label[held])
+    return right / trials
+
+
+__all__ = ["decode"]

@@ -1,0 +1,56 @@
+"""The stability of a trajectory: how small differences of the state grow from step to step."""
+
+import equinox as eqx
+import jax
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Complex, Float
+
+from ..adjoints import Autodiff
+from ..gates import Gate
+from ..network import Network, NetworkState
+from ..simulate import simulate
+
+
+@eqx.filter_jit
+def jacobians(
+    network: Network, stimulus: Float[Array, "time *channels"], gate: Gate, dt: float, state: NetworkState | None = None
+) -> Float[Array, "time state state"]:
+    """Jacobian of the one-step map (membrane potentials and activations of all layers) at every step of one trial.
+
+    The reset is part of the map: where a neuron spikes, its row carries the derivative through the reset. For the smooth gate.
+    """
+    state = network.init() if state is None else state
+    z, unravel = ravel_pytree(state)
+
+    def step(z, x):
+        after = simulate(network, x[None], gate=gate, dt=dt, adjoint=Autodiff(), state=unravel(z)).state
+        return ravel_pytree(after)[0]
+
+    def both(z, x):
+        return step(z, x), jax.jacfwd(step)(z, x)
+
+    return jax.lax.scan(both, z, stimulus)[1]
+
+
+def one_step_eigenvalues(jacobian: Float[np.ndarray, "time state state"]) -> Complex[np.ndarray, "time state"]:
+    """Eigenvalues of the one-step map at every step: size 1 is a direction that neither grows nor shrinks, and a real value
+    x < 1 one that decays with the time constant ``-dt/log x``."""
+    return np.linalg.eigvals(np.asarray(jacobian, float)).astype(complex)
+
+
+def growth(jacobian: Float[np.ndarray, "time state state"], dt: float) -> Float[np.ndarray, " state"]:
+    """Finite-time Lyapunov exponents over the whole stretch, 1/s, largest first: the mean rates at which differences of the state
+    grow, from the QR factors of the product of the one-step maps.
+
+    **Reference:** Eckmann & Ruelle, Rev. Mod. Phys. 57, 1985.
+    """
+    basis = np.eye(jacobian.shape[1])
+    total = np.zeros(len(basis))
+    for one in np.asarray(jacobian, float):
+        basis, r = np.linalg.qr(one @ basis)
+        total += np.log(np.maximum(np.abs(np.diag(r)), 1e-300))
+    return np.sort(total / (len(jacobian) * dt * 1e-3))[::-1]
+
+
+__all__ = ["growth", "jacobians", "one_step_eigenvalues"]
