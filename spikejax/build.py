@@ -105,21 +105,30 @@ def _check_loss(config: Config, task: tasks.AbstractTask) -> None:
 def _stage(config: Config, model: Network, fixed: Network, optimiser) -> Stage:
     """One stage of training; `config` is the whole configuration as that stage sees it."""
     training, task = config.training, build_task(config)
+    tasks_at, updates = [], []
     if task.trials is not None and training.batch > task.trials:
         raise ConfigError(f"training.batch is {training.batch}, but the task has {task.trials} training trials")
     for gate in build_gate(config):
         check_step(model, gate, config.dt)
-    step = make_train_step(
-        fixed,
-        build_loss(config),
-        optimiser,
-        dt=config.dt,
-        adjoint=build_adjoint(config),
-        accumulate=training.accumulate,
-        noise=config.noise.initial,
-        averaging=training.averaging,
-    )
-    return Stage(task, step, gate_schedule(config), rate_schedule(config), training.steps, training.batch)
+    for dt in (config.dt, config.dt / 2) if training.finer else (config.dt,):
+        tasks_at.append(build_task(config.model_copy(update={"dt": dt})))
+        updates.append(
+            make_train_step(
+                fixed,
+                build_loss(config),
+                optimiser,
+                dt=dt,
+                adjoint=build_adjoint(config),
+                accumulate=training.accumulate,
+                noise=config.noise.initial,
+                averaging=training.averaging,
+            )
+        )
+
+    def pick(step: int) -> int:
+        return int(np.random.default_rng((config.seed, 2, step)).random() < training.finer)
+
+    return Stage(tuple(tasks_at), tuple(updates), gate_schedule(config), rate_schedule(config), training.steps, training.batch, pick)
 
 
 def _judge(config: Config, task: tasks.AbstractTask, loss: losses.AbstractLoss, final: Gate):
@@ -192,7 +201,7 @@ def _readout_connection(config: Config, connection: Dense, last: network.Layer) 
 
 def solve_readout(config: Config, run: Run) -> TrainState:
     """The state to start training from with ``network.readout.init = "ridge"``; see `spikejax.training.fit_readout`."""
-    readout, key, task = config.network.readout, jax.random.fold_in(batch_key(config), 1), run.plan.stages[0].task
+    readout, key, task = config.network.readout, jax.random.fold_in(batch_key(config), 1), run.plan.stages[0].tasks[0]
     gates = (run.gate, run.final_gate)
     trials = ((task.batch(key, i, config.training.batch), gates[i % 2]) for i in range(readout.batches))
     network = fit_readout(

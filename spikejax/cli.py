@@ -1,4 +1,4 @@
-"""The command line: ``spikejax train | evaluate | plot``.
+"""The command line: ``spikejax train | evaluate | plot | analyse``.
 
 argparse reads the command; the keys of the configuration are checked by the schema that also checks the files, so that a
 wrong key gets the same one-line answer in both places.
@@ -57,6 +57,8 @@ def _parser() -> argparse.ArgumentParser:
     add("evaluate", "evaluate a finished run on the test split, with smooth and hard threshold", "RUN",
         "spikejax evaluate runs/braille --gate.sharpness_end 8")  # fmt: skip
     add("plot", "draw the figures of a run again", "RUN", "spikejax plot runs/braille")
+    add("analyse", "analyse a trained network: state space, decoding, rasters, ablation, stability", "RUN",
+        "spikejax analyse runs/delayed_xor")  # fmt: skip
     return parser
 
 
@@ -105,7 +107,8 @@ def _run(args: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
     if args.command == "evaluate":
         print(_show(runs.evaluate_run(args.run, load(args.run, overrides))))
     else:
-        for path in runs.plot_run(args.run, load(args.run, overrides)):
+        draw = runs.plot_run if args.command == "plot" else runs.analyse_run
+        for path in draw(args.run, load(args.run, overrides)):
             print(path)
 
 

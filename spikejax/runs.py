@@ -9,6 +9,7 @@ RUN/last.ckpt        the whole state of training
 RUN/minutes.json     of training so far
 RUN/summary.json     results on the test split (evaluation.json: of `evaluate`)
 RUN/figures/*.png
+RUN/analysis/        figures and numbers of `analyse`
 ```
 """
 
@@ -171,6 +172,19 @@ def evaluate_run(folder: Path, config: Config | None = None) -> dict[str, Any]:
     summary["changed"] = {name: value for name, value in here.items() if there.get(name) != value}
     _write(Path(folder) / "evaluation.json", json.dumps(summary, indent=2) + "\n")
     return summary
+
+
+def analyse_run(folder: Path, config: Config | None = None) -> list[Path]:
+    """Analyse a run's trained network; writes ``analysis/*.png`` and ``analysis/analysis.json`` and returns their paths."""
+    from .analysis.report import analyse
+
+    folder = Path(folder)
+    run, network, config = trained(folder, config)
+    target = folder / "analysis"
+    new_folder(target)
+    summary = analyse(run, network, config.dt, target)
+    _write(target / "analysis.json", json.dumps(summary, indent=2) + "\n")
+    return [target / "analysis.json", *sorted(target.glob("*.png"))]
 
 
 def plot_run(folder: Path, config: Config | None = None) -> list[Path]:

@@ -80,7 +80,8 @@ class Neuron(_Table):
 
     @model_validator(mode="after")
     def _consistent(self):
-        if self.kind == "theta" and {"v_th", "v_reset", "reset"} & self.model_fields_set:
+        # Compared by value: a resolved configuration, which has every key, must load again.
+        if self.kind == "theta" and (self.v_th, self.v_reset, self.reset) != (1.0, 0.0, "split"):
             raise ValueError("a theta neuron lives on a circle: v_th, v_reset and reset cannot be set")
         highest = max(self.v_init) if isinstance(self.v_init, tuple) else self.v_init
         if self.kind != "theta" and highest is not None and highest >= self.v_th:
@@ -237,6 +238,7 @@ class Training(_Table):
     betas: tuple[Decay, Decay] = Field((0.9, 0.999), description="Adam's decay rates")
     moments: Literal["element", "tensor"] = Field("element", description="second moments of Adam: of every element, or one a tensor")
     averaging: Decay = Field(0.0, description="decay of a running average of the parameters, which is what is judged and kept; 0: none")
+    finer: Fraction = Field(0.0, description="fraction of the updates that are made at dt/2, so that the network cannot count on dt")
     weight_decay: NonNegative = Field(0.0, description="decoupled decay of weights (not of biases and time constants)")
     clip: PositiveFloat | None = Field(1.0, description="largest global norm of the gradient")
     trainable: tuple[str, ...] = Field(

@@ -91,7 +91,7 @@ class DelayedXOR(AbstractTask):
         key = jax.random.fold_in(key, step)
         odds = np.asarray(self.odds) / sum(self.odds)
         # On the host, since it decides the length of the arrays.
-        longest = float(np.random.default_rng(jax.random.key_data(key)).choice(self.buckets, p=odds))
+        longest = float(np.random.default_rng(np.asarray(jax.random.key_data(key)).tolist()).choice(self.buckets, p=odds))
         return _trials(self, key, size, self.delays[0], longest, longest)
 
     def split(self, name):

@@ -35,15 +35,18 @@ class Interrupted(TrainingStopped):
 class Stage(NamedTuple):
     """A stretch of training under one set of conditions."""
 
-    task: AbstractTask
-    step: Callable
-    """From `make_train_step`."""
+    tasks: tuple[AbstractTask, ...]
+    """The task, and possibly the same at other time steps."""
+    updates: tuple[Callable, ...]
+    """The train step (from `make_train_step`) that goes with each."""
     gate_at: Callable[[int], Gate]
     """The gate at a step of the stage: the sharpness schedule."""
     rate_at: Callable[[int], float]
     """The factor of the update at a step of the stage: the learning-rate schedule."""
     steps: int
     batch: int
+    pick: Callable[[int], int] = lambda step: 0
+    """Which of the tasks a step of the stage is trained on."""
 
 
 class Rollback(NamedTuple):
@@ -153,7 +156,8 @@ def train(
             for i in bar:
                 stage, within = plan.stage_at(i)
                 gate, rate = stage.gate_at(within), so_far.scale * stage.rate_at(within)
-                state, metrics = stage.step(state, stage.task.batch(key, i, stage.batch), gate, rate)
+                which = stage.pick(within)
+                state, metrics = stage.updates[which](state, stage.tasks[which].batch(key, i, stage.batch), gate, rate)
                 metrics = {"sharpness": gate.sharpness, "learning_rate": rate, **jax.device_get(metrics)}
                 if (i + 1) % plan.evaluate_every == 0 or i + 1 == plan.steps:
                     network = eqx.combine(state.judged, fixed)
