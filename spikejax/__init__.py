@@ -5,7 +5,7 @@ from .connections import Dense
 from .gates import Gate
 from .network import Layer, LeakyReadout, LinearReadout, Network
 from .neurons import LIF, NIF, AbstractNeuron, Theta
-from .parameters import Positive, parameter, positive, trainable
+from .parameters import Masked, Positive, parameter, positive, trainable
 from .simulate import Solution, check_step, simulate
 from .synapses import Exponential
 
@@ -25,6 +25,7 @@ __all__ = [
     "LeakyReadout",
     "Leash",
     "LinearReadout",
+    "Masked",
     "Network",
     "Positive",
     "Solution",

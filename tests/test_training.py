@@ -19,7 +19,7 @@ from spikejax.losses import CrossEntropy, RateBand, SquaredError, Sum
 from spikejax.tasks import Trial
 from spikejax.training import TrainingStopped, checkpoint, make_evaluate, make_train_step, start, train
 from spikejax.training.log import read_metrics
-from spikejax.training.loop import Plan
+from spikejax.training.loop import Plan, Stage
 
 from .test_cli import TINY
 
@@ -140,7 +140,11 @@ def plan_for(problem, **changes):
         def batch(self, key, step, size):
             return trials
 
-    plan = Plan(Task(), step, lambda n, g: evaluate(n, trials, g), lambda i: gate, gate, 6, 8, 2, 2)
+    def restart(params, at):
+        return start(params, optax.adam(1e-2), step=at)
+
+    stage = Stage((changes.pop("task", Task()),), (step,), lambda i: gate, lambda i: 1.0, changes.pop("steps", 6), 8)
+    plan = Plan((stage,), lambda n: evaluate(n, trials, gate).metrics, restart, 2, 2)
     return plan._replace(**changes), state, fixed
 
 

@@ -1,0 +1,38 @@
+"""Elementary functions against NumPy's, and their derivatives."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from spikejax.elementary import angle, circle, quarter_sine
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(jnp.float32, 3e-7), (jnp.float64, 1e-15)])
+def test_values(dtype, tolerance):
+    z = np.linspace(-np.pi / 2, np.pi / 2, 1001)
+    assert np.abs(np.asarray(quarter_sine(jnp.asarray(z, dtype)), float) - np.sin(z)).max() < tolerance
+    v = np.linspace(-1.5, 1.5, 1537)  # with the folds at quarters
+    for found, expected in zip(circle(jnp.asarray(v, dtype)), (np.cos(2 * np.pi * v), np.sin(2 * np.pi * v)), strict=True):
+        assert np.abs(np.asarray(found, float) - expected).max() < 4 * tolerance
+    turn = np.linspace(-np.pi, np.pi, 1025)
+    for size in (1e-3, 1.0, 50.0):
+        y, x = size * np.sin(turn), size * np.cos(turn)
+        found = np.asarray(angle(jnp.asarray(y, dtype), jnp.asarray(x, dtype)), float)
+        difference = np.abs(found - np.arctan2(y, x))
+        assert np.minimum(difference, 2 * np.pi - difference).max() < 4 * tolerance
+    assert angle(jnp.zeros((), dtype), jnp.zeros((), dtype)) == 0
+
+
+def test_derivatives():
+    v = jnp.linspace(-1.2, 1.3, 301)
+    for k, (sign, other) in enumerate(((-1, 1), (1, 0))):
+        first = jax.vmap(jax.grad(lambda x, k=k: circle(x)[k]))(v)
+        np.testing.assert_allclose(first, sign * 2 * np.pi * circle(v)[other], rtol=1e-12, atol=1e-12)
+        second = jax.vmap(jax.grad(jax.grad(lambda x, k=k: circle(x)[k])))(v)
+        np.testing.assert_allclose(second, -4 * np.pi**2 * circle(v)[k], rtol=1e-12, atol=1e-11)
+    y, x = jax.random.normal(jax.random.key(0), (2, 200))
+    for argument in (0, 1):
+        found = jax.vmap(jax.grad(angle, argument))(y, x)
+        np.testing.assert_allclose(found, jax.vmap(jax.grad(jnp.arctan2, argument))(y, x), rtol=1e-12)
+    assert all(np.isfinite(jax.grad(angle, (0, 1))(jnp.zeros(()), jnp.zeros(()))))
