@@ -40,7 +40,7 @@ class PredictiveCodingTask(_Table):
     test_duration: PositiveFloat = Field(1200.0, description="length of a held-out trial, ms")
     channels: Count = Field(2, description="number of signals")
     components: Count = Field(6, description="sinusoids in a signal")
-    frequencies: tuple[PositiveFloat, PositiveFloat] = Field((0.5, 4.5), description="lowest and highest frequency, Hz")
+    frequencies: tuple[PositiveFloat, PositiveFloat] = Field((0.5, 4.0), description="lowest and highest frequency, Hz")
     held_out: tuple[Count, Count] = Field((8, 24), description="trials of the validation and of the test split")
 
 

@@ -80,7 +80,7 @@ class DelayedXOR(AbstractTask):
         """Steps of a trial whose delays are at most `longest` ms."""
         return round((self.baseline + 2 * self.pulse + 2 * longest + self.lag + self.response + self.tail) / self.dt)
 
-    def moments(self, delays: Float[Array, " 2"]) -> tuple:
+    def moments(self, delays: Float[Array, " 2"] | tuple[float, float]) -> tuple:
         """Begin of pulse 1, pulse 2, cue and response window, ms."""
         first = self.baseline
         second = first + self.pulse + delays[0]

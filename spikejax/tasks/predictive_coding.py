@@ -27,7 +27,7 @@ class PredictiveCoding(AbstractTask):
     test_duration: float = eqx.field(static=True, default=1200.0)
     channels: int = eqx.field(static=True, default=2)
     components: int = eqx.field(static=True, default=6)
-    frequencies: tuple[float, float] = eqx.field(static=True, default=(0.5, 4.5))
+    frequencies: tuple[float, float] = eqx.field(static=True, default=(0.5, 4.0))
     held_out: tuple[int, int] = eqx.field(static=True, default=(8, 24))
     labels: tuple[str, ...] = eqx.field(static=True, default=(), init=False)
 
