@@ -94,8 +94,8 @@ def figure(network: Network, config: Config) -> Figure:
     shown = np.argsort(-run.release[0].sum(axis=0))[:3]
     e, i = currents(network, one.stimulus[0], gate.hard(), config.dt)
     with mpl.rc_context(STYLE):
-        page = Figure(figsize=(10, 9), layout="constrained")
-        left, right = page.subfigures(1, 2, width_ratios=(2.2, 1))
+        page = Figure(figsize=(11.5, 9), layout="constrained")
+        left, right = page.subfigures(1, 2, width_ratios=(2, 1))
         axes = left.subplots(4, 1, sharex=True, height_ratios=(1.3, 1, 1, 1.2))
         for c in range(y.shape[1]):
             axes[0].plot(t, y[:, c], color="k", lw=1.6, alpha=0.5, label="target" if c == 0 else None)
@@ -122,7 +122,7 @@ def figure(network: Network, config: Config) -> Figure:
         for ax, matrix, title in ((top, fast, "learned W_fast"), (middle, theory, "-U O")):
             image = ax.imshow(matrix, cmap="RdBu_r", vmin=-size, vmax=size)
             ax.set(xlabel="from neuron", ylabel="to neuron", title=title)
-            page.colorbar(image, ax=ax, label="weight (dimensionless)")
+            right.colorbar(image, ax=ax, label="weight (dimensionless)")
         bottom.scatter(theory.ravel(), total.ravel(), s=3, color="C2", label="W_fast + W_slow - reset")
         bottom.scatter(theory.ravel(), fast.ravel(), s=3, color="0.6", label="W_fast")
         bottom.plot([-size, size], [-size, size], color="k", lw=0.7)

@@ -83,7 +83,7 @@ def _build(config: Config) -> Run:
     training = config.training
     plan = Plan(
         stages=stages,
-        evaluate=_judge(config, task, build_loss(config), final),
+        evaluate=_judge(config, task, build_loss(config), gate, final),
         restart=restart,
         evaluate_every=training.evaluate_every,
         checkpoint_every=training.checkpoint_every,
@@ -131,13 +131,15 @@ def _stage(config: Config, model: Network, fixed: Network, optimiser) -> Stage:
     return Stage(tuple(tasks_at), tuple(updates), gate_schedule(config), rate_schedule(config), training.steps, training.batch, pick)
 
 
-def _judge(config: Config, task: tasks.AbstractTask, loss: losses.AbstractLoss, final: Gate):
+def _judge(config: Config, task: tasks.AbstractTask, loss: losses.AbstractLoss, first: Gate, final: Gate):
     """How held-out trials judge a network: metrics at the gate, or the mean over the gates, that ``training.judge`` names."""
     evaluate = make_evaluate(loss, dt=config.dt, noise=config.noise.initial)
     held = task.split("validation")
     if len(held.stimulus) == 0:
         raise ConfigError(f"task.validation of {config.task.validation:g} holds out no trial: use a larger fraction")
-    gates = {"smooth": (final,), "hard": (final.hard(),), "both": (final, final.hard())}[config.training.judge]
+    gates = {"smooth": (final,), "hard": (final.hard(),), "both": (final, final.hard()), "all": (first, final, final.hard())}[
+        config.training.judge
+    ]
 
     def judge(network: Network) -> dict[str, float]:
         each = [evaluate(network, held, gate).metrics for gate in gates]

@@ -246,8 +246,8 @@ class Training(_Table):
     )
     evaluate_every: Count = Field(50, description="steps between evaluations on held-out trials")
     checkpoint_every: Count = Field(50, description="steps between checkpoints")
-    judge: Literal["smooth", "hard", "both"] = Field(
-        "smooth", description="gate at which held-out trials choose the best checkpoint; both: the mean"
+    judge: Literal["smooth", "hard", "both", "all"] = Field(
+        "smooth", description="gate at which held-out trials choose the best checkpoint; both: the mean; all: with the first gate too"
     )
     score: Literal["accuracy", "loss", "error"] | None = Field(
         None, description="what chooses the best checkpoint; default: accuracy with cross_entropy, else loss"
