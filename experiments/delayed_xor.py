@@ -5,7 +5,7 @@
 
 Trains ``configs/delayed_xor.toml`` for several seeds (finished runs are read, interrupted ones go on), prints accuracy by delay, time
 step, threshold and noise, draws ``trials.png`` and runs the analyses of ``spikejax analyse``. ``--damping`` asks what the damping of
-the costate does to the gradient: how well the gradients of independent batches agree, and how far each is from the exact one.
+the costate does to the gradient: how well the gradients of independent batches agree, how far each is from the exact one, and what short trainings make of it.
 """
 
 import argparse
@@ -28,6 +28,7 @@ from spikejax.plotting import STYLE
 from spikejax.runs import analyse_run, train_run, trained
 from spikejax.tasks.delayed_xor import KINDS, DelayedXOR
 from spikejax.training import make_evaluate
+from spikejax.training.log import read_metrics
 
 CONFIG = Path(__file__).parent.parent / "configs" / "delayed_xor.toml"
 TRIALS = 600
@@ -90,7 +91,7 @@ def figure(network: Network, config: Config, delay: float = 400.0) -> Figure:
     order = np.argsort(late[[0, 1, 4]].mean(axis=0) - late[[2, 3, 5]].mean(axis=0))
     with mpl.rc_context(STYLE):
         page = Figure(figsize=(14, 7), layout="constrained")
-        axes = page.subplots(3, len(KINDS), sharex=True, sharey="row", height_ratios=(1, 1, 3))
+        axes = page.subplots(3, len(KINDS), sharex=True, sharey="row", height_ratios=(1.4, 1.4, 3))
         for k, kind in enumerate(KINDS):
             top, middle, bottom = axes[:, k]
             x = np.asarray(trials.stimulus[k])
@@ -103,8 +104,8 @@ def figure(network: Network, config: Config, delay: float = 400.0) -> Figure:
             step, neuron = np.nonzero(hard.release[k][:, order] > 0.5)
             bottom.scatter(hard.time[step], neuron, s=1.5, marker="|", color="k")
             bottom.set(xlabel="time (ms)")
-        axes[0, 0].set(ylabel="input (dimensionless)")
-        axes[1, 0].set(ylabel="readout (dimensionless)")
+        axes[0, 0].set(ylabel="input\n(dimensionless)")
+        axes[1, 0].set(ylabel="readout\n(dimensionless)")
         axes[2, 0].set(ylabel="neuron, sorted by preference for\na first + pulse (hard threshold)")
         axes[0, 0].legend(frameon=False, fontsize=6)
         axes[1, 0].legend(frameon=False, fontsize=6)
@@ -154,6 +155,25 @@ def damping(config: Config, out: Path) -> None:
                 print(f"| {where}, {sharpness:g} | {cells} |", flush=True)
 
 
+def damped_training(config: Config, out: Path, steps: int = 400) -> None:
+    """What short trainings make of the start, for several dampings: held-out loss (first, best, last) and accuracy at the best and last."""
+    print("\n| damping per ms | held-out loss after the first 100 updates | best | last | accuracy, best | last | median gradient norm |")
+    print("|---|---|---|---|---|---|---|")
+    for rate in (0.0, 0.0026, 0.01, 0.0256, 0.05):
+        folder = out / f"damping-{rate:g}"
+        changed = load(CONFIG, [("seed", "1"), ("adjoint.damping", str(rate)), ("training.steps", str(steps))])
+        changed = changed.model_copy(update={"training": changed.training.model_copy(update={"rollback": None})})
+        if not (folder / "summary.json").exists():
+            train_run(changed, folder, progress=False)
+        metrics = read_metrics(folder / "metrics.jsonl")
+        held = [m for m in metrics if "held_out/loss" in m]
+        best = min(held, key=lambda m: m["held_out/loss"])
+        norm = np.median([m["gradient"] for m in metrics])
+        losses = " | ".join(f"{m['held_out/loss']:.4f}" for m in (held[0], best, held[-1]))
+        scores = " | ".join(f"{m['held_out/accuracy']:.3f}" for m in (best, held[-1]))
+        print(f"| {rate:g} | {losses} | {scores} | {norm:.3g} |", flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3)
@@ -163,6 +183,7 @@ def main():
     overrides = [(name.removeprefix("--"), value) for name, value in zip(rest[::2], rest[1::2], strict=True)]
     if args.damping:
         damping(load(CONFIG, overrides), args.out)
+        damped_training(load(CONFIG, overrides), args.out)
         return
     found, minutes = [], []
     for seed in range(args.seeds):

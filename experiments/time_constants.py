@@ -18,7 +18,7 @@ from spikejax.runs import train_run, trained
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 FIELDS = '["weight", "bias", "tau_mem", "tau_syn"]'
-XOR = [("training.steps", "800"), ("task.held_out", "[240, 600]")]
+XOR = [("training.steps", "600"), ("task.held_out", "[240, 600]")]
 XOR_TRAINED = [("training.trainable", FIELDS), ("training.rates.tau_mem", "3.0"), ("training.rates.tau_syn", "3.0")]
 TASKS = {
     "XOR, delays to 100 ms": ("delayed_xor", [*XOR, ("task.delays", "[20.0, 100.0]"), ("task.buckets", "[100.0]"), ("task.odds", "[1.0]")]),
