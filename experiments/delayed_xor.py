@@ -5,7 +5,8 @@
 
 Trains ``configs/delayed_xor.toml`` for several seeds (finished runs are read, interrupted ones go on), prints accuracy by delay, time
 step, threshold and noise, draws ``trials.png`` and runs the analyses of ``spikejax analyse``. ``--damping`` asks what the damping of
-the costate does to the gradient: how well the gradients of independent batches agree, how far each is from the exact one, and what short trainings make of it.
+the costate does: how well the gradients of independent batches agree, how far each is from the exact one, and what short
+trainings make of it.
 """
 
 import argparse
@@ -50,7 +51,10 @@ def accuracies(network: Network, config: Config) -> dict[str, float]:
         for longest in (100.0, 200.0, 400.0, 700.0, 1000.0):
             trials = task_at(config, dt, delays=(config.task.delays[0], longest)).split("test")
             for name, g in gates.items():
-                found[f"dt {dt:g} ms, {name} | {longest:.0f}"] = evaluate(network, trials, g).metrics["accuracy"]
+                metrics = evaluate(network, trials, g).metrics
+                found[f"dt {dt:g} ms, {name} | {longest:.0f}"] = metrics["accuracy"]
+                if longest == 700:
+                    found[f"squared error, dt {dt:g} ms, {name} | 700"] = metrics["squared"]
         trials = task_at(config, dt).aligned(700.0, TRIALS)
         for name, g in gates.items():
             result = evaluate(network, trials, g)
@@ -63,6 +67,19 @@ def accuracies(network: Network, config: Config) -> dict[str, float]:
         evaluate = make_evaluate(loss, dt=config.dt, at_once=120, noise=noise)
         for name, g in gates.items():
             found[f"noise, {name} | {noise:g}"] = evaluate(network, trials, g).metrics["accuracy"]
+    return found
+
+
+def untrained(config: Config) -> dict[str, float]:
+    """Accuracy and squared error, before any update, of the network whose readout alone was solved for."""
+    run, found = build(config), {}
+    network = eqx.combine(solve_readout(config, run).params, run.fixed)
+    for dt in (config.dt, config.dt / 2):
+        trials = task_at(config, dt).split("test")
+        for name, g in (("smooth", run.gate), ("sharpest", run.final_gate), ("hard", run.gate.hard())):
+            metrics = make_evaluate(run.loss, dt=dt, at_once=120)(network, trials, g).metrics
+            found |= {f"untrained, dt {dt:g} ms, {name} | accuracy": metrics["accuracy"]}
+            found |= {f"untrained, dt {dt:g} ms, {name} | squared error": metrics["squared"]}
     return found
 
 
@@ -155,13 +172,13 @@ def damping(config: Config, out: Path) -> None:
                 print(f"| {where}, {sharpness:g} | {cells} |", flush=True)
 
 
-def damped_training(config: Config, out: Path, steps: int = 400) -> None:
+def damped_training(overrides: list, out: Path, steps: int = 400) -> None:
     """What short trainings make of the start, for several dampings: held-out loss (first, best, last) and accuracy at the best and last."""
     print("\n| damping per ms | held-out loss after the first 100 updates | best | last | accuracy, best | last | median gradient norm |")
     print("|---|---|---|---|---|---|---|")
     for rate in (0.0, 0.0026, 0.01, 0.0256, 0.05):
         folder = out / f"damping-{rate:g}"
-        changed = load(CONFIG, [("seed", "1"), ("adjoint.damping", str(rate)), ("training.steps", str(steps))])
+        changed = load(CONFIG, [("seed", "1"), ("adjoint.damping", str(rate)), ("training.steps", str(steps)), *overrides])
         changed = changed.model_copy(update={"training": changed.training.model_copy(update={"rollback": None})})
         if not (folder / "summary.json").exists():
             train_run(changed, folder, progress=False)
@@ -183,7 +200,7 @@ def main():
     overrides = [(name.removeprefix("--"), value) for name, value in zip(rest[::2], rest[1::2], strict=True)]
     if args.damping:
         damping(load(CONFIG, overrides), args.out)
-        damped_training(load(CONFIG, overrides), args.out)
+        damped_training(overrides, args.out)
         return
     found, minutes = [], []
     for seed in range(args.seeds):
@@ -193,14 +210,16 @@ def main():
             train_run(config, folder, resume=(folder / "config.toml").exists())
         _, network, config = trained(folder)
         minutes.append(json.loads((folder / "summary.json").read_text())["training_minutes"])
-        found.append(accuracies(network, config))
+        found.append(accuracies(network, config) | untrained(config))
         figure(network, config).savefig(folder / "trials.png")
         analyse_run(folder)
         print(f"\n{folder}: {minutes[-1]:.1f} minutes\n" + table(found[-1:], "dt", "longest delay (ms)"), flush=True)
     print(f"\n{len(found)} seeds; training took {', '.join(f'{m:.1f}' for m in minutes)} minutes\n")
     print(table(found, "dt", "accuracy; longest delay (ms)") + "\n")
+    print(table(found, "squared error", "squared error; longest delay (ms)") + "\n")
     print(table(found, "noise", "accuracy, delays to 700 ms; noise of the initial phase") + "\n")
-    print(table(found, "rate", "Hz"))
+    print(table(found, "rate", "Hz") + "\n")
+    print(table(found, "untrained", "delays to 700 ms"))
 
 
 if __name__ == "__main__":

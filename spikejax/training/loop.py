@@ -141,6 +141,8 @@ def train(
     so_far = _Progress(state.params)
     if resume and last.exists():
         (state, so_far.best), header = checkpoint.load(last, (state, state.params))
+        if not so_far.header().keys() <= header.keys():
+            raise checkpoint.CheckpointError(f"{last} was written by an earlier version: start anew with --out")
         vars(so_far).update({name: header[name] for name in so_far.header()})
     first = int(state.step)
     log = MetricsLog(folder / "metrics.jsonl", resume_at=first if resume else None)
