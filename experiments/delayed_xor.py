@@ -105,7 +105,7 @@ def figure(network: Network, config: Config, delay: float = 400.0) -> Figure:
     smooth, hard = (record(network, trials, gate=g, dt=dt) for g in (gate, gate.hard()))
     # Neurons in the order of their preference: rate after a first + pulse minus after a first - one.
     late = hard.release[:, : round((40 + 24 + delay) / dt)].sum(axis=1)
-    order = np.argsort(late[[0, 1, 4]].mean(axis=0) - late[[2, 3, 5]].mean(axis=0))
+    order = np.argsort(late[[0, 1]].mean(axis=0) - late[[2, 3]].mean(axis=0))
     with mpl.rc_context(STYLE):
         page = Figure(figsize=(14, 7), layout="constrained")
         axes = page.subplots(3, len(KINDS), sharex=True, sharey="row", height_ratios=(1.4, 1.4, 3))

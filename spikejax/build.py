@@ -95,6 +95,10 @@ def _build(config: Config) -> Run:
 
 
 def _check_loss(config: Config, task: tasks.AbstractTask) -> None:
+    for i, layer in enumerate(config.network.layers):
+        tau = layer.synapse.tau_syn
+        if config.loss.activity_weight and max(tau) != tau[-1]:
+            raise ConfigError(f"loss.activity_weight is of the last time constant: list network.layers.{i}.synapse.tau_syn slowest last")
     expected = {"braille": "cross_entropy", "predictive_coding": "squared_error", "delayed_xor": "response"}[config.task.kind]
     if config.loss.kind != expected:
         raise ConfigError(f"loss.kind is {config.loss.kind}, but the targets of the task {config.task.kind} go with {expected}")
@@ -194,6 +198,8 @@ def _readout_connection(config: Config, connection: Dense, last: network.Layer) 
     elif readout.init == "ridge":
         if readout.kind != "linear" or config.loss.kind != "response":
             raise ConfigError("network.readout.init is ridge, which needs a linear readout and loss.kind response")
+        if not {"weight", "bias"} <= set(config.training.trainable):
+            raise ConfigError("network.readout.init is ridge, which solves for weight and bias: training.trainable must name both")
         connection = Dense(weight=jnp.zeros_like(connection.weight), in_shape=connection.in_shape)
     if readout.synapses == "slowest":
         kinds = len(config.network.layers[-1].synapse.tau_syn)
@@ -227,7 +233,7 @@ def _layer(layer: LayerConfig, shape: tuple[int, ...], key: jax.Array) -> networ
         fields |= {"v_th": jnp.full(size, n.v_th), "v_reset": jnp.full(size, n.v_reset), "reset": n.reset}
     if isinstance(n.v_init, tuple):
         low, high = n.v_init
-        fields["v_init"] = jax.random.uniform(jax.random.fold_in(key, 1), size, minval=low, maxval=high)
+        fields["v_init"] = jax.random.uniform(jax.random.fold_in(key, 3), size, minval=low, maxval=high)
     elif n.v_init is not None:
         fields["v_init"] = jnp.full(size, n.v_init)
     return network.Layer.dense(

@@ -104,6 +104,10 @@ def _run(args: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
     for name, _ in overrides:
         if name.split(".")[0] not in FREE:
             raise ConfigError(f"--{name}: the network and training of a run are fixed; {args.command} takes keys of {', '.join(FREE)}")
+        table, _, key = name.partition(".")
+        stages = load(args.run).stages
+        if stages and key in stages[-1].get(table, {}):
+            raise ConfigError(f"--{name}: the last stage of the run sets it, and would hide this")
     if args.command == "evaluate":
         print(_show(runs.evaluate_run(args.run, load(args.run, overrides))))
     else:

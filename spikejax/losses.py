@@ -121,7 +121,10 @@ class RateBand(AbstractLoss):
 
 
 class ActivityCost(AbstractLoss):
-    """``weight/2 <sum_j s_j(t)^2>``, s the activation of each neuron's slowest synapse, summed over neurons, averaged over time."""
+    """``weight/2 <sum_j s_j(t)^2>``, s the activation of each neuron's last synapse, summed over neurons, averaged over time.
+
+    The last time constant is meant to be the slowest, whose activation is the smoothest measure of the rate.
+    """
 
     weight: float = eqx.field(static=True)
 

@@ -17,12 +17,13 @@ from .parameters import resolve
 from .simulate import Solution, simulate
 from .training import make_evaluate
 from .training.log import read_metrics
+from .training.step import durations
 
 STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 130, "lines.linewidth": 1.1}
 SHOWN_NEURONS = 4
 
 
-def run_figures(folder: Path, target: Path, run: Run, network: Network, dt: float) -> list[Path]:
+def run_figures(folder: Path, target: Path, run: Run, network: Network, dt: float, noise: float = 0.0) -> list[Path]:
     """All figures of a finished run, written as PNG into `target`; returns their paths."""
     test = run.task.split("test")
     trial = jax.tree.map(lambda x: x[0], test)
@@ -33,7 +34,7 @@ def run_figures(folder: Path, target: Path, run: Run, network: Network, dt: floa
         return simulate(network, x, gate=gate, dt=dt, save=("release", "v", "activation"), mask=mask)
 
     solution = simulated(network, trial.stimulus, gate, trial.mask)
-    result = make_evaluate(run.loss, dt=dt)(network, test, gate)
+    result = make_evaluate(run.loss, dt=dt, noise=noise)(network, test, gate)
     name = f"test trial 0 ({run.task.labels[int(trial.label)]})" if run.task.labels else "test trial 0"
     with mpl.rc_context(STYLE):
         metrics = read_metrics(folder / "metrics.jsonl")
@@ -42,7 +43,7 @@ def run_figures(folder: Path, target: Path, run: Run, network: Network, dt: floa
             "raster": raster(np.asarray(trial.stimulus), solution, dt, name),
             "voltages": voltages(solution, network, gate, dt, name),
             "activations": activations(solution, network, dt, name),
-            "rates": firing_rates(result.counts, np.asarray(test.stimulus).shape[1] * dt),
+            "rates": firing_rates(result.counts, durations(test, dt)),
         }
         if result.labels is not None:
             table = confusion(np.asarray(test.label), np.asarray(result.labels), len(run.task.labels))
@@ -158,7 +159,7 @@ def activations(solution: Solution, network: Network, dt: float, name: str) -> F
     return figure
 
 
-def firing_rates(counts, duration: float) -> Figure:
+def firing_rates(counts, duration) -> Figure:
     """Histogram of the neurons' mean rates over the test trials."""
     figure, axes = _figure(len(counts), 2.4 * len(counts) + 0.3)
     for i, (ax, count) in enumerate(zip(axes, counts, strict=True)):

@@ -131,6 +131,8 @@ def _same(config: Config, there: Config, folder: Path) -> None:
 
 
 def _flat(tree, prefix=""):
+    if isinstance(tree, list):
+        yield f"{prefix} (number)", len(tree)
     if isinstance(tree, dict | list):
         for name, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
             yield from _flat(value, f"{prefix}.{name}" if prefix else str(name))
@@ -154,7 +156,7 @@ def evaluate_network(run: Run, network: Network, config: Config) -> dict[str, An
     """Test-split results with the gate that training ended with, and with a hard threshold in its place."""
     evaluate = make_evaluate(run.loss, dt=config.dt, noise=config.noise.initial)
     test = run.task.split("test")
-    summary: dict[str, Any] = {"trials": int(test.stimulus.shape[0]), "release": config.gate.release}
+    summary: dict[str, Any] = {"trials": int(test.stimulus.shape[0]), "release": run.final_gate.release}
     for name, gate in (("smooth", run.final_gate), ("hard", run.final_gate.hard())):
         result = evaluate(network, test, gate)
         summary[name] = result.metrics
@@ -182,7 +184,7 @@ def analyse_run(folder: Path, config: Config | None = None) -> list[Path]:
     run, network, config = trained(folder, config)
     target = folder / "analysis"
     new_folder(target)
-    summary = analyse(run, network, config.dt, target)
+    summary = analyse(run, network, config.dt, target, noise=config.noise.initial)
     _write(target / "analysis.json", json.dumps(summary, indent=2) + "\n")
     return [target / "analysis.json", *sorted(target.glob("*.png"))]
 
@@ -195,4 +197,4 @@ def plot_run(folder: Path, config: Config | None = None) -> list[Path]:
     run, network, config = trained(folder, config)
     target = folder / "figures"
     new_folder(target)
-    return plotting.run_figures(folder, target, run, network, config.dt)
+    return plotting.run_figures(folder, target, run, network, config.dt, config.noise.initial)

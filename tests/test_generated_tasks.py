@@ -1,7 +1,5 @@
 """Predictive coding and delayed XOR: the trials are what the docstrings say."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -116,10 +114,18 @@ def test_xor_probe_is_aligned():
 def test_bad_tasks_are_named():
     with pytest.raises(ValueError, match="`odds` has 3 entries, `buckets` 1"):
         DelayedXOR(dt=2.0, buckets=(100.0,))
-    with pytest.raises(ValueError, match="`pulse` of 24 ms is not a whole number of steps"):
-        DelayedXOR(dt=5.0)
+    with pytest.raises(ValueError, match="`pulse` of 25 ms is not a whole number of steps"):
+        DelayedXOR(dt=2.0, pulse=25.0)
     with pytest.raises(ValueError, match="above the longest delay of 80 ms"):
-        DelayedXOR(dt=2.0, delays=(90.0, 700.0))
+        DelayedXOR(dt=2.0, delays=(92.0, 700.0))
+    with pytest.raises(ValueError, match="does not divide 4 ms"):
+        DelayedXOR(dt=3.0)
+    with pytest.raises(ValueError, match="multiples of 4 ms"):
+        DelayedXOR(dt=2.0, delays=(21.0, 700.0))
+    with pytest.raises(ValueError, match="all 0"):
+        DelayedXOR(dt=2.0, odds=(0.0, 0.0, 0.0))
+    with pytest.raises(ValueError, match="shorter than a step"):
+        PredictiveCoding(dt=1.0, duration=0.4)
     with pytest.raises(ValueError, match="does not resolve"):
         PredictiveCoding(dt=100.0)
     with pytest.raises(ValueError, match="lowest above 0"):
@@ -127,8 +133,7 @@ def test_bad_tasks_are_named():
 
 
 def solution(readout, **record):
-    n = 3
-    return Solution(jnp.asarray(readout), (jnp.array([0.0, 2.0, -0.1]),), (Record(**record),), None) if n else None
+    return Solution(jnp.asarray(readout), (jnp.array([0.0, 2.0, -0.1]),), (Record(**record),), None)
 
 
 def test_response_error():
@@ -157,4 +162,3 @@ def test_costs():
     rates = np.array([0.0, 2 / 4e-3, 0.0])
     assert np.isclose(LogRate(0.4, 20.0)(record, whole, 1.0)[0], 0.2 * np.mean((np.log1p(rates) - np.log(21)) ** 2))
     assert Sum((SquaredError(), ActivityCost(1.0), LowVoltage(1.0))).series == {"activation", "v"}
-    assert dataclasses.is_dataclass(ActivityCost)

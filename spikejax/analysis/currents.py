@@ -48,10 +48,11 @@ class Balance(NamedTuple):
 
 
 def balance(excitatory: Float[np.ndarray, "time n"], inhibitory: Float[np.ndarray, "time n"], dt: float, width: float = 20.0) -> Balance:
-    """Balance of the currents of a population, smoothed by a Gaussian of standard deviation `width` ms."""
+    """Balance of the currents of a population (of the neurons that have both), smoothed by a Gaussian of standard deviation `width` ms."""
     e, i = (gaussian_filter1d(x, width / dt, axis=0) for x in (excitatory, inhibitory))
     alive = (e.std(axis=0) > 0) & (i.std(axis=0) > 0)
     correlations = [np.corrcoef(a, -b)[0, 1] for a, b in zip(e.T[alive], i.T[alive], strict=True)]
+    e, i = e[:, alive], i[:, alive]
     ratio = np.sqrt(np.mean((e + i) ** 2, axis=0)) / np.sqrt(np.mean(e**2, axis=0))
     return Balance(float(np.mean(correlations)), float(np.mean(ratio)))
 

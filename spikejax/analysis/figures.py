@@ -61,7 +61,7 @@ def decoding(curves: dict[str, np.ndarray], frozen: dict[str, np.ndarray], time:
     for ax, (name, curve) in zip(axes[:, 0], curves.items(), strict=True):
         ax.plot(time, curve, color="C0", label="decoder fitted at each time")
         if name in frozen:
-            ax.plot(time, frozen[name], color="C3", lw=0.8, label="decoder fitted just before the last moment")
+            ax.plot(time, frozen[name], color="C3", lw=0.8, label="one decoder, fitted before the last but one moment")
         chance = np.bincount(probe.groups[name]).max() / len(probe.groups[name])
         ax.axhline(chance, color="0.6", lw=0.8, ls="--", label="most frequent value")
         ax.set(ylabel=f"{name}\ndecoded (fraction)", ylim=(0, 1.03))

@@ -24,19 +24,23 @@ LARGEST = 600
 """Largest state (numbers) of which a Jacobian is taken at every step."""
 
 
-def analyse(run: Run, network: Network, dt: float, target: Path, *, size: int = 240, every: float = 10.0) -> dict[str, Any]:
+def analyse(
+    run: Run, network: Network, dt: float, target: Path, *, size: int = 240, every: float = 10.0, noise: float = 0.0
+) -> dict[str, Any]:
     """Run the analyses that the task's probe allows, write their figures into `target` and return their numbers.
 
-    **Arguments:** `dt` in ms; `size`: trials of the probe; `every`: spacing of the decoders in time, ms.
+    **Arguments:** `dt` in ms; `size`: trials of the probe; `every`: spacing of the decoders in time, ms; `noise`: of the
+    initial membrane potentials in the recording (ablation and linearisation are without).
     """
     probe = run.task.probe(dt, size)
     # Linearisation and ablation's gradient need the smooth gate; the rest uses the same, so that all figures show one network.
     gate = run.final_gate
-    recording = record(network, probe.trials, gate=gate, dt=dt)
+    recording = record(network, probe.trials, gate=gate, dt=dt, noise=noise)
     pages, summary = {}, {"trials": len(recording.v), "sharpness": float(gate.sharpness)}
 
     components = principal_components(recording.activation, 10, recording.mask)
-    pages["trajectories"] = lambda: figures.trajectories(components, recording, probe)
+    if len(components.explained) > 1:
+        pages["trajectories"] = lambda: figures.trajectories(components, recording, probe)
     summary["explained_variance"] = components.explained.tolist()
 
     if probe.groups:
@@ -47,7 +51,7 @@ def analyse(run: Run, network: Network, dt: float, target: Path, *, size: int = 
         names = [n for n in probe.groups if len(probe.names[n]) <= 30]
         curves = {n: decode(seen, probe.groups[n]) for n in names}
         frozen = {}
-        if probe.moments:
+        if len(probe.moments) > 1:
             at = max(int(np.searchsorted(time, sorted(probe.moments.values())[-2])) - 1, 0)
             frozen = {n: decode(seen, probe.groups[n], train_at=at) for n in names}
         pages["decoding"] = lambda: figures.decoding(curves, frozen, time, probe)
@@ -69,6 +73,8 @@ def analyse(run: Run, network: Network, dt: float, target: Path, *, size: int = 
             synapses = ablate_synapses(network, few, run.loss, gate=gate, dt=dt, layer=last)
         pages["ablation"] = lambda: figures.ablation(neurons, synapses)
         summary["ablation"] = {"intact": neurons.whole, "neuron_loss": neurons.loss.tolist(), "neuron_accuracy": neurons.accuracy.tolist()}
+        if np.isnan(neurons.whole[1]):  # the loss reports no accuracy
+            summary["ablation"] |= {"intact": neurons.whole[:1], "neuron_accuracy": None}
         if synapses is not None:
             summary["ablation"] |= {
                 "synapses": synapses.parts.tolist(),

@@ -97,13 +97,13 @@ def _explain(error: ValidationError) -> str:
         hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
         # A key that is right elsewhere is the other common slip.
         elsewhere = [n for n, _ in describe() if n.split(".")[-1] == str(problem["loc"][-1])]
-        if not near and elsewhere:
+        if not near and elsewhere and elsewhere[0] != name:
             hint = f"did you mean {elsewhere[0]}?"
         return f"unknown key {name}: {hint}{more}"
     message = problem["msg"].removeprefix("Value error, ")
     given = problem.get("input")
     shown = "" if isinstance(given, dict) else f", but it is {given!r}"
-    return f"{name}: {message[0].lower()}{message[1:]}{shown}{more}"
+    return f"{name}{': ' if name else ''}{message[0].lower()}{message[1:]}{shown}{more}"
 
 
 def _models(field: FieldInfo) -> list[type[BaseModel]]:
@@ -136,7 +136,7 @@ def describe(model: type[BaseModel] = Config, prefix: str = "") -> Iterator[tupl
         tables = _models(field)
         if not tables:
             default = field.get_default()
-            shown = "none" if default is None else json.dumps(default, default=str)
+            shown = "required" if field.is_required() else "none" if default is None else json.dumps(default, default=str)
             yield f"{prefix}{name}", f"{field.description} [{shown}]"
         else:
             item = ".0" if get_origin(field.annotation) is tuple else ""

@@ -84,6 +84,8 @@ class Neuron(_Table):
         if self.kind == "theta" and (self.v_th, self.v_reset, self.reset) != (1.0, 0.0, "split"):
             raise ValueError("a theta neuron lives on a circle: v_th, v_reset and reset cannot be set")
         highest = max(self.v_init) if isinstance(self.v_init, tuple) else self.v_init
+        if isinstance(self.v_init, tuple) and self.v_init[0] > self.v_init[1]:
+            raise ValueError(f"v_init {list(self.v_init)} must be [low, high]")
         if self.kind != "theta" and highest is not None and highest >= self.v_th:
             raise ValueError(f"v_init ({highest:g}) must be below v_th ({self.v_th:g})")
         if self.v_reset >= self.v_th:
@@ -124,6 +126,10 @@ class Layer(_Table):
             raise ValueError(f"bias {list(self.bias)} must be [low, high]")
         if isinstance(self.recurrent_scale, tuple) and len(self.recurrent_scale) != len(self.synapse.tau_syn):
             raise ValueError(f"recurrent_scale has {len(self.recurrent_scale)} entries, synapse.tau_syn {len(self.synapse.tau_syn)}")
+        if self.self_excitation is not None and self.self_excitation[0] > self.self_excitation[1]:
+            raise ValueError(f"self_excitation {list(self.self_excitation)} must be [low, high]")
+        if self.input_norm is not None and self.input_scale == 0:
+            raise ValueError("input_norm scales the initial input weights, which input_scale = 0 makes all 0")
         if not self.recurrent and self.self_excitation is not None:
             raise ValueError("self_excitation needs recurrent = true")
         if not self.autapses and self.self_excitation is not None:
@@ -173,6 +179,14 @@ class Gate(_Table):
         "charge", description="charge (exact, the paper's), graded (exact), surrogate, or hard (no gradient)"
     )
     detach_reset: bool = Field(False, description="surrogate: leave the reset out of the gradient")
+
+    @model_validator(mode="after")
+    def _mixable(self):
+        if self.mixture is not None and sum(self.mixture) > 1:
+            raise ValueError(f"mixture {list(self.mixture)} are two fractions whose sum is at most 1")
+        if self.mixture is not None and self.sharpness_end is None:
+            raise ValueError("mixture draws between sharpness and sharpness_end: set sharpness_end")
+        return self
 
 
 class Adjoint(_Table):
@@ -263,6 +277,8 @@ class Training(_Table):
 
 
 STAGED = ("task", "gate", "adjoint", "loss", "noise", "training")
+NOT_STAGED = {"task": ("kind", "validation", "folder", "held_out", "test_duration"), "loss": ("kind", "windows")}
+"""What the network's shape, or the comparison of checkpoints, hangs on."""
 STAGED_TRAINING = ("steps", "batch", "accumulate", "learning_rate", "warmup", "final")
 
 
@@ -301,10 +317,14 @@ class Config(_Table):
             for key in keys:
                 if table == "training" and key not in STAGED_TRAINING:
                     raise ValueError(f"stages.{i}.training.{key}: of training, a stage can change {', '.join(STAGED_TRAINING)}")
+                if key in NOT_STAGED.get(table, ()):
+                    raise ValueError(f"stages.{i}.{table}.{key}: the same for all stages; set it in [{table}]")
             tree[table] = tree.get(table, {}) | keys
+        tree["task"] = {"kind": self.task.kind} | tree.get("task", {})
         try:
             return Config.model_validate_json(json.dumps(tree))
         except ValidationError as error:
             first = error.errors()[0]
-            name = ".".join(str(part) for part in first["loc"])
-            raise ValueError(f"stages.{i}: {name}: {first['msg']}") from error
+            # A union's tag is no key.
+            name = ".".join(str(part) for part in first["loc"] if part != self.task.kind)
+            raise ValueError(f"stages.{i}: {name}: {first['msg'].removeprefix('Value error, ')}") from error

@@ -18,6 +18,10 @@ SIGNS = np.array([-1, 1, 1, -1, 0, 0])
 """Sign of the answer to each kind."""
 
 
+GRID = 4.0
+"""Delays are multiples of this, ms, so that a trial is the same at every `dt` that divides it."""
+
+
 class Response(NamedTuple):
     """What is expected of the readout, and what it is judged by."""
 
@@ -38,7 +42,7 @@ class DelayedXOR(AbstractTask):
     ```
     Channel 0 carries the pulses, +-1; channel 1 the go cue, 1. In the response window the readout owes a pulse
     ``sin^2``: positive if the two pulses had opposite signs, negative if equal, none if only one came (the first or the second). The six
-    kinds of trial are balanced. Both delays are drawn uniformly for every trial.
+    kinds of trial are balanced. Both delays are drawn uniformly for every trial, on a grid of 4 ms.
 
     **Arguments:** `dt` (ms); `delays`: shortest and longest delay of held-out trials, ms; `buckets`: longest delays of training
     batches, ms, one drawn for each batch with probability in proportion to `odds` (a batch is as long as its longest trial could be:
@@ -71,6 +75,13 @@ class DelayedXOR(AbstractTask):
         longest = min(self.delays[1], *self.buckets)
         if self.delays[0] > longest:
             raise ValueError(f"`delays` begin at {self.delays[0]:g} ms, above the longest delay of {longest:g} ms")
+        if not sum(self.odds) > 0:
+            raise ValueError("`odds` are all 0: give at least one bucket a probability")
+        if abs(GRID / self.dt - round(GRID / self.dt)) > 1e-6:
+            raise ValueError(f"`dt` of {self.dt:g} ms does not divide {GRID:g} ms, the grid of the delays")
+        for value in (*self.delays, *self.buckets):
+            if value % GRID:
+                raise ValueError(f"a delay of {value:g} ms is not on the grid of delays: use multiples of {GRID:g} ms")
         for name in ("pulse", "cue", "lag", "response", "baseline", "tail"):
             value = getattr(self, name)
             if abs(value / self.dt - round(value / self.dt)) > 1e-6:
@@ -121,8 +132,7 @@ class DelayedXOR(AbstractTask):
 
     def _trial(self, key: PRNGKeyArray, kind: Int[Array, ""], low: float, high: float, longest: float) -> Trial:
         key_delay, key_order, key_state = jax.random.split(key, 3)
-        # A grid that every usual dt divides: the same trial at dt and dt/2.
-        delays = jnp.round(jax.random.uniform(key_delay, (2,), minval=low, maxval=high) / 4) * 4
+        delays = jnp.round(jax.random.uniform(key_delay, (2,), minval=low, maxval=high) / GRID) * GRID
         pulses = jnp.asarray(PULSES)[kind]
         swap = jax.random.bernoulli(key_order) & (pulses[1] == 0)
         pulses = jnp.where(swap, pulses[::-1], pulses)

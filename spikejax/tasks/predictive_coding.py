@@ -33,6 +33,9 @@ class PredictiveCoding(AbstractTask):
 
     def __check_init__(self):
         low, high = self.frequencies
+        for name in ("duration", "test_duration"):
+            if getattr(self, name) < self.dt:
+                raise ValueError(f"`{name}` of {getattr(self, name):g} ms is shorter than a step of `dt` = {self.dt:g} ms")
         if not 0 < low <= high:
             raise ValueError(f"`frequencies` are {low:g} to {high:g} Hz: give a lowest above 0 and a highest not below it")
         if 1e3 / high < 4 * self.dt:
@@ -65,4 +68,4 @@ class PredictiveCoding(AbstractTask):
 def _trials(task: PredictiveCoding, key: PRNGKeyArray, size: int, duration: float) -> Trial:
     keys = jax.random.split(key, size)
     x = jax.vmap(lambda k: task.signal(k, duration))(keys)
-    return Trial(x, x, key=jax.vmap(lambda k: jax.random.fold_in(k, 0))(keys))
+    return Trial(x, x, key=jax.vmap(lambda k: jax.random.fold_in(k, 3))(keys))

@@ -24,6 +24,10 @@ EXPLODED = 20
 """Consecutive steps with a gradient above the limit after which training stops."""
 
 
+SLOWEST = 1e-3
+"""Factor of the learning rate below which no further rollback is made: training stops."""
+
+
 class TrainingStopped(RuntimeError):
     """Training stopped for a reason that the message states with what to try; what was reached is on disk."""
 
@@ -173,7 +177,7 @@ def train(
                 metrics["rollback"] = bool(reason and plan.rollback)
                 log.write(i + 1, metrics)
                 bar.set_postfix(_shown(metrics), refresh=False)
-                if reason and plan.rollback:
+                if reason and plan.rollback and so_far.scale * plan.rollback.factor > SLOWEST:
                     state = plan.restart(so_far.best, i + 1)
                     so_far.scale, so_far.worse, so_far.loud = so_far.scale * plan.rollback.factor, 0, 0
                     bar.write(f"step {i + 1}: {reason}: back to the best parameters, learning rate times {so_far.scale:.3g}")

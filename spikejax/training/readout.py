@@ -35,7 +35,8 @@ def fit_readout(
     carries what the task needs; with a readout that finds it, the gradient starts from there.
 
     **Arguments:** `trials`: batches, each with the gate to run it at; `target`: of one trial, the signal ``(time, out)`` and the weight of
-    each step; `dt` in ms; `noise`: of the initial membrane potentials.
+    each step; `dt` in ms; `noise`: of the initial membrane potentials. Masked
+    synapses stay absent (the mask of the first output is taken for all).
 
     **Raises:** `ValueError` unless the readout is a dense `LinearReadout`.
     """
