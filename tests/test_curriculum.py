@@ -9,14 +9,14 @@ import pytest
 
 from spikejax import Dense, Masked, simulate, trainable
 from spikejax.build import build, gate_schedule, solve_readout
-from spikejax.config import ConfigError, check
+from spikejax.config import ConfigError, check, dump
 from spikejax.losses import CrossEntropy
 from spikejax.parameters import resolve
 from spikejax.training import Rollback, fit_readout, make_evaluate, make_train_step, scale_by_tensor_adam, scale_groups, start, train
 from spikejax.training.log import read_metrics
 from spikejax.training.loop import Stage
 
-from .test_training import DT, plan_for, problem, stepper  # noqa: F401 (a fixture)
+from .test_training import DT, killed_and_resumed, plan_for, problem, stepper  # noqa: F401 (a fixture)
 
 XOR = {
     "dt": 2.0,
@@ -249,10 +249,31 @@ def test_stages_are_checked():
         ({"network": {"layers": []}}, r"stages\.0\.network: a stage can change"),
         ({"training": {"averaging": 0.5}}, r"stages\.0\.training\.averaging"),
         ({"gate": {"width": -1.0}}, r"stages\.0: gate\.width"),
-        ({"task": {"bucket": [1.0]}}, r"stages\.0: task\.delayed_xor\.bucket|stages\.0: task\.bucket"),
+        ({"task": {"bucket": [1.0]}}, r"stages\.0: task\.bucket"),
+        ({"task": {"kind": "braille"}}, r"stages\.0\.task\.kind: the same for all stages"),
+        ({"loss": {"kind": "squared_error"}}, r"stages\.0\.loss\.kind: the same for all stages"),
     ):
         with pytest.raises(ConfigError, match=message):
             check(with_keys(XOR, stages=[stage]))
+
+
+def test_values_that_do_not_go_together_are_named():
+    layer = XOR["network"]["layers"][0]
+    for tables, message in (
+        ({"gate": {"mixture": [0.5, 0.5]}}, "set sharpness_end"),
+        ({"gate": {"sharpness_end": 2.0, "mixture": [0.8, 0.8]}}, "at most 1"),
+        ({"network": {"layers": [layer | {"self_excitation": [0.9, 0.3]}]}}, r"must be \[low, high\]"),
+        ({"network": {"layers": [layer | {"recurrent_scale": [0.1]}]}}, "recurrent_scale has 1 entries"),
+        ({"network": {"layers": [layer | {"autapses": False}]}}, "self_excitation needs autapses"),
+        ({"network": {"layers": [layer | {"input_scale": [1.0, 2.0, 3.0]}]}}, "3 scales of weights"),
+        ({"network": {"layers": [layer | {"synapse": {"tau_syn": [20.0, 5.0]}}]}, "loss": {"activity_weight": 1.0}}, "slowest last"),
+        ({"training": XOR["training"] | {"trainable": ["weight"]}}, "must name both"),
+        ({"task": {"odds": [0.0, 0.0]}}, "all 0"),
+        ({"loss": {"kind": "cross_entropy"}}, "the task delayed_xor go with response"),
+        ({"training": XOR["training"] | {"score": "error"}}, "training.score is error"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            build(check(with_keys(XOR, **tables)))
 
 
 def test_finer_updates_see_the_same_task_at_half_the_step():
@@ -261,6 +282,19 @@ def test_finer_updates_see_the_same_task_at_half_the_step():
     assert [task.dt for task in stage.tasks] == [2.0, 1.0]
     picks = np.array([stage.pick(i) for i in range(1000)])
     assert 0.35 < picks.mean() < 0.45
+
+
+def test_a_curriculum_resumes_bit_identically(tmp_path):
+    # Every part of it: stages, mixtures, updates at dt/2, an average, a solved readout, and rollbacks (at any worse evaluation).
+    training = {
+        "steps": 20, "averaging": 0.9, "finer": 0.3, "learning_rate": 0.02, "evaluate_every": 4, "checkpoint_every": 4,
+        "judge": "all", "rollback": {"patience": 1, "tolerance": 0.0, "factor": 0.8},
+    }  # fmt: skip
+    gate = {"width": 1.0, "sharpness_end": 4.0, "mixture": [0.3, 0.3]}
+    stages = [{}, {"gate": {"sharpness": 2.0}, "adjoint": {"damping": 0.02}}]
+    config = check(with_keys(XOR, gate=gate, training=XOR["training"] | training, stages=stages))
+    killed_and_resumed(tmp_path, dump(config))
+    assert any(m["rollback"] for m in read_metrics(tmp_path / "whole" / "metrics.jsonl"))
 
 
 def test_noise_of_the_initial_state(problem):  # noqa: F811

@@ -190,8 +190,13 @@ def test_checkpoints_are_atomic(problem, tmp_path, monkeypatch):
 
 
 def test_killed_and_resumed_is_bit_identical(tmp_path):
+    killed_and_resumed(tmp_path, TINY.replace("steps = 4", "steps = 40").replace("_every = 2", "_every = 4"))
+
+
+def killed_and_resumed(tmp_path, text):
+    """Train 40 steps of a configuration in one go, and once more killed on the way and resumed; the files must be the same."""
     config = tmp_path / "tiny.toml"
-    config.write_text(TINY.replace("steps = 4", "steps = 40").replace("_every = 2", "_every = 4"))
+    config.write_text(text)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
 
     def command(out, *more):

@@ -119,6 +119,9 @@ def ablation(neurons: Ablation, synapses: Ablation | None) -> Figure:
         ends = np.array([synapses.predicted.min(), synapses.predicted.max()])
         right.plot(ends, ends, color="k", lw=0.7, label="first order = truth")
         right.set(xlabel="change of the loss by the gradient, -w dL/dw", ylabel="change of the loss without the synapse")
+        if np.ptp(synapses.predicted) > 10 * np.ptp(synapses.loss):
+            right.set_xscale("symlog", linthresh=0.1)  # the gradient of an unstable trajectory
+            right.set_ylim(*(1.1 * np.array([-1, 1]) * np.abs(synapses.loss - synapses.whole[0]).max()))
         right.legend(frameon=False, fontsize=7)
     return page
 
@@ -134,7 +137,7 @@ def stability(
     for k, (name, values) in enumerate(eigenvalues.items()):
         plane.plot(values.real, values.imag, ".", ms=3, color=f"C{k}", label=name)
     plane.set(xlabel="real part", ylabel="imaginary part", title="Eigenvalues of the one-step map", aspect="equal")
-    plane.legend(frameon=False, fontsize=7)
+    plane.legend(frameon=False, fontsize=7, loc="lower right", bbox_to_anchor=(1.0, 1.15))
     course.plot(time, radius, lw=0.7, color="k")
     course.axhline(1, color="0.7", lw=0.8)
     course.set(xlabel="time (ms)", ylabel="largest |eigenvalue| of one step")
