@@ -83,7 +83,7 @@ def _build(config: Config) -> Run:
     training = config.training
     plan = Plan(
         stages=stages,
-        evaluate=_judge(config, task, build_loss(config), gate, final),
+        evaluate=_judge(config, gate, final),
         restart=restart,
         evaluate_every=training.evaluate_every,
         checkpoint_every=training.checkpoint_every,
@@ -135,18 +135,21 @@ def _stage(config: Config, model: Network, fixed: Network, optimiser) -> Stage:
     return Stage(tuple(tasks_at), tuple(updates), gate_schedule(config), rate_schedule(config), training.steps, training.batch, pick)
 
 
-def _judge(config: Config, task: tasks.AbstractTask, loss: losses.AbstractLoss, first: Gate, final: Gate):
-    """How held-out trials judge a network: metrics at the gate, or the mean over the gates, that ``training.judge`` names."""
-    evaluate = make_evaluate(loss, dt=config.dt, noise=config.noise.initial)
-    held = task.split("validation")
-    if len(held.stimulus) == 0:
-        raise ConfigError(f"task.validation of {config.task.validation:g} holds out no trial: use a larger fraction")
-    gates = {"smooth": (final,), "hard": (final.hard(),), "both": (final, final.hard()), "all": (first, final, final.hard())}[
-        config.training.judge
-    ]
+def _judge(config: Config, first: Gate, final: Gate):
+    """How held-out trials judge a network: the mean of the metrics over the gates that ``training.judge`` names, and over the time
+    steps that training uses."""
+    steps = (config.dt, config.dt / 2) if config.training.finer else (config.dt,)
+    gates = {"smooth": (final,), "hard": (final.hard(),), "both": (final, final.hard()), "all": (first, final, final.hard())}
+    judges = []
+    for dt in steps:
+        held = build_task(config.model_copy(update={"dt": dt})).split("validation")
+        if len(held.stimulus) == 0:
+            raise ConfigError(f"task.validation of {config.task.validation:g} holds out no trial: use a larger fraction")
+        evaluate = make_evaluate(build_loss(config), dt=dt, noise=config.noise.initial)
+        judges += [(evaluate, held, gate) for gate in gates[config.training.judge]]
 
     def judge(network: Network) -> dict[str, float]:
-        each = [evaluate(network, held, gate).metrics for gate in gates]
+        each = [evaluate(network, held, gate).metrics for evaluate, held, gate in judges]
         return {name: sum(m[name] for m in each) / len(each) for name in each[0]}
 
     return judge
@@ -209,17 +212,19 @@ def _readout_connection(config: Config, connection: Dense, last: network.Layer) 
 
 def solve_readout(config: Config, run: Run) -> TrainState:
     """The state to start training from with ``network.readout.init = "ridge"``; see `spikejax.training.fit_readout`."""
-    readout, key, task = config.network.readout, jax.random.fold_in(batch_key(config), 1), run.plan.stages[0].tasks[0]
-    gates = (run.gate, run.final_gate)
-    trials = ((task.batch(key, i, config.training.batch), gates[i % 2]) for i in range(readout.batches))
-    network = fit_readout(
-        run.network,
-        trials,
-        lambda trial: (trial.target.signal, trial.target.weight),
-        dt=config.dt,
-        ridge=readout.ridge,
-        noise=config.noise.initial,
-    )
+    readout, key, stage = config.network.readout, jax.random.fold_in(batch_key(config), 1), run.plan.stages[0]
+    # In turn at the first and the last sharpness of the gate, and at every time step that training uses.
+    gates, steps = (run.gate, run.final_gate), [config.dt / 2**k for k in range(len(stage.tasks))]
+
+    def trials():
+        for i in range(readout.batches):
+            k = (i // 2) % len(steps)
+            yield stage.tasks[k].batch(key, i, config.training.batch), gates[i % 2], steps[k]
+
+    def target(trial):
+        return trial.target.signal, trial.target.weight
+
+    network = fit_readout(run.network, trials(), target, ridge=readout.ridge, noise=config.noise.initial)
     params, _ = eqx.partition(network, trainable(network, config.training.trainable))
     return run.plan.restart(params, 0)
 

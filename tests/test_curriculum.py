@@ -195,7 +195,7 @@ def test_ridge_readout_is_the_least_squares_solution(problem):  # noqa: F811
     target = jax.random.normal(jax.random.key(3), (8, 20, 3))
     weight = jnp.linspace(0.1, 1.0, 20)
     batch = trials._replace(target=target)
-    fitted = fit_readout(network, [(batch, gate)], lambda trial: (trial.target, weight), dt=DT, ridge=1e-14)
+    fitted = fit_readout(network, [(batch, gate, DT)], lambda trial: (trial.target, weight), ridge=1e-14)
     s = np.asarray(jax.vmap(lambda x: simulate(network, x, gate=gate, dt=DT, save="activation").layers[0].activation)(trials.stimulus))
     features = np.concatenate([s.reshape(160, -1), np.ones((160, 1))], axis=1)
     root = np.sqrt(np.tile(weight, 8))[:, None]
@@ -203,7 +203,7 @@ def test_ridge_readout_is_the_least_squares_solution(problem):  # noqa: F811
     found = np.concatenate([np.asarray(fitted.readout.connection.weight).reshape(3, -1).T, np.asarray(fitted.readout.bias)[None]])
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
     only = eqx.tree_at(lambda n: n.readout.connection, network, network.readout.connection.masked(jnp.arange(6) < 4))
-    masked = fit_readout(only, [(batch, gate)], lambda trial: (trial.target, weight), dt=DT, ridge=1e-14)
+    masked = fit_readout(only, [(batch, gate, DT)], lambda trial: (trial.target, weight), ridge=1e-14)
     expected = np.linalg.lstsq(root * features[:, [0, 1, 2, 3, 6]], root * np.asarray(target).reshape(160, 3), rcond=None)[0]
     found = np.asarray(resolve(masked.readout.connection.weight)).reshape(3, -1).T
     np.testing.assert_allclose(found[:4], expected[:4], rtol=1e-4, atol=1e-6)

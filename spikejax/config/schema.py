@@ -252,7 +252,7 @@ class Training(_Table):
     betas: tuple[Decay, Decay] = Field((0.9, 0.999), description="Adam's decay rates")
     moments: Literal["element", "tensor"] = Field("element", description="second moments of Adam: of every element, or one a tensor")
     averaging: Decay = Field(0.0, description="decay of a running average of the parameters, which is what is judged and kept; 0: none")
-    finer: Fraction = Field(0.0, description="fraction of the updates that are made at dt/2, so that the network cannot count on dt")
+    finer: Fraction = Field(0.0, description="fraction of the updates made at dt/2; if not 0, held-out trials judge at dt/2 too")
     weight_decay: NonNegative = Field(0.0, description="decoupled decay of weights (not of biases and time constants)")
     clip: PositiveFloat | None = Field(1.0, description="largest global norm of the gradient")
     trainable: tuple[str, ...] = Field(

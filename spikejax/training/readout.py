@@ -19,10 +19,9 @@ from .step import initial
 
 def fit_readout(
     network: Network,
-    trials: Iterable[tuple[Trial, Gate]],
+    trials: Iterable[tuple[Trial, Gate, float]],
     target: Callable[[Trial], tuple[Float[Array, "time out"], Float[Array, " time"]]],
     *,
-    dt: float,
     ridge: float = 1e-2,
     noise: float = 0.0,
 ) -> Network:
@@ -34,9 +33,9 @@ def fit_readout(
     with m the mean square of the features, so that `ridge` is dimensionless. A network that does not yet do its task often
     carries what the task needs; with a readout that finds it, the gradient starts from there.
 
-    **Arguments:** `trials`: batches, each with the gate to run it at; `target`: of one trial, the signal ``(time, out)`` and the weight of
-    each step; `dt` in ms; `noise`: of the initial membrane potentials. Masked
-    synapses stay absent (the mask of the first output is taken for all).
+    **Arguments:** `trials`: batches, each with the gate and the time step (ms) to run it at; `target`: of one trial, the signal
+    ``(time, out)`` and the weight of each step; `noise`: of the initial membrane potentials. Masked synapses stay absent (the
+    mask of the first output is taken for all).
 
     **Raises:** `ValueError` unless the readout is a dense `LinearReadout`.
     """
@@ -45,7 +44,7 @@ def fit_readout(
         raise ValueError(f"a readout is solved for only if it is linear and dense, and this one is a {type(readout).__name__}")
 
     @eqx.filter_jit
-    def moments(batch, gate):
+    def moments(batch, gate, dt):
         def one(trial):
             save, start = ("activation",), initial(trial, noise)
             solution = simulate(network, trial.stimulus, gate=gate, dt=dt, mask=trial.mask, save=save, **start)
@@ -57,8 +56,8 @@ def fit_readout(
         return jax.tree.map(lambda x: jnp.sum(x, axis=0), jax.lax.map(one, batch, batch_size=32))
 
     square, cross, count = 0.0, 0.0, 0
-    for batch, gate in trials:
-        a, b = moments(batch, gate)
+    for batch, gate, dt in trials:
+        a, b = moments(batch, gate, dt)
         square, cross, count = square + np.asarray(a, float), cross + np.asarray(b, float), count + len(batch.stimulus)
     square, cross = square / count, cross / count
     weight = readout.connection.weight
