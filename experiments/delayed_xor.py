@@ -136,7 +136,7 @@ def damping(config: Config, out: Path) -> None:
     if (out / "seed-0" / "best.ckpt").exists():
         networks["after training"] = trained(out / "seed-0")[1]
     loss, batches = build_loss(config), 8
-    task = build_task(config.model_copy(update={"task": config.task.model_copy(update={"buckets": (250.0,), "odds": (1.0,)})}))
+    task = build_task(config.model_copy(update={"task": config.task.model_copy(update={"buckets": (248.0,), "odds": (1.0,)})}))
 
     @eqx.filter_jit
     def gradient(network, trials, gate, rate):

@@ -50,7 +50,7 @@ class DelayedXORTask(_Table):
     kind: Literal["delayed_xor"] = Field("delayed_xor", description="delayed_xor")
     delays: tuple[NonNegative, PositiveFloat] = Field((20.0, 700.0), description="shortest and longest delay of held-out trials, ms")
     buckets: tuple[PositiveFloat, ...] = Field(
-        (80.0, 250.0, 700.0), min_length=1, description="longest delays of training batches, ms, one drawn for each batch"
+        (80.0, 248.0, 700.0), min_length=1, description="longest delays of training batches, ms, one drawn for each batch"
     )
     odds: tuple[NonNegative, ...] = Field((0.25, 0.4, 0.35), min_length=1, description="probability of each bucket, up to a factor")
     pulse: PositiveFloat = Field(24.0, description="duration of a pulse, ms")

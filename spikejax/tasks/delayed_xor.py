@@ -55,7 +55,7 @@ class DelayedXOR(AbstractTask):
 
     dt: float = eqx.field(static=True)
     delays: tuple[float, float] = eqx.field(static=True, default=(20.0, 700.0))
-    buckets: tuple[float, ...] = eqx.field(static=True, default=(80.0, 250.0, 700.0))
+    buckets: tuple[float, ...] = eqx.field(static=True, default=(80.0, 248.0, 700.0))
     odds: tuple[float, ...] = eqx.field(static=True, default=(0.25, 0.4, 0.35))
     pulse: float = eqx.field(static=True, default=24.0)
     cue: float = eqx.field(static=True, default=24.0)
