@@ -99,7 +99,9 @@ class Layer(eqx.Module):
 
     def init(self, *, key: PRNGKeyArray | None = None, noise: Float[Array, ""] | float | None = None) -> LayerState:
         """State at the start of a trial; with a `key` voltages are drawn (see `AbstractNeuron.init`)."""
-        state = resolve(self.neuron).init(self.shape, key=key, noise=noise)
+        # A neuron that sets up its state itself need not know about noise unless it is asked for.
+        asked = {} if noise is None else {"noise": noise}
+        state = resolve(self.neuron).init(self.shape, key=key, **asked)
         return LayerState(state, self.synapse.init(self.shape, self.bias.dtype))
 
 
