@@ -27,7 +27,7 @@ from spikejax.plotting import STYLE
 from spikejax.runs import trained
 
 CONFIG = Path(__file__).parent.parent / "configs" / "predictive_coding.toml"
-SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
+SIZES = (1, 2, 4, 8, 16, 32, 64)
 WIDTHS = (0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 1.0)
 
 

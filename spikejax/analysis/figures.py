@@ -116,8 +116,9 @@ def ablation(neurons: Ablation, synapses: Ablation | None) -> Figure:
     if synapses:
         right = axes[0, 1]
         right.plot(synapses.predicted, synapses.loss - synapses.whole[0], ".", color="C0")
-        ends = np.array([synapses.predicted.min(), synapses.predicted.max()])
-        right.plot(ends, ends, color="k", lw=0.7, label="first order = truth")
+        # Dense on any scale, so that the line is right on the symmetric logarithmic one too.
+        line = np.sinh(np.linspace(*np.arcsinh([1e3 * synapses.predicted.min(), 1e3 * synapses.predicted.max()]), 400)) / 1e3
+        right.plot(line, line, color="k", lw=0.7, label="first order = truth")
         right.set(xlabel="change of the loss by the gradient, -w dL/dw", ylabel="change of the loss without the synapse")
         if np.ptp(synapses.predicted) > 10 * np.ptp(synapses.loss):
             right.set_xscale("symlog", linthresh=0.1)  # the gradient of an unstable trajectory
