@@ -26,6 +26,7 @@ from spikejax import (
 )
 from spikejax.adjoints import ADJOINTS
 from spikejax.neurons import NEURONS, start_level
+from spikejax.parameters import resolve
 from spikejax.simulate import _check_save
 
 GATE, DT, STEPS = Gate("raised_cosine", 0.5), 0.5, 40
@@ -250,6 +251,6 @@ def test_shapes_that_do_not_fit():
 
 def test_autapses():
     layer = Layer.dense((3,), 5, LIF(), Exponential((1.0, 2.0)), autapses=False, key=jax.random.key(0))
-    weight = np.asarray(layer.recurrent.weight)
+    weight = np.asarray(resolve(layer).recurrent.weight)
     assert np.all(np.einsum("iki->ki", weight) == 0)
     assert np.count_nonzero(weight) == 5 * 2 * 4

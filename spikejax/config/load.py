@@ -100,6 +100,8 @@ def _explain(error: ValidationError) -> str:
         if not near and elsewhere and elsewhere[0] != name:
             hint = f"did you mean {elsewhere[0]}?"
         return f"unknown key {name}: {hint}{more}"
+    if problem["type"] == "union_tag_invalid":
+        return f"{name}.kind: input should be one of {problem['ctx']['expected_tags']}, but it is {problem['ctx']['tag']!r}{more}"
     message = problem["msg"].removeprefix("Value error, ")
     given = problem.get("input")
     shown = "" if isinstance(given, dict) else f", but it is {given!r}"
