@@ -1,7 +1,7 @@
 """Elementary functions that vectorise: sine, cosine and angle, to rounding.
 
 XLA on the CPU calls its own sine, cosine and arc tangent for one element at a time, which makes them most of the cost of a theta
-neuron (`experiments/benchmark_step.py`). These are short series on a reduced argument, made of additions and products alone.
+neuron. These are short series on a reduced argument, made of additions and products alone.
 """
 
 import jax
