@@ -8,7 +8,6 @@ prints a table of test accuracies: mean, and each seed. Finished runs are read, 
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import jax
@@ -17,7 +16,7 @@ import numpy as np
 import optax
 
 from spikejax.config import load
-from spikejax.runs import train_run
+from spikejax.runs import finished_run
 from spikejax.tasks import braille
 
 CONFIG = Path(__file__).parent.parent / "configs" / "braille.toml"
@@ -74,11 +73,7 @@ def main():
         summaries = []
         for seed in range(args.seeds):
             folder = args.out / f"{name.replace(', ', '-').replace(' ', '-')}-{seed}"
-            if (folder / "summary.json").exists():
-                summaries.append(json.loads((folder / "summary.json").read_text()))
-                continue
-            config = load(CONFIG, [*overrides, ("seed", str(seed))])
-            summaries.append(train_run(config, folder, resume=(folder / "config.toml").exists()))
+            summaries.append(finished_run(load(CONFIG, [*overrides, ("seed", str(seed))]), folder))
         cells = []
         for gate in ("smooth", "hard"):
             values = [s[gate]["accuracy"] for s in summaries]

@@ -10,7 +10,6 @@ trainings make of it.
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import equinox as eqx
@@ -23,10 +22,11 @@ from matplotlib.figure import Figure
 from spikejax import Costate, Leash, simulate, trainable
 from spikejax.analysis import record
 from spikejax.build import build, build_gate, build_loss, build_task, solve_readout
+from spikejax.cli import key_values
 from spikejax.config import Config, load
 from spikejax.network import Network
 from spikejax.plotting import STYLE
-from spikejax.runs import analyse_run, train_run, trained
+from spikejax.runs import analyse_run, finished_run, trained
 from spikejax.tasks.delayed_xor import KINDS, DelayedXOR
 from spikejax.training import make_evaluate
 from spikejax.training.log import read_metrics
@@ -180,8 +180,7 @@ def damped_training(overrides: list, out: Path, steps: int = 400) -> None:
         folder = out / f"damping-{rate:g}"
         changed = load(CONFIG, [("seed", "1"), ("adjoint.damping", str(rate)), ("training.steps", str(steps)), *overrides])
         changed = changed.model_copy(update={"training": changed.training.model_copy(update={"rollback": None})})
-        if not (folder / "summary.json").exists():
-            train_run(changed, folder, progress=False)
+        finished_run(changed, folder, progress=False)
         metrics = read_metrics(folder / "metrics.jsonl")
         held = [m for m in metrics if "held_out/loss" in m]
         best = min(held, key=lambda m: m["held_out/loss"])
@@ -197,7 +196,7 @@ def main():
     parser.add_argument("--out", type=Path, default=Path("runs/experiment-delayed-xor"))
     parser.add_argument("--damping", action="store_true")
     args, rest = parser.parse_known_args()
-    overrides = [(name.removeprefix("--"), value) for name, value in zip(rest[::2], rest[1::2], strict=True)]
+    overrides = key_values(rest)
     if args.damping:
         damping(load(CONFIG, overrides), args.out)
         damped_training(overrides, args.out)
@@ -206,10 +205,8 @@ def main():
     for seed in range(args.seeds):
         folder = args.out / f"seed-{seed}"
         config = load(CONFIG, [("seed", str(seed)), *overrides])
-        if not (folder / "summary.json").exists():
-            train_run(config, folder, resume=(folder / "config.toml").exists())
-        _, network, config = trained(folder)
-        minutes.append(json.loads((folder / "summary.json").read_text())["training_minutes"])
+        minutes.append(finished_run(config, folder)["training_minutes"])
+        network = trained(folder)[1]
         found.append(accuracies(network, config) | untrained(config))
         figure(network, config).savefig(folder / "trials.png")
         analyse_run(folder)

@@ -7,7 +7,6 @@ a measure, and draws ``predictive_coding.png`` in the folder of each run. ``--ha
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import equinox as eqx
@@ -19,12 +18,13 @@ from matplotlib.figure import Figure
 
 from spikejax.analysis import balance, interval_statistics, lagged_error, record, split_currents
 from spikejax.build import build, build_gate, build_task
+from spikejax.cli import key_values
 from spikejax.config import Config, load
 from spikejax.metrics import rates
 from spikejax.network import Network
 from spikejax.parameters import Masked, resolve
 from spikejax.plotting import STYLE
-from spikejax.runs import train_run, trained
+from spikejax.runs import finished_run, trained
 from spikejax.simulate import simulate
 
 CONFIG = Path(__file__).parent.parent / "configs" / "predictive_coding.toml"
@@ -160,7 +160,7 @@ def main():
     parser.add_argument("--out", type=Path, default=Path("runs/experiment-predictive-coding"))
     parser.add_argument("--hand", action="store_true", help="measure the networks of theory instead")
     args, rest = parser.parse_known_args()
-    overrides = [(name.removeprefix("--"), value) for name, value in zip(rest[::2], rest[1::2], strict=True)]
+    overrides = key_values(rest)
     if args.hand:
         config = load(CONFIG, [("network.readout.scale", "0.0125"), *overrides])
         print(table({f"alpha {alpha}": [measure(by_hand(config, alpha), config)] for alpha in (1.0, 0.5, 0.25)}))
@@ -169,10 +169,8 @@ def main():
     for seed in range(args.seeds):
         folder = args.out / f"seed-{seed}"
         config = load(CONFIG, [("seed", str(seed)), *overrides])
-        if not (folder / "summary.json").exists():
-            train_run(config, folder, resume=(folder / "config.toml").exists())
-        _, network, config = trained(folder)
-        summary = json.loads((folder / "summary.json").read_text())
+        summary = finished_run(config, folder)
+        network = trained(folder)[1]
         found.append(measure(network, config) | {"training (minutes)": summary["training_minutes"]})
         figure(network, config).savefig(folder / "predictive_coding.png")
         print(f"\n{folder}\n{table({f'seed {seed}': found[-1:]})}", flush=True)

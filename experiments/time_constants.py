@@ -7,14 +7,13 @@ else equal, and prints a table of accuracy and learned values. Finished runs are
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
 
 from spikejax.config import load
 from spikejax.parameters import resolve
-from spikejax.runs import train_run, trained
+from spikejax.runs import finished_run, trained
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 FIELDS = '["weight", "bias", "tau_mem", "tau_syn"]'
@@ -46,12 +45,8 @@ def main():
             scores, mem, syn = [], [], []
             for seed in range(args.seeds):
                 folder = args.out / f"{name.replace(', ', '-').replace(' ', '_')}-{variant}-{seed}"
-                overrides = [*changes, *more.get(config_name, []), ("seed", str(seed))]
-                if not (folder / "summary.json").exists():
-                    train_run(
-                        load(CONFIGS / f"{config_name}.toml", overrides), folder, resume=(folder / "config.toml").exists(), progress=False
-                    )
-                summary = json.loads((folder / "summary.json").read_text())
+                config = load(CONFIGS / f"{config_name}.toml", [*changes, *more.get(config_name, []), ("seed", str(seed))])
+                summary = finished_run(config, folder, progress=False)
                 scores.append([summary[gate]["accuracy"] for gate in ("smooth", "hard")])
                 layer = resolve(trained(folder)[1]).layers[0]
                 mem.append(np.asarray(layer.neuron.tau_mem))

@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _overrides(words: list[str]) -> list[tuple[str, str]]:
+def key_values(words: list[str]) -> list[tuple[str, str]]:
     """``--a.b VALUE`` and ``--a.b=VALUE`` as pairs."""
     pairs, rest = [], list(words)
     while rest:
@@ -120,7 +120,7 @@ def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit code: 0, or 2 for bad input and for training that stopped early."""
     args, rest = _parser().parse_known_args(argv)
     try:
-        _run(args, _overrides(rest))
+        _run(args, key_values(rest))
     except (ConfigError, CheckpointError, TrainingStopped) as error:
         print(f"spikejax: {error}", file=sys.stderr)
         return BAD_INPUT

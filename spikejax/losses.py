@@ -114,8 +114,7 @@ class RateBand(AbstractLoss):
     high: float = eqx.field(static=True, default=100.0)
 
     def __call__(self, solution, trial, dt):
-        steps = solution.readout.shape[0] if trial.mask is None else jnp.maximum(trial.mask.sum(), 1)
-        rates = jnp.concatenate([c.reshape(-1) for c in solution.counts]) * (1e3 / (steps * dt))
+        rates = _rates(solution, trial, dt)
         outside = jax.nn.relu(self.low - rates) ** 2 + jax.nn.relu(rates - self.high) ** 2
         return self.weight * jnp.mean(outside), {}
 
@@ -146,10 +145,8 @@ class LogRate(AbstractLoss):
     target: float = eqx.field(static=True, default=20.0)
 
     def __call__(self, solution, trial, dt):
-        steps = solution.readout.shape[0] if trial.mask is None else jnp.maximum(trial.mask.sum(), 1)
-        rates = jnp.concatenate([c.reshape(-1) for c in solution.counts]) * (1e3 / (steps * dt))
         # A smooth count can be slightly negative: a neuron that starts within the zone and leaves it downwards.
-        distance = jnp.log1p(jnp.maximum(rates, 0.0)) - math.log1p(self.target)
+        distance = jnp.log1p(jnp.maximum(_rates(solution, trial, dt), 0.0)) - math.log1p(self.target)
         return 0.5 * self.weight * jnp.mean(distance**2), {}
 
 
@@ -185,6 +182,12 @@ class Sum(AbstractLoss):
             loss, more = part(solution, trial, dt)
             total, scalars = total + loss, scalars | more
         return total, scalars
+
+
+def _rates(solution: Solution, trial: Trial, dt: float) -> Float[Array, " neurons"]:
+    """Rates of the neurons of all layers in the trial, Hz."""
+    steps = solution.readout.shape[0] if trial.mask is None else jnp.maximum(trial.mask.sum(), 1)
+    return jnp.concatenate([c.reshape(-1) for c in solution.counts]) * (1e3 / (steps * dt))
 
 
 def _time_weight(mask, steps: int, dtype) -> Float[Array, " time"]:

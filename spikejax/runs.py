@@ -102,6 +102,18 @@ def train_run(config: Config, folder: Path, *, resume: bool = False, progress: b
     return summary
 
 
+def finished_run(config: Config, folder: Path, *, progress: bool = True) -> dict[str, Any]:
+    """The summary of the run of `config` in `folder`, which is trained first if it is not there, and goes on if it was interrupted.
+
+    **Raises:** as `train_run`; also for a finished run of another configuration.
+    """
+    folder = Path(folder)
+    if (folder / "summary.json").exists():
+        _same(config, load(folder), folder)
+        return json.loads((folder / "summary.json").read_text())
+    return train_run(config, folder, resume=(folder / "config.toml").exists(), progress=progress)
+
+
 @contextlib.contextmanager
 def _clock(path: Path):
     """Adds the minutes spent inside to those that earlier sessions of the run left in `path` (a killed one leaves none)."""
