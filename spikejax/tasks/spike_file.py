@@ -49,10 +49,11 @@ class Events(NamedTuple):
 
     def of(self, which: Int[np.ndarray, " chosen"]) -> Spikes:
         """The spikes of some recordings."""
-        counts = self.offsets[which + 1] - self.offsets[which]
-        row = np.repeat(np.arange(len(which)), counts)
-        place = np.arange(counts.sum()) + np.repeat(self.offsets[which] - np.cumsum(counts) + counts, counts)
-        return Spikes(1e3 * self.times[place].astype(float), self.units[place].astype(np.int64), row)
+        begin, end = self.offsets[which], self.offsets[which + 1]
+        row = np.repeat(np.arange(len(which), dtype=np.int32), end - begin)
+        places = [slice(a, b) for a, b in zip(begin, end, strict=True)]
+        times, units = (np.concatenate([x[:0], *(x[place] for place in places)]) for x in (self.times, self.units))
+        return Spikes(np.float32(1e3) * times.astype(np.float32), units.astype(np.int32), row)
 
 
 def load(path: Path, units: int) -> Events:

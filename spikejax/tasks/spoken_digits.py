@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from ..encoders import hold
 from .base import PART, AbstractTask, Trial, stratified
@@ -38,40 +38,46 @@ class Augmentation(eqx.Module):
         """The spikes of `size` recordings, changed (blending apart)."""
         times, units, row = spikes
         if self.stretch:
-            times = times * rng.uniform(1 - self.stretch, 1 + self.stretch, size)[row]
+            times = times * rng.uniform(1 - self.stretch, 1 + self.stretch, size).astype(np.float32)[row]
         if self.shift:
-            times = times + rng.uniform(-self.shift, self.shift, size)[row]
+            times = times + rng.uniform(-self.shift, self.shift, size).astype(np.float32)[row]
         if self.channel_shift:
-            units = units + rng.integers(-self.channel_shift, self.channel_shift + 1, size)[row]
+            units = units + rng.integers(-self.channel_shift, self.channel_shift + 1, size, np.int32)[row]
         if self.jitter:
-            times = times + self.jitter * rng.standard_normal(len(times), np.float32)
+            times = times + np.float32(self.jitter) * rng.standard_normal(len(times), np.float32)
         if self.drop:
             kept = rng.random(len(times), np.float32) >= self.drop
             times, units, row = times[kept], units[kept], row[kept]
         return Spikes(times, units, row)
 
 
-def blended(one: Spikes, other: Spikes, mixed: np.ndarray, rng: np.random.Generator) -> Spikes:
-    """`one` with half of the spikes of each row in `mixed` exchanged for half of those of the same row of `other`, aligned in the mean."""
-    size = len(mixed)
+def blended(one: Spikes, other: Spikes, rows: Int[np.ndarray, " mixed"], size: int, rng: np.random.Generator) -> Spikes:
+    """`one`, of `size` rows, with half of the spikes of each of `rows` exchanged for half of those of a row of `other`, aligned with it."""
+    mixed = np.isin(np.arange(size), rows)
+    kept = ~mixed[one.row] | _half(len(one.row), rng)
+    new = Spikes(other.times, other.units, rows.astype(np.int32)[other.row])
 
-    def mean(values, row):
-        return np.bincount(row, values, size) / np.maximum(np.bincount(row, minlength=size), 1)
+    def means(spikes, values):
+        return np.bincount(spikes.row, values, size) / np.maximum(np.bincount(spikes.row, minlength=size), 1)
 
-    times, units, row = other
-    times = times + (mean(one.times, one.row) - mean(times, row))[row]
-    units = units + np.rint(mean(one.units, one.row) - mean(units, row)).astype(np.int64)[row]
-    own = ~mixed[one.row] | (rng.random(len(one.row), np.float32) < 0.5)
-    new = mixed[row] & (rng.random(len(row), np.float32) < 0.5)
-    return Spikes(*(np.concatenate([a[own], b[new]]) for a, b in zip(one, (times, units, row), strict=True)))
+    half = _half(len(new.row), rng)
+    later, higher = (means(one, a) - means(new, b) for a, b in zip(one[:2], new[:2], strict=True))
+    times, units, row = (x[half] for x in new)
+    moved = times + later.astype(np.float32)[row], units + np.rint(higher).astype(np.int32)[row], row
+    return Spikes(*(np.concatenate([a[kept], b]) for a, b in zip(one, moved, strict=True)))
+
+
+def _half(count: int, rng: np.random.Generator) -> Bool[np.ndarray, " n"]:
+    """True with probability 1/2."""
+    return np.unpackbits(np.frombuffer(rng.bytes(count // 8 + 1), np.uint8), count=count).astype(bool)
 
 
 def binned(spikes: Spikes, shape: tuple[int, int, int], width: float, units: int) -> Float[np.ndarray, "trials bins bands"]:
     """Spike counts: a spike at t is in bin ``floor(t/width)`` of `width` ms, unit u in band ``u // (units/bands)``; others are left out."""
     (times, number, row), (_, bins, bands) = spikes, shape
-    at = np.floor(times / width)
+    at = np.floor(times / np.float32(width)).astype(np.int32)
     inside = (at >= 0) & (at < bins) & (number >= 0) & (number < units)
-    place = (row[inside] * bins + at[inside].astype(np.int64)) * bands + number[inside] // (units // bands)
+    place = (row[inside].astype(np.int64) * bins + at[inside]) * bands + number[inside] // (units // bands)
     return np.bincount(place, minlength=int(np.prod(shape))).reshape(shape).astype(np.float32)
 
 
@@ -114,8 +120,8 @@ class SpokenDigits(AbstractTask):
         rng = np.random.default_rng([*entropy, 1, step])
         spikes = self._spikes(which)
         if self.augmentation.blend:
-            mixed = rng.random(size) < self.augmentation.blend
-            spikes = blended(spikes, self._spikes(self._partners(which, rng)), mixed, rng)
+            rows = np.flatnonzero(rng.random(size) < self.augmentation.blend)
+            spikes = blended(spikes, self._spikes(self._partners(which[rows], rng)), rows, size, rng)
         spikes = self.augmentation(spikes, size, rng)
         return self._trial(spikes, which, jax.random.split(jax.random.fold_in(key, step), size))
 
@@ -144,7 +150,7 @@ class SpokenDigits(AbstractTask):
         for k, events in enumerate(self.events):
             rows = np.flatnonzero(which[:, 0] == k)
             times, units, row = events.of(which[rows, 1])
-            found.append((times, units, rows[row]))
+            found.append((times, units, rows.astype(np.int32)[row]))
         return Spikes(*(np.concatenate(x) for x in zip(*found, strict=True)))
 
     def _partners(self, which, rng):
