@@ -114,7 +114,7 @@ def _read(file, path: Path, units: int) -> Events:
         if name not in file:
             raise ValueError(f"{path} has no dataset {name}: expected the layout of the Spiking Heidelberg Digits")
     labels, speakers = (np.asarray(file[name][:]).astype(np.int64) for name in ("labels", "extra/speaker"))
-    names = tuple(name.decode() if isinstance(name, bytes) else str(name) for name in file["extra/keys"][:])
+    names = tuple(name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name) for name in file["extra/keys"][:])
     sizes = {name: file[name].shape for name in DATASETS[:4]}
     if len(set(sizes.values())) > 1 or len(labels) == 0:
         given = ", ".join(f"{name} {shape}" for name, shape in sizes.items())
