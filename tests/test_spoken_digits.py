@@ -199,6 +199,9 @@ def test_an_epoch_shows_every_recording_once(folder):
     assert not np.array_equal(order[0], order[1])
 
 
+SHAPE = 50, 700, 400.0
+
+
 def spikes(size=50, each=400, seed=0):
     rng = np.random.default_rng(seed)
     n = size * each
@@ -207,7 +210,7 @@ def spikes(size=50, each=400, seed=0):
 
 def test_a_shift_moves_a_recording_as_a_whole():
     one, rng = spikes(), np.random.default_rng(1)
-    times, units, row = Augmentation(channel_shift=20, shift=30.0)(one, 50, rng)
+    times, units, row = Augmentation(channel_shift=20, shift=30.0)(one, SHAPE, rng)
     assert np.array_equal(row, one[2])
     for moved, plain, largest in ((units, one[1], 20), (times, one[0], 30.0)):
         by = (moved - plain).reshape(50, -1)
@@ -218,15 +221,31 @@ def test_a_shift_moves_a_recording_as_a_whole():
 
 def test_stretch_jitter_and_drop():
     one, rng = spikes(), np.random.default_rng(1)
-    factor = (Augmentation(stretch=0.2)(one, 50, rng)[0] / one[0]).reshape(50, -1)
+    factor = (Augmentation(stretch=0.2)(one, SHAPE, rng)[0] / one[0]).reshape(50, -1)
     assert np.allclose(factor, factor[:, :1])
     assert 0.8 <= factor.min() < 0.85 < 1.15 < factor.max() <= 1.2
-    by = Augmentation(jitter=7.0)(one, 50, rng)[0] - one[0]
+    by = Augmentation(jitter=7.0)(one, SHAPE, rng)[0] - one[0]
     assert abs(by.mean()) < 0.2
     assert abs(by.std() - 7.0) < 0.2
-    kept = Augmentation(drop=0.3)(one, 50, rng)
+    kept = Augmentation(drop=0.3)(one, SHAPE, rng)
     assert abs(len(kept[0]) / len(one[0]) - 0.7) < 0.02
     assert set(zip(*kept, strict=True)) <= set(zip(*one, strict=True))
+
+
+def test_masks_silence_a_band_and_a_stretch():
+    one = spikes(each=2000)
+    for which, largest in (("units", 200), ("times", 150.0)):
+        options = {"mask_units": largest} if which == "units" else {"mask_time": largest}
+        kept = Augmentation(**options)(one, SHAPE, np.random.default_rng(1))
+        values, lost = getattr(one, which), ~np.isin(one.times, kept.times)
+        assert lost.any()
+        for i in range(50):
+            own = values[lost & (one.row == i)]
+            if len(own):
+                assert np.ptp(own) <= largest
+                # Nothing within it is left.
+                left = values[~lost & (one.row == i)]
+                assert not np.any((left > own.min()) & (left < own.max()))
 
 
 def test_blending_mixes_halves_about_a_common_mean():

@@ -88,6 +88,8 @@ class SpokenDigitsTask(_Table):
     channel_shift: Annotated[int, Field(ge=0)] = Field(0, description="largest shift of a training recording along its units")
     jitter: NonNegative = Field(0.0, description="standard deviation of noise on every spike's time in training, ms")
     drop: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="probability that an input spike is deleted in training")
+    mask_units: Annotated[int, Field(ge=0)] = Field(0, description="a band of up to so many units is silenced in a training recording")
+    mask_time: NonNegative = Field(0.0, description="a stretch of up to so many ms is silenced in a training recording")
 
     @model_validator(mode="after")
     def _whole_numbers(self):

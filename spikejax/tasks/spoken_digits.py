@@ -20,11 +20,12 @@ class Augmentation(eqx.Module):
 
     In this order: with probability `blend` a recording is mixed with another one of its class, whose spikes are moved by the
     difference of the two mean times and the two mean units, and half of the spikes of each are kept at random; time is stretched about 0
-    by a factor of ``1 +- stretch``; the recording moves by up to `shift` ms and by up to `channel_shift` units; every spike moves by normal
-    noise of `jitter` ms; every spike is deleted with probability `drop`. Spikes that leave the window or the range of units are lost.
+    by a factor of ``1 +- stretch``; the recording moves by up to `shift` ms and by up to `channel_shift` units; every spike moves by
+    normal noise of `jitter` ms; every spike is deleted with probability `drop`, and all of them in a band of up to `mask_units` units
+    and in a stretch of up to `mask_time` ms. Spikes that leave the window or the range of units are lost.
 
     **Reference:** Cramer et al. 2020, doi:10.1109/TNNLS.2020.3044364 (jitter, channel noise); Nowotny et al. 2022, arXiv:2212.01232
-    (channel shifts, blending).
+    (channel shifts, blending); Park et al. 2019, arXiv:1904.08779 (masks).
     """
 
     blend: float = eqx.field(static=True, default=0.0)
@@ -33,9 +34,12 @@ class Augmentation(eqx.Module):
     channel_shift: int = eqx.field(static=True, default=0)
     jitter: float = eqx.field(static=True, default=0.0)
     drop: float = eqx.field(static=True, default=0.0)
+    mask_units: int = eqx.field(static=True, default=0)
+    mask_time: float = eqx.field(static=True, default=0.0)
 
-    def __call__(self, spikes: Spikes, size: int, rng: np.random.Generator) -> Spikes:
-        """The spikes of `size` recordings, changed (blending apart)."""
+    def __call__(self, spikes: Spikes, shape: tuple[int, int, float], rng: np.random.Generator) -> Spikes:
+        """The spikes, changed (blending apart); `shape`: number of recordings, units and the window, ms."""
+        size, limit, window = shape
         times, units, row = spikes
         if self.stretch:
             times = times * rng.uniform(1 - self.stretch, 1 + self.stretch, size).astype(np.float32)[row]
@@ -45,10 +49,13 @@ class Augmentation(eqx.Module):
             units = units + rng.integers(-self.channel_shift, self.channel_shift + 1, size, np.int32)[row]
         if self.jitter:
             times = times + np.float32(self.jitter) * rng.standard_normal(len(times), np.float32)
-        if self.drop:
-            kept = rng.random(len(times), np.float32) >= self.drop
-            times, units, row = times[kept], units[kept], row[kept]
-        return Spikes(times, units, row)
+        kept = rng.random(len(times), np.float32) >= self.drop if self.drop else np.ones(len(times), bool)
+        for values, largest, end in ((units, self.mask_units, limit), (times, self.mask_time, window)):
+            if largest:
+                width = rng.uniform(0, largest, size).astype(np.float32)
+                begin = (rng.uniform(0, 1, size) * (end - width)).astype(np.float32)
+                kept &= (values < begin[row]) | (values >= (begin + width)[row])
+        return Spikes(*(x if kept.all() else x[kept] for x in (times, units, row)))
 
 
 def blended(one: Spikes, other: Spikes, rows: Int[np.ndarray, " mixed"], size: int, rng: np.random.Generator) -> Spikes:
@@ -122,7 +129,7 @@ class SpokenDigits(AbstractTask):
         if self.augmentation.blend:
             rows = np.flatnonzero(rng.random(size) < self.augmentation.blend)
             spikes = blended(spikes, self._spikes(self._partners(which[rows], rng)), rows, size, rng)
-        spikes = self.augmentation(spikes, size, rng)
+        spikes = self.augmentation(spikes, (size, self.units, self.window), rng)
         return self._trial(spikes, which, jax.random.split(jax.random.fold_in(key, step), size))
 
     def split(self, name):
@@ -209,6 +216,8 @@ def spoken_digits(
     channel_shift: int = 0,
     jitter: float = 0.0,
     drop: float = 0.0,
+    mask_units: int = 0,
+    mask_time: float = 0.0,
     seed: int = 0,
 ) -> SpokenDigits:
     """Spoken digits, or any recordings in the layout of the Spiking Heidelberg Digits: `channels` bands of spike counts.
@@ -239,7 +248,7 @@ def spoken_digits(
     for path, part in zip(paths, events, strict=True):
         _check_times(path, part, window, bin, overflow)
     numbers = _splits(events, validation, tuple(held_out_speakers), seed)
-    augmentation = Augmentation(blend, stretch, shift, channel_shift, jitter, drop)
+    augmentation = Augmentation(blend, stretch, shift, channel_shift, jitter, drop, mask_units, mask_time)
     return SpokenDigits(events, numbers, dt, window, bin, units, channels, binary, augmentation)
 
 
