@@ -43,7 +43,7 @@ RATES = {"recurrent, rates": [], "feed-forward, rates": FEEDFORWARD}
 
 def linear_reader(config: Config, bands: int, bins: int) -> dict[str, float]:
     """Accuracy by split of logistic regression on counts in equal bands and time bins, from the same loader."""
-    task = build_task(config)
+    task = build_task(config.model_copy(update={"task": config.task.model_copy(update={"delays": (0.0,)})}))
     x, y = {}, {}
     for name in ("train", "validation", "test"):
         counts = [

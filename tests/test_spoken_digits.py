@@ -145,6 +145,18 @@ def test_binning_is_a_direct_loop(folder):
     assert np.array_equal(task_of(folder, 5.0).split("test").stimulus, np.repeat(expected, 2, axis=1))
 
 
+def test_delays_are_earlier_bins(folder):
+    plain, task = task_of(folder), task_of(folder, delays=(0.0, 30.0))
+    assert task.channels == 28
+    x, whole = np.asarray(task.split("test").stimulus), np.asarray(plain.split("test").stimulus)
+    assert np.array_equal(x[:, :, :14], whole)
+    assert np.array_equal(x[:, 3:, 14:], whole[:, :-3])
+    assert not x[:, :3, 14:].any()
+    for delay in (15.0, 400.0):
+        with pytest.raises(ValueError, match=f"a delay of {delay:g} ms"):
+            task_of(folder, delays=(delay,))
+
+
 def test_recordings_past_the_window(folder):
     with pytest.raises(ValueError, match=r"recordings have spikes at or past the end of the window of 200 ms, the last at 3\d\d ms: .*cut"):
         task_of(folder, window=200.0)

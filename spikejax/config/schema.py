@@ -76,6 +76,9 @@ class SpokenDigitsTask(_Table):
     channels: Count = Field(140, description="bands that neighbouring units are summed in; a divisor of units")
     window: PositiveFloat = Field(1400.0, description="length of a trial, ms; a multiple of bin")
     bin: PositiveFloat = Field(10.0, description="spikes are counted in bins of this, ms, held for bin/dt steps; dt divides it")
+    delays: tuple[NonNegative, ...] = Field(
+        (0.0,), min_length=1, description="delays of copies of the bands, side by side, ms; multiples of bin"
+    )
     overflow: Literal["refuse", "cut"] = Field("refuse", description="recordings with spikes past the window: an error, or cut there")
     binary: bool = Field(False, description="0 or 1 in a bin instead of the count")
     validation: Annotated[float, Field(gt=0, lt=1)] = Field(0.1, description="fraction of the training recordings held out")
@@ -313,7 +316,19 @@ class Training(_Table):
 
 STAGED = ("task", "gate", "adjoint", "loss", "noise", "training")
 NOT_STAGED = {
-    "task": ("kind", "validation", "folder", "held_out", "test_duration", "train", "test", "units", "channels", "held_out_speakers"),
+    "task": (
+        "kind",
+        "validation",
+        "folder",
+        "held_out",
+        "test_duration",
+        "train",
+        "test",
+        "units",
+        "channels",
+        "delays",
+        "held_out_speakers",
+    ),
     "loss": ("kind", "windows"),
 }
 """What the network's shape, or the comparison of checkpoints, hangs on."""

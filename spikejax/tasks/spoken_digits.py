@@ -88,6 +88,11 @@ def binned(spikes: Spikes, shape: tuple[int, int, int], width: float, units: int
     return np.bincount(place, minlength=int(np.prod(shape))).reshape(shape).astype(np.float32)
 
 
+def _later(x: np.ndarray, bins: int) -> np.ndarray:
+    """`x` so many bins later, silence moving in."""
+    return np.concatenate([np.zeros_like(x[:, :bins]), x[:, : x.shape[1] - bins]], axis=1) if bins else x
+
+
 class SpokenDigits(AbstractTask):
     """Labelled recordings that are kept as lists of spikes and binned when they are asked for, on the host: no array is ever larger than
     a batch, or a part of `PART` trials of a split. `split` alone, which nothing here calls, makes a whole one.
@@ -102,9 +107,14 @@ class SpokenDigits(AbstractTask):
     window: float = eqx.field(static=True)
     bin: float = eqx.field(static=True)
     units: int = eqx.field(static=True)
-    channels: int = eqx.field(static=True)
+    bands: int = eqx.field(static=True)
+    delays: tuple[float, ...] = eqx.field(static=True)
     binary: bool = eqx.field(static=True)
     augmentation: Augmentation
+
+    @property
+    def channels(self) -> int:
+        return self.bands * len(self.delays)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -172,9 +182,10 @@ class SpokenDigits(AbstractTask):
         return partners
 
     def _trial(self, spikes, which, keys) -> Trial:
-        x = binned(spikes, (len(which), round(self.window / self.bin), self.channels), self.bin, self.units)
+        x = binned(spikes, (len(which), round(self.window / self.bin), self.bands), self.bin, self.units)
         if self.binary:
             x = np.minimum(x, 1)
+        x = np.concatenate([_later(x, round(delay / self.bin)) for delay in self.delays], axis=2)
         label = jnp.asarray(_each(self.events, which, "labels"))
         return Trial(jnp.asarray(hold(x, self.bin, self.dt), jnp.result_type(float)), label, label=label, key=keys)
 
@@ -206,6 +217,7 @@ def spoken_digits(
     channels: int = 140,
     window: float = 1400.0,
     bin: float = 10.0,
+    delays: tuple[float, ...] = (0.0,),
     overflow: Literal["refuse", "cut"] = "refuse",
     binary: bool = False,
     validation: float = 0.1,
@@ -223,10 +235,12 @@ def spoken_digits(
     """Spoken digits, or any recordings in the layout of the Spiking Heidelberg Digits: `channels` bands of spike counts.
 
     Times are counted in bins of `bin` ms (a spike at t is in bin ``floor(t/bin)``), and each bin is held for ``bin/dt`` steps, so that a
-    trial is the same at every `dt`. Neighbouring units are summed in bands.
+    trial is the same at every `dt`. Neighbouring units are summed in bands. With `delays` the network also gets earlier bins, as
+    further channels: a delay line, which spares it remembering the last moments.
 
     **Arguments:** `dt` (ms), a divisor of `bin`; `folder`, `train`, `test`: where the files are (a file may also end in ``.gz``);
-    `units` of the recordings and `channels`, a divisor of them; `window`: length of a trial, a multiple of `bin`, ms;
+    `units` of the recordings and `channels`, the number of bands, a divisor of them; `delays`: of each copy of the bands, ms, multiples of
+    `bin` below the `window`; `window`: length of a trial, a multiple of `bin`, ms;
     `overflow`: whether recordings with spikes past it are refused or cut there; `binary`: 0 or 1 instead of counts; `validation`: fraction
     of every class taken out of the training recordings; `held_out_speakers`: their recordings, of both files, are the test split
     (by default the test file is), and nothing else sees them; the rest: see `Augmentation`; `seed`: of the validation split.
@@ -234,12 +248,16 @@ def spoken_digits(
     **Raises:** `ValueError` for files that cannot be used (`spikejax.tasks.spike_file.load`) or do not belong together, speakers that do
     not exist, recordings past the window, and bins finer than the times in the file are known.
 
-    **Reference:** Cramer, Stradmann, Schemmel & Zenke 2020, doi:10.1109/TNNLS.2020.3044364.
+    **Reference:** Cramer, Stradmann, Schemmel & Zenke 2020, doi:10.1109/TNNLS.2020.3044364; delay lines: Nowotny et al. 2025,
+    doi:10.1088/2634-4386/ada852.
     """
     if units % channels:
         raise ValueError(f"`channels` of {channels} does not divide the {units} units: use a divisor")
     if abs(window / bin - round(window / bin)) > 1e-6 or window < bin:
         raise ValueError(f"`bin` of {bin:g} ms does not divide the `window` of {window:g} ms")
+    for delay in delays:
+        if not 0 <= delay < window or abs(delay / bin - round(delay / bin)) > 1e-6:
+            raise ValueError(f"a delay of {delay:g} ms is not a multiple of the `bin` of {bin:g} ms below the window of {window:g} ms")
     hold(np.zeros((1, 1)), bin, dt)  # whether dt divides the bin
     paths = Path(folder) / train, Path(folder) / test
     events = tuple(load(path, units) for path in paths)
@@ -249,7 +267,7 @@ def spoken_digits(
         _check_times(path, part, window, bin, overflow)
     numbers = _splits(events, validation, tuple(held_out_speakers), seed)
     augmentation = Augmentation(blend, stretch, shift, channel_shift, jitter, drop, mask_units, mask_time)
-    return SpokenDigits(events, numbers, dt, window, bin, units, channels, binary, augmentation)
+    return SpokenDigits(events, numbers, dt, window, bin, units, channels, tuple(delays), binary, augmentation)
 
 
 def _check_times(path: Path, events: Events, window: float, bin: float, overflow: str) -> None:
