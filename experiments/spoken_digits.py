@@ -32,7 +32,8 @@ from spikejax.simulate import Solution
 CONFIG = Path(__file__).parent.parent / "configs" / "spoken_digits.toml"
 FEEDFORWARD = [("network.layers.0.recurrent", "false")]
 SURROGATE = [("gate.release", "surrogate"), ("gate.width", "2.0"), ("gate.sharpness_end", "1.0")]
-# Without recurrence a sharper gate can be trained through, and is needed: the network else reads partial charges, which a hard threshold lacks.
+# Without recurrence a sharper gate can be trained through, and is needed: the network else reads partial charges, which
+# a hard threshold does not release.
 SHARPER = [*FEEDFORWARD, ("gate.sharpness_end", "5.0")]
 VARIANTS = {
     "recurrent, charge": [],
