@@ -140,7 +140,8 @@ def test_binning_is_a_direct_loop(folder):
         found = task.split("test")
         assert np.array_equal(found.stimulus, expected)
         assert np.array_equal(found.label, file["labels"][:])
-    assert np.array_equal(task_of(folder, binary=True).split("test").stimulus, expected > 0)
+    assert np.array_equal(task_of(folder, value="binary").split("test").stimulus, expected > 0)
+    assert np.allclose(task_of(folder, value="root").split("test").stimulus, expected**0.5)
     # At half the step each bin lasts two steps.
     assert np.array_equal(task_of(folder, 5.0).split("test").stimulus, np.repeat(expected, 2, axis=1))
 

@@ -80,7 +80,7 @@ class SpokenDigitsTask(_Table):
         (0.0,), min_length=1, description="delays of copies of the bands, side by side, ms; multiples of bin"
     )
     overflow: Literal["refuse", "cut"] = Field("refuse", description="recordings with spikes past the window: an error, or cut there")
-    binary: bool = Field(False, description="0 or 1 in a bin instead of the count")
+    value: Literal["count", "root", "binary"] = Field("count", description="what a bin holds: the count, its square root, or 0 or 1")
     validation: Annotated[float, Field(gt=0, lt=1)] = Field(0.1, description="fraction of the training recordings held out")
     held_out_speakers: tuple[Annotated[int, Field(ge=0)], ...] = Field(
         (), description="speakers whose recordings are the test split, and in no other; default: none, the test file is the test split"

@@ -14,6 +14,8 @@ from ..encoders import hold
 from .base import PART, AbstractTask, Trial, stratified
 from .spike_file import Events, Spikes, load
 
+Value = Literal["count", "root", "binary"]
+
 
 class Augmentation(eqx.Module):
     """Changes of a training recording, drawn anew each time it is seen.
@@ -109,7 +111,7 @@ class SpokenDigits(AbstractTask):
     units: int = eqx.field(static=True)
     bands: int = eqx.field(static=True)
     delays: tuple[float, ...] = eqx.field(static=True)
-    binary: bool = eqx.field(static=True)
+    value: Value = eqx.field(static=True)
     augmentation: Augmentation
 
     @property
@@ -183,8 +185,7 @@ class SpokenDigits(AbstractTask):
 
     def _trial(self, spikes, which, keys) -> Trial:
         x = binned(spikes, (len(which), round(self.window / self.bin), self.bands), self.bin, self.units)
-        if self.binary:
-            x = np.minimum(x, 1)
+        x = {"count": lambda: x, "root": lambda: np.sqrt(x), "binary": lambda: np.minimum(x, 1)}[self.value]()
         x = np.concatenate([_later(x, round(delay / self.bin)) for delay in self.delays], axis=2)
         label = jnp.asarray(_each(self.events, which, "labels"))
         return Trial(jnp.asarray(hold(x, self.bin, self.dt), jnp.result_type(float)), label, label=label, key=keys)
@@ -219,7 +220,7 @@ def spoken_digits(
     bin: float = 10.0,
     delays: tuple[float, ...] = (0.0,),
     overflow: Literal["refuse", "cut"] = "refuse",
-    binary: bool = False,
+    value: Value = "count",
     validation: float = 0.1,
     held_out_speakers: tuple[int, ...] = (),
     blend: float = 0.0,
@@ -241,7 +242,8 @@ def spoken_digits(
     **Arguments:** `dt` (ms), a divisor of `bin`; `folder`, `train`, `test`: where the files are (a file may also end in ``.gz``);
     `units` of the recordings and `channels`, the number of bands, a divisor of them; `delays`: of each copy of the bands, ms, multiples of
     `bin` below the `window`; `window`: length of a trial, a multiple of `bin`, ms;
-    `overflow`: whether recordings with spikes past it are refused or cut there; `binary`: 0 or 1 instead of counts; `validation`: fraction
+    `overflow`: whether recordings with spikes past it are refused or cut there; `value`: what a bin holds, its
+    count, the square root of it (loud bands then vary about as much as faint ones), or 0 or 1; `validation`: fraction
     of every class taken out of the training recordings; `held_out_speakers`: their recordings, of both files, are the test split
     (by default the test file is), and nothing else sees them; the rest: see `Augmentation`; `seed`: of the validation split.
 
@@ -267,7 +269,7 @@ def spoken_digits(
         _check_times(path, part, window, bin, overflow)
     numbers = _splits(events, validation, tuple(held_out_speakers), seed)
     augmentation = Augmentation(blend, stretch, shift, channel_shift, jitter, drop, mask_units, mask_time)
-    return SpokenDigits(events, numbers, dt, window, bin, units, channels, tuple(delays), binary, augmentation)
+    return SpokenDigits(events, numbers, dt, window, bin, units, channels, tuple(delays), value, augmentation)
 
 
 def _check_times(path: Path, events: Events, window: float, bin: float, overflow: str) -> None:
