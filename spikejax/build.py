@@ -1,5 +1,7 @@
 """The only place where a configuration becomes objects."""
 
+import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import equinox as eqx
@@ -7,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from pydantic import BaseModel
 
 from . import losses, network, tasks
 from .adjoints import AbstractAdjoint, Autodiff, Checkpointed, Costate, Leash
@@ -32,6 +35,9 @@ from .training import (
     start,
 )
 from .training.optimisers import check_groups
+
+TaskAt = Callable[[BaseModel, float], tasks.AbstractTask]
+"""The task that a table of the configuration describes, at a time step (ms)."""
 
 
 class Run(NamedTuple):
@@ -66,7 +72,9 @@ def build(config: Config) -> Run:
 
 def _build(config: Config) -> Run:
     key_network, _ = jax.random.split(jax.random.key(config.seed))
-    task = build_task(config)
+    # One task for all stages that do not change it, and for the judge: recordings are encoded once.
+    task_at = functools.cache(lambda table, dt: _task(table, dt, config.seed))
+    task = task_at(config.task, config.dt)
     _check_loss(config, task)
     outputs = task.outputs * (config.loss.windows if config.loss.kind == "cross_entropy" else 1)
     model = build_network(config, task.channels, outputs, key_network)
@@ -74,7 +82,7 @@ def _build(config: Config) -> Run:
     check_groups(params, config.training.rates)
     optimiser = build_optimiser(config)
     parts = [config.stage(i) for i in range(len(config.stages))] or [config]
-    stages = tuple(_stage(part, model, fixed, optimiser) for part in parts)
+    stages = tuple(_stage(part, task_at, model, fixed, optimiser) for part in parts)
     gate, final = build_gate(parts[0])[0], build_gate(parts[-1])[1]
 
     def restart(params, step: int) -> TrainState:
@@ -83,7 +91,7 @@ def _build(config: Config) -> Run:
     training = config.training
     plan = Plan(
         stages=stages,
-        evaluate=_judge(config, gate, final),
+        evaluate=_judge(config, task_at, gate, final),
         restart=restart,
         evaluate_every=training.evaluate_every,
         checkpoint_every=training.checkpoint_every,
@@ -99,23 +107,28 @@ def _check_loss(config: Config, task: tasks.AbstractTask) -> None:
         tau = layer.synapse.tau_syn
         if config.loss.activity_weight and max(tau) != tau[-1]:
             raise ConfigError(f"loss.activity_weight is of the last time constant: list network.layers.{i}.synapse.tau_syn slowest last")
-    expected = {"braille": "cross_entropy", "predictive_coding": "squared_error", "delayed_xor": "response"}[config.task.kind]
+    expected = {
+        "braille": "cross_entropy",
+        "predictive_coding": "squared_error",
+        "delayed_xor": "response",
+        "spoken_digits": "cross_entropy",
+    }[config.task.kind]
     if config.loss.kind != expected:
         raise ConfigError(f"loss.kind is {config.loss.kind}, but the targets of the task {config.task.kind} go with {expected}")
     if config.training.score in ("accuracy", "error") and (config.training.score == "accuracy") != bool(task.labels):
         raise ConfigError(f"training.score is {config.training.score}, which the task {config.task.kind} does not report: use loss")
 
 
-def _stage(config: Config, model: Network, fixed: Network, optimiser) -> Stage:
+def _stage(config: Config, task_at: TaskAt, model: Network, fixed: Network, optimiser) -> Stage:
     """One stage of training; `config` is the whole configuration as that stage sees it."""
-    training, task = config.training, build_task(config)
+    training, task = config.training, task_at(config.task, config.dt)
     tasks_at, updates = [], []
     if task.trials is not None and training.batch > task.trials:
         raise ConfigError(f"training.batch is {training.batch}, but the task has {task.trials} training trials")
     for gate in build_gate(config):
         check_step(model, gate, config.dt)
     for dt in (config.dt, config.dt / 2) if training.finer else (config.dt,):
-        tasks_at.append(build_task(config.model_copy(update={"dt": dt})))
+        tasks_at.append(task_at(config.task, dt))
         updates.append(
             make_train_step(
                 fixed,
@@ -135,15 +148,15 @@ def _stage(config: Config, model: Network, fixed: Network, optimiser) -> Stage:
     return Stage(tuple(tasks_at), tuple(updates), gate_schedule(config), rate_schedule(config), training.steps, training.batch, pick)
 
 
-def _judge(config: Config, first: Gate, final: Gate):
+def _judge(config: Config, task_at: TaskAt, first: Gate, final: Gate):
     """How held-out trials judge a network: the mean of the metrics over the gates that ``training.judge`` names, and over the time
     steps that training uses."""
     steps = (config.dt, config.dt / 2) if config.training.finer else (config.dt,)
     gates = {"smooth": (final,), "hard": (final.hard(),), "both": (final, final.hard()), "all": (first, final, final.hard())}
     judges = []
     for dt in steps:
-        held = build_task(config.model_copy(update={"dt": dt})).split("validation")
-        if len(held.stimulus) == 0:
+        held = task_at(config.task, dt).parts("validation")
+        if not any(len(part.stimulus) for part in held):
             raise ConfigError(f"task.validation of {config.task.validation:g} holds out no trial: use a larger fraction")
         evaluate = make_evaluate(build_loss(config), dt=dt, noise=config.noise.initial)
         judges += [(evaluate, held, gate) for gate in gates[config.training.judge]]
@@ -162,11 +175,15 @@ def batch_key(config: Config) -> jax.Array:
 
 def build_task(config: Config) -> tasks.AbstractTask:
     """The task."""
-    t = config.task
-    options = t.model_dump(exclude={"kind"})
-    if t.kind == "braille":
-        return tasks.braille(config.dt, seed=config.seed, **options)
-    return (tasks.PredictiveCoding if t.kind == "predictive_coding" else tasks.DelayedXOR)(dt=config.dt, **options)
+    return _task(config.task, config.dt, config.seed)
+
+
+def _task(table, dt: float, seed: int) -> tasks.AbstractTask:
+    options = table.model_dump(exclude={"kind"})
+    if table.kind in ("braille", "spoken_digits"):
+        recordings = tasks.braille if table.kind == "braille" else tasks.spoken_digits
+        return recordings(dt, seed=seed, **options)
+    return (tasks.PredictiveCoding if table.kind == "predictive_coding" else tasks.DelayedXOR)(dt=dt, **options)
 
 
 def build_network(config: Config, channels: int, outputs: int, key: jax.Array) -> Network:

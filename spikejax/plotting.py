@@ -15,9 +15,9 @@ from .metrics import confusion, rates
 from .network import Network
 from .parameters import resolve
 from .simulate import Solution, simulate
+from .tasks.base import first_trials
 from .training import make_evaluate
 from .training.log import read_metrics
-from .training.step import durations
 
 STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 130, "lines.linewidth": 1.1}
 SHOWN_NEURONS = 4
@@ -25,8 +25,8 @@ SHOWN_NEURONS = 4
 
 def run_figures(folder: Path, target: Path, run: Run, network: Network, dt: float, noise: float = 0.0) -> list[Path]:
     """All figures of a finished run, written as PNG into `target`; returns their paths."""
-    test = run.task.split("test")
-    trial = jax.tree.map(lambda x: x[0], test)
+    test = run.task.parts("test")
+    trial = jax.tree.map(lambda x: x[0], first_trials(test, 1))
     gate = run.final_gate
 
     @eqx.filter_jit
@@ -43,10 +43,10 @@ def run_figures(folder: Path, target: Path, run: Run, network: Network, dt: floa
             "raster": raster(np.asarray(trial.stimulus), solution, dt, name),
             "voltages": voltages(solution, network, gate, dt, name),
             "activations": activations(solution, network, dt, name),
-            "rates": firing_rates(result.counts, durations(test, dt)),
+            "rates": firing_rates(result.counts, result.durations),
         }
         if result.labels is not None:
-            table = confusion(np.asarray(test.label), np.asarray(result.labels), len(run.task.labels))
+            table = confusion(np.asarray(result.classes), np.asarray(result.labels), len(run.task.labels))
             figures["confusion"] = confusion_matrix(table, run.task.labels)
         paths = []
         for name, figure in figures.items():

@@ -167,13 +167,14 @@ def trained(folder: Path, config: Config | None = None) -> tuple[Run, Network, C
 def evaluate_network(run: Run, network: Network, config: Config) -> dict[str, Any]:
     """Test-split results with the gate that training ended with, and with a hard threshold in its place."""
     evaluate = make_evaluate(run.loss, dt=config.dt, noise=config.noise.initial)
-    test = run.task.split("test")
-    summary: dict[str, Any] = {"trials": int(test.stimulus.shape[0]), "release": run.final_gate.release}
+    test = run.task.parts("test")
+    summary: dict[str, Any] = {"release": run.final_gate.release}
     for name, gate in (("smooth", run.final_gate), ("hard", run.final_gate.hard())):
         result = evaluate(network, test, gate)
+        summary["trials"] = len(result.durations)
         summary[name] = result.metrics
         if result.labels is not None:
-            table = confusion(np.asarray(test.label), np.asarray(result.labels), len(run.task.labels))
+            table = confusion(np.asarray(result.classes), np.asarray(result.labels), len(run.task.labels))
             summary[name]["confusion"] = table.tolist()
     return summary
 

@@ -65,6 +65,44 @@ class DelayedXORTask(_Table):
     held_out: tuple[Count, Count] = Field((240, 600), description="trials of the validation and of the test split")
 
 
+class SpokenDigitsTask(_Table):
+    """Spoken digits as spikes of a cochlea: files in the layout of the Spiking Heidelberg Digits, which are not part of the package."""
+
+    kind: Literal["spoken_digits"] = Field("spoken_digits", description="spoken_digits")
+    folder: Path = Field(description="folder with the recordings", strict=False)
+    train: str = Field("shd_train.h5", min_length=1, description="file of the training recordings; it may also end in .gz")
+    test: str = Field("shd_test.h5", min_length=1, description="file of the test recordings; it may also end in .gz")
+    units: Count = Field(700, description="input units of the recordings")
+    channels: Count = Field(140, description="bands that neighbouring units are summed in; a divisor of units")
+    window: PositiveFloat = Field(1400.0, description="length of a trial, ms; a multiple of bin")
+    bin: PositiveFloat = Field(10.0, description="spikes are counted in bins of this, ms, held for bin/dt steps; dt divides it")
+    delays: tuple[NonNegative, ...] = Field(
+        (0.0,), min_length=1, description="delays of copies of the bands, side by side, ms; multiples of bin"
+    )
+    overflow: Literal["refuse", "cut"] = Field("refuse", description="recordings with spikes past the window: an error, or cut there")
+    value: Literal["count", "root", "binary"] = Field("count", description="what a bin holds: the count, its square root, or 0 or 1")
+    validation: Annotated[float, Field(gt=0, lt=1)] = Field(0.1, description="fraction of the training recordings held out")
+    held_out_speakers: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        (), description="speakers whose recordings are the test split, and in no other; default: none, the test file is the test split"
+    )
+    blend: Fraction = Field(0.0, description="probability that a training recording is mixed with another one of its class")
+    stretch: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="largest relative stretch of a training recording in time")
+    shift: NonNegative = Field(0.0, description="largest shift of a training recording in time, ms")
+    channel_shift: Annotated[int, Field(ge=0)] = Field(0, description="largest shift of a training recording along its units")
+    jitter: NonNegative = Field(0.0, description="standard deviation of noise on every spike's time in training, ms")
+    drop: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="probability that an input spike is deleted in training")
+    mask_units: Annotated[int, Field(ge=0)] = Field(0, description="a band of up to so many units is silenced in a training recording")
+    mask_time: NonNegative = Field(0.0, description="a stretch of up to so many ms is silenced in a training recording")
+
+    @model_validator(mode="after")
+    def _whole_numbers(self):
+        if self.units % self.channels:
+            raise ValueError(f"channels ({self.channels}) must be a divisor of units ({self.units})")
+        if self.window < self.bin or abs(self.window / self.bin - round(self.window / self.bin)) > 1e-6:
+            raise ValueError(f"window ({self.window:g} ms) must be a multiple of bin ({self.bin:g} ms)")
+        return self
+
+
 class Neuron(_Table):
     """The neurons of a layer."""
 
@@ -277,7 +315,22 @@ class Training(_Table):
 
 
 STAGED = ("task", "gate", "adjoint", "loss", "noise", "training")
-NOT_STAGED = {"task": ("kind", "validation", "folder", "held_out", "test_duration"), "loss": ("kind", "windows")}
+NOT_STAGED = {
+    "task": (
+        "kind",
+        "validation",
+        "folder",
+        "held_out",
+        "test_duration",
+        "train",
+        "test",
+        "units",
+        "channels",
+        "delays",
+        "held_out_speakers",
+    ),
+    "loss": ("kind", "windows"),
+}
 """What the network's shape, or the comparison of checkpoints, hangs on."""
 STAGED_TRAINING = ("steps", "batch", "accumulate", "learning_rate", "warmup", "final")
 
@@ -287,7 +340,7 @@ class Config(_Table):
 
     seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(0, description="of initial weights, batches and the validation split")
     dt: PositiveFloat = Field(1.0, description="time step, ms")
-    task: BrailleTask | PredictiveCodingTask | DelayedXORTask = Field(BrailleTask(), discriminator="kind")
+    task: BrailleTask | PredictiveCodingTask | DelayedXORTask | SpokenDigitsTask = Field(BrailleTask(), discriminator="kind")
     network: Network = Network()
     gate: Gate = Gate()
     adjoint: Adjoint = Adjoint()

@@ -1,6 +1,7 @@
 """What a task is: trials to train on, and fixed trials to be judged by."""
 
 import abc
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import equinox as eqx
@@ -8,6 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree, UInt8
+
+PART = 90
+"""Trials in a part of a split that is too large to hold."""
 
 
 class Trial(NamedTuple):
@@ -60,13 +64,32 @@ class AbstractTask(eqx.Module):
     def split(self, name: str) -> Trial:
         """All trials of the ``"validation"`` or the ``"test"`` split."""
 
+    def parts(self, name: str) -> Iterable[Trial]:
+        """The trials of a split in order, a part at a time; can be iterated over again. By default one part: all of them.
+
+        Evaluation, figures and analysis read a split this way, so that a task whose splits are too large to hold makes each part
+        when it is asked for.
+        """
+        return [self.split(name)]
+
     def probe(self, dt: float, size: int) -> Probe:
         """Trials for the analysis of a trained network; by default the first of the test split, grouped by class."""
-        trials = jax.tree.map(lambda x: x[:size], self.split("test"))
+        trials = first_trials(self.parts("test"), size)
         groups = {} if trials.label is None else {"class": np.asarray(trials.label)}
         end = trials.stimulus.shape[1] * dt
         windows = {"trial": (0.0, end, "class")} if groups else {}
         return Probe(trials, groups, {"class": self.labels} if groups else {}, {}, windows)
+
+
+def first_trials(parts: Iterable[Trial], size: int) -> Trial:
+    """The first `size` trials of a split that comes in parts, or all if there are fewer; no part after those is made."""
+    found, count = [], 0
+    for part in parts:
+        found.append(jax.tree.map(lambda x: x[: size - count], part))
+        count += len(found[-1].stimulus)
+        if count >= size:
+            break
+    return found[0] if len(found) == 1 else jax.tree.map(lambda *x: jnp.concatenate(x), *found)
 
 
 class Recordings(AbstractTask):

@@ -1,6 +1,6 @@
 """One training step: simulate a batch, differentiate, update. Pure and jitted."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import equinox as eqx
@@ -161,11 +161,18 @@ class Evaluation(NamedTuple):
     labels: Int[Array, " trials"] | None
     """Predicted class of every trial, if the loss classifies."""
     counts: tuple[Float[Array, "trials *n"], ...]
+    classes: Int[Array, " trials"] | None
+    """True class of every trial, if it has one."""
+    durations: Float[Array, " trials"]
+    """Length of every trial, ms."""
 
 
-def make_evaluate(loss: AbstractLoss, *, dt: float, at_once: int = 90, noise: float = 0.0) -> Callable[[Network, Trial, Gate], Evaluation]:
+def make_evaluate(
+    loss: AbstractLoss, *, dt: float, at_once: int = 90, noise: float = 0.0
+) -> Callable[[Network, Trial | Iterable[Trial], Gate], Evaluation]:
     """A function ``evaluate(network, trials, gate) -> Evaluation``, jitted, that runs `at_once` trials together.
 
+    Its `trials` are a batch, or parts of one (`spikejax.tasks.AbstractTask.parts`), each of which is let go before the next is made.
     `noise`: standard deviation of the noise on every trial's initial membrane potentials, drawn with the trial's key.
     """
 
@@ -181,11 +188,15 @@ def make_evaluate(loss: AbstractLoss, *, dt: float, at_once: int = 90, noise: fl
 
         return jax.lax.map(one, trials, batch_size=min(at_once, trials.stimulus.shape[0]))
 
-    def evaluate(network: Network, trials: Trial, gate: Gate) -> Evaluation:
-        scalars, counts = run(network, trials, gate)
+    def evaluate(network: Network, trials: Trial | Iterable[Trial], gate: Gate) -> Evaluation:
+        parts = (trials,) if isinstance(trials, Trial) else trials
+        found = [(*run(network, part, gate), part.label, durations(part, dt)) for part in parts]
+        if not found:
+            raise ValueError("there are no trials to evaluate on")
+        scalars, counts, classes, length = jax.tree.map(lambda *x: jnp.concatenate(x), *found)
         labels = scalars.pop("label", None)
         metrics = {name: float(jnp.mean(x)) for name, x in scalars.items()}
-        metrics |= {name: float(x) for name, x in activity(counts, durations(trials, dt), dt).items()}
-        return Evaluation(metrics, labels, counts)
+        metrics |= {name: float(x) for name, x in activity(counts, length, dt).items()}
+        return Evaluation(metrics, labels, counts, classes, length)
 
     return evaluate
