@@ -26,7 +26,7 @@ from spikejax.build import batch_key, build, build_optimiser, build_task, rate_s
 from spikejax.config import Config, load
 from spikejax.parameters import trainable
 from spikejax.plotting import STYLE
-from spikejax.runs import train_run
+from spikejax.runs import finished_run
 from spikejax.simulate import Solution
 
 CONFIG = Path(__file__).parent.parent / "configs" / "spoken_digits.toml"
@@ -119,9 +119,10 @@ def train_rates(config: Config, folder: Path) -> dict:
 def summary_of(name: str, config: Config, out: Path, train=None) -> dict:
     """The summary of a run, trained unless it is there."""
     folder = out / f"{name.replace(', ', '-').replace(' ', '-')}-{config.seed}"
-    if (folder / "summary.json").exists():
-        return json.loads((folder / "summary.json").read_text())
-    return train(config, folder) if train else train_run(config, folder, resume=(folder / "config.toml").exists())
+    if train is None:
+        return finished_run(config, folder)
+    done = folder / "summary.json"
+    return json.loads(done.read_text()) if done.exists() else train(config, folder)
 
 
 def shown(values: list[float]) -> str:

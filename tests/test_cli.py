@@ -11,6 +11,8 @@ from spikejax import cli
 from spikejax.config import Config, check, dump, load
 from spikejax.config.load import ConfigError, describe
 
+from .command_line import fails
+
 TINY = """
 dt = 25.0
 [task]
@@ -41,16 +43,6 @@ def finished(tmp_path_factory):
     (folder / "tiny.toml").write_text(TINY)
     assert cli.main(["train", str(folder / "tiny.toml"), "--out", str(folder / "out"), "--quiet"]) == 0
     return folder / "out"
-
-
-def fails(capsys, *argv):
-    """Run the command, expect exit code 2 and one line of error; returns it."""
-    capsys.readouterr()
-    assert cli.main([str(a) for a in argv]) == 2
-    error = capsys.readouterr().err.strip()
-    assert error.startswith("spikejax: ")
-    assert "\n" not in error
-    return error
 
 
 @pytest.mark.parametrize(

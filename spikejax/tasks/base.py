@@ -10,9 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree, UInt8
 
-PART = 90
-"""Trials in a part of a split that is too large to hold."""
-
 
 class Trial(NamedTuple):
     """One trial, or a batch of them with a leading axis on everything."""

@@ -11,10 +11,12 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from ..encoders import hold
-from .base import PART, AbstractTask, Trial, stratified
+from .base import AbstractTask, Trial, stratified
 from .spike_file import Events, Spikes, load
 
 Value = Literal["count", "root", "binary"]
+PART = 90
+"""Trials in a part of a split."""
 
 
 class Augmentation(eqx.Module):
