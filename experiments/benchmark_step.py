@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from spikejax import LIF, Autodiff, Checkpointed, Costate, Exponential, Gate, Network, simulate, trainable
+from spikejax.neurons import State
 
 TIME, BATCH, CHANNELS, NEURONS, OUT, DT = 100, 128, 700, 256, 20, 1.0
 
@@ -72,7 +73,7 @@ def main():
     adjoints = {"costate": Costate(), "autodiff": Autodiff(), "checkpointed": Checkpointed()}
     losses = {
         "naive scan": lambda n, x, y: naive_loss(n, x, y, lambda v: plain_gate(v, gate.width)),
-        "naive scan, our gate": lambda n, x, y: naive_loss(n, x, y, lambda v: neuron.released(gate, v)),
+        "naive scan, our gate": lambda n, x, y: naive_loss(n, x, y, lambda v: neuron.released(gate, State(v))),
     }
     losses |= {name: (lambda n, x, y, a=a: loss(n, x, y, gate, a)) for name, a in adjoints.items()}
     trained, fixed = eqx.partition(network, trainable(network))

@@ -4,7 +4,7 @@ from .adjoints import Autodiff, Checkpointed, Costate, Leash
 from .connections import Dense
 from .gates import Gate
 from .network import Layer, LeakyReadout, LinearReadout, Network
-from .neurons import LIF, NIF, AbstractNeuron, Theta
+from .neurons import ALIF, EIF, GLIF, LIF, NIF, AbstractNeuron, AdEx, HodgkinHuxley, Izhikevich, Refractory, Theta
 from .parameters import Masked, Positive, parameter, positive, trainable
 from .simulate import Solution, check_step, simulate
 from .synapses import Exponential
@@ -12,15 +12,21 @@ from .synapses import Exponential
 __version__ = "0.1.0"
 
 __all__ = [
+    "ALIF",
+    "EIF",
+    "GLIF",
     "LIF",
     "NIF",
     "AbstractNeuron",
+    "AdEx",
     "Autodiff",
     "Checkpointed",
     "Costate",
     "Dense",
     "Exponential",
     "Gate",
+    "HodgkinHuxley",
+    "Izhikevich",
     "Layer",
     "LeakyReadout",
     "Leash",
@@ -28,6 +34,7 @@ __all__ = [
     "Masked",
     "Network",
     "Positive",
+    "Refractory",
     "Solution",
     "Theta",
     "check_step",

@@ -1,4 +1,4 @@
-"""Elementary functions that vectorise: sine, cosine and angle, to rounding.
+"""Elementary functions: sine, cosine and angle that vectorise, to rounding; quotients that are smooth where they read 0/0.
 
 XLA on the CPU calls its own sine, cosine and arc tangent for one element at a time, which makes them most of the cost of a theta
 neuron. These are short series on a reduced argument, made of additions and products alone.
@@ -63,3 +63,11 @@ def _angle_jvp(primals, tangents):
     (y, x), (dy, dx) = primals, tangents
     size = x * x + y * y
     return angle(y, x), (x * dy - y * dx) / jnp.where(size > 0, size, 1.0)
+
+
+def relative_decay(x: Float[Array, "*n"]) -> Float[Array, "*n"]:
+    """``(1 - exp(-x))/x``, 1 at 0, with its derivatives."""
+    small = jnp.abs(x) < 1e-2
+    safe = jnp.where(small, 1.0, x)
+    series = 1 - x / 2 * (1 - x / 3 * (1 - x / 4 * (1 - x / 5 * (1 - x / 6))))
+    return jnp.where(small, series, -jnp.expm1(-safe) / safe)

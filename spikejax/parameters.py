@@ -19,7 +19,7 @@ def as_parameter(value) -> Float[Array, "..."]:
     return jnp.asarray(value, dtype=jnp.result_type(float))
 
 
-def parameter(default: float):
+def parameter(default: float | tuple[float, ...]):
     """A field that holds a parameter: given by keyword, converted by `as_parameter`."""
     return eqx.field(converter=as_parameter, default=default, kw_only=True)
 

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from spikejax import (
     LIF,
+    NIF,
     AbstractNeuron,
     Autodiff,
     Checkpointed,
@@ -28,7 +29,6 @@ from spikejax import (
 )
 from spikejax.adjoints import ADJOINTS
 from spikejax.gates import KERNELS, SURROGATE_ONLY, AbstractKernel
-from spikejax.neurons import NEURONS
 from spikejax.parameters import cast, parameter, resolve
 
 DT, STEPS = 0.5, 30
@@ -98,6 +98,7 @@ def make_network(neuron):
     return positive(Network((first, second), LeakyReadout.dense((1, 4), 2, tau_out=8.0, key=keys[2])), ("tau_mem", "tau_syn"))
 
 
+NEURONS = {"nif": NIF, "lif": LIF, "theta": Theta}
 TESTED = [*NEURONS, "adaptive"]
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from spikejax import LIF, NIF, Gate, Theta
 from spikejax.gates import KERNELS, SURROGATE_ONLY, TruncatedLogistic
+from spikejax.neurons import State
 
 COMPACT = [name for name, cls in KERNELS.items() if not issubclass(cls, SURROGATE_ONLY)]
 UNBOUNDED = [name for name in KERNELS if name not in COMPACT]
@@ -84,8 +85,8 @@ def test_sharpness_keeps_the_threshold(neuron, sharpness, v):
     stretched = v0 + sharpness * (v - v0)
     if isinstance(neuron, Theta) and abs(stretched - v0) > 0.5:
         stretched = v0 + np.sign(v - v0) * 0.5  # beyond half a turn the next zone would begin
-    found = neuron.released(gate.sharpen(sharpness), jnp.array(v))
-    np.testing.assert_allclose(found, neuron.released(gate, jnp.array(stretched)), rtol=1e-9, atol=1e-9)
+    found = neuron.released(gate.sharpen(sharpness), State(jnp.array(v)))
+    np.testing.assert_allclose(found, neuron.released(gate, State(jnp.array(stretched))), rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", KERNELS)

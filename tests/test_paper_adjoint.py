@@ -7,6 +7,7 @@ import pytest
 
 from spikejax import LIF, NIF, Autodiff, Costate, Exponential, Gate, LeakyReadout, Network, Theta, simulate
 from spikejax.adjoints.paper import STEPS, gate_density, paper_gradient
+from spikejax.neurons import State
 
 GATE, DT = Gate("raised_cosine", 0.5), 0.5
 NEURONS = {"nif": NIF(tau_mem=10.0), "lif": LIF(tau_mem=10.0), "theta": Theta(tau_mem=10.0)}
@@ -60,7 +61,7 @@ def test_step_derivatives_are_those_of_the_neuron(name):
 @pytest.mark.parametrize("name", NEURONS)
 def test_gate_density_is_the_derivative_of_the_charge(name):
     neuron, v = NEURONS[name], jnp.linspace(0.01, 0.99, 50)
-    np.testing.assert_allclose(gate_density(neuron, GATE, v), jax.vmap(jax.grad(lambda v: neuron.released(GATE, v)))(v), atol=1e-12)
+    np.testing.assert_allclose(gate_density(neuron, GATE, v), jax.vmap(jax.grad(lambda v: neuron.released(GATE, State(v))))(v), atol=1e-12)
 
 
 def test_what_it_does_not_take():

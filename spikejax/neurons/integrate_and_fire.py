@@ -5,8 +5,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ..elementary import relative_decay
 from ..parameters import parameter
-from .base import AbstractNeuron, Reset, State
+from .base import AbstractNeuron, Drive, Reset, State, parts
 
 
 class NIF(AbstractNeuron):
@@ -28,9 +29,16 @@ class NIF(AbstractNeuron):
     reset: Reset = eqx.field(static=True, default="split", kw_only=True)
 
     def flow(self, state, current, dt):
-        return State(state.v + dt / self.tau_mem * current)
+        drive, conductance = parts(current)
+        if isinstance(current, Drive):
+            # tau dv/dt = I - g v, which is smooth through g = 0.
+            h = dt / self.tau_mem
+            return State(state.v * jnp.exp(-h * conductance) + h * drive * relative_decay(h * conductance))
+        return State(state.v + dt / self.tau_mem * drive)
 
     def _split(self, state, free, current, dt):
+        if isinstance(current, Drive):
+            return super()._split(state, free, current, dt)
         span = self.v_th - self.v_reset
         # Counted from the threshold, so that rounding cannot leave v at or above it uncounted.
         count = jax.lax.stop_gradient(jnp.maximum(jnp.floor((free.v - self.v_th) / span) + 1, 0.0))
@@ -53,6 +61,8 @@ class LIF(AbstractNeuron):
     **Arguments:** `tau_mem` (ms); `v_th`, `v_reset`, `v_init` (dimensionless, rest is 0), each a scalar or one per
     neuron; `reset`: ``"split"``, or the grid resets of other libraries, ``"subtract"`` and ``"zero"``, for comparison.
 
+    Conductance-based input (`Drive`) makes it ``tau_mem dv/dt = -(1 + g) v + I``, g in units of the leak.
+
     **Reference:** Huh & Sejnowski 2018, section 2; the split is derived here and tested against event-driven closed forms.
     """
 
@@ -63,13 +73,18 @@ class LIF(AbstractNeuron):
     reset: Reset = eqx.field(static=True, default="split", kw_only=True)
 
     def flow(self, state, current, dt):
-        decay = jnp.exp(-dt / self.tau_mem)
-        return State(state.v * decay + current * (1 - decay))
+        current, conductance = parts(current)
+        leak = 1 + conductance
+        decay = jnp.exp(-dt / self.tau_mem * leak)
+        return State(state.v * decay + current / leak * (1 - decay))
 
     def time_constants(self):
         return {"tau_mem": self.tau_mem}
 
     def _split(self, state, free, current, dt):
+        current, conductance = parts(current)
+        # Conductance scales time and the current: the same exponential towards I/(1 + g).
+        current = current / (1 + conductance)
         spiked = (free.v >= self.v_th) & (current > self.v_th)
         # A spiking neuron has I > v_free >= v_th; the others get a harmless divisor.
         factor = (current - self.v_reset) / jnp.where(spiked, current - self.v_th, 1.0)

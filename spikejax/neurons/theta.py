@@ -57,9 +57,9 @@ class Theta(AbstractNeuron):
         x = cosine - 0.5 * sine * (current - 1) * sin2
         return State(v + turns + angle(y, x) / jnp.pi)
 
-    def released(self, gate, v):
-        turn = jax.lax.stop_gradient(jnp.round(v))
-        return turn - 1 + gate.cumulative(v - turn)
+    def released(self, gate, state):
+        turn = jax.lax.stop_gradient(jnp.round(state.v))
+        return turn - 1 + gate.cumulative(state.v - turn)
 
     def zone(self, gate):
         half = 0.5 * gate.support

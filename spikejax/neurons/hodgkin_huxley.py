@@ -1,0 +1,144 @@
+"""The Hodgkin-Huxley neuron. In mV, ms, uF/cm2, mS/cm2 and uA/cm2."""
+
+from typing import Literal, NamedTuple
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ..elementary import relative_decay
+from ..parameters import parameter
+from .base import AbstractNeuron, Path, parts
+
+Kinetics = Literal["squid", "cortical"]
+
+
+class ChannelState(NamedTuple):
+    """State of a Hodgkin-Huxley neuron: membrane potential, and gating variables between 0 and 1."""
+
+    v: Float[Array, "*n"]
+    m: Float[Array, "*n"]
+    h: Float[Array, "*n"]
+    n: Float[Array, "*n"]
+    p: Float[Array, "*n"]
+    """Of the slow potassium (M) current; 0 with squid kinetics."""
+
+
+class HodgkinHuxley(AbstractNeuron):
+    """Hodgkin-Huxley neuron: sodium, potassium and leak, and with cortical kinetics a slow potassium current (M) that adapts.
+
+    ```
+    C dv/dt = -g_Na m^3 h (v - E_Na) - (g_K n^4 + g_M p) (v - E_K) - g_L (v - E_L) + I
+    dx/dt = alpha_x(v) (1 - x) - beta_x(v) x          for x = m, h, n;      tau_p(v) dp/dt = p_inf(v) - p
+    ```
+    No threshold and no reset in the equations. A spike is an upward passage of v through ``v_th``; charge is released on the way up alone,
+    ``q = max(G(v_end) - G(v_start), 0)``, through the active zone ``[v_th - width, v_th]``. The graded release, which needs a reset, has
+    no meaning here.
+
+    A step is symmetric (order 2): half a step of the gating variables at fixed v, v at fixed gating variables, the other half; each is
+    exact, so that no step size is unstable.
+
+    **Arguments:** `C` (uF/cm2); `g_Na`, `g_K`, `g_L`, `g_M` (mS/cm2); `E_Na`, `E_K`, `E_L`, `v_th`, `v_init` (mV); `V_T` (mV, cortical:
+    shifts the kinetics); `tau_max` (ms, of the M current), each a scalar or one per neuron; `kinetics`: ``"squid"`` at 6.3 degrees, or
+    ``"cortical"``, for which `cortical` has the other parameters; `substeps`: of a step. Currents in uA/cm2. At the start the gating
+    variables are at their steady state.
+
+    **Reference:** Hodgkin & Huxley, J. Physiol. 1952, with v from rest at -65 mV; Pospischil et al., Biol. Cybern. 2008 (after Traub &
+    Miles 1991).
+    """
+
+    C: Float[Array, "..."] = parameter(1.0)
+    g_Na: Float[Array, "..."] = parameter(120.0)
+    g_K: Float[Array, "..."] = parameter(36.0)
+    g_L: Float[Array, "..."] = parameter(0.3)
+    g_M: Float[Array, "..."] = parameter(0.0)
+    E_Na: Float[Array, "..."] = parameter(50.0)
+    E_K: Float[Array, "..."] = parameter(-77.0)
+    E_L: Float[Array, "..."] = parameter(-54.387)
+    V_T: Float[Array, "..."] = parameter(-61.5)
+    tau_max: Float[Array, "..."] = parameter(608.0)
+    v_th: Float[Array, "..."] = parameter(0.0)
+    v_init: Float[Array, "..."] = parameter(-65.0)
+    kinetics: Kinetics = eqx.field(static=True, default="squid", kw_only=True)
+    substeps: int = eqx.field(static=True, default=1, kw_only=True)
+    # No variable jumps.
+    reset: str = eqx.field(static=True, default="none", init=False)
+
+    @classmethod
+    def cortical(cls, **parameters) -> "HodgkinHuxley":
+        """A regular-spiking cortical neuron (Pospischil et al. 2008, their first pyramidal cell), with `parameters` in place of its own."""
+        cell = {"g_Na": 50.0, "g_K": 5.0, "g_L": 0.1, "g_M": 0.07, "E_K": -90.0, "E_L": -70.3, "V_T": -56.2, "v_init": -70.0}
+        return cls(kinetics="cortical", **(cell | parameters))
+
+    @property
+    def v_reset(self) -> Float[Array, "..."]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The lowest membrane potential, ``E_K``: the active zone must end above it."""
+        return self.E_K
+
+    def init(self, shape, *, key=None, noise=None):
+        v = self._initial_v(shape, key, noise)
+        steady = {x: alpha / (alpha + beta) for x, (alpha, beta) in self._rates(v).items()}
+        return ChannelState(v, **({"p": jnp.zeros_like(v)} | steady))
+
+    def _rates(self, v):
+        """Opening and closing rates (1/ms) of every gating variable."""
+        if self.kinetics == "squid":
+            u = v + 65.0
+            return {
+                "m": (_linear(25.0 - u, 0.1, 10.0), 4.0 * jnp.exp(-u / 18.0)),
+                "h": (0.07 * jnp.exp(-u / 20.0), 1.0 / (jnp.exp((30.0 - u) / 10.0) + 1.0)),
+                "n": (_linear(10.0 - u, 0.01, 10.0), 0.125 * jnp.exp(-u / 80.0)),
+            }
+        u, x = v - self.V_T, (v + 35.0) / 10.0
+        speed = (3.3 * jnp.exp(x / 2) + jnp.exp(-x / 2)) / self.tau_max
+        steady = 1.0 / (1.0 + jnp.exp(-x))
+        return {
+            "m": (_linear(13.0 - u, 0.32, 4.0), _linear(u - 40.0, 0.28, 5.0)),
+            "h": (0.128 * jnp.exp((17.0 - u) / 18.0), 4.0 / (1.0 + jnp.exp((40.0 - u) / 5.0))),
+            "n": (_linear(15.0 - u, 0.032, 5.0), 0.5 * jnp.exp((10.0 - u) / 40.0)),
+            "p": (steady * speed, (1.0 - steady) * speed),
+        }
+
+    def _channels(self, state, dt):
+        """The gating variables after `dt` ms at fixed v."""
+        new = {}
+        for name, (alpha, beta) in self._rates(state.v).items():
+            steady = alpha / (alpha + beta)
+            new[name] = steady + (getattr(state, name) - steady) * jnp.exp(-dt * (alpha + beta))
+        return state._replace(**new)
+
+    def _membrane(self, state, current, dt):
+        """v after `dt` ms at fixed gating variables."""
+        current, conductance = parts(current)
+        sodium, potassium = self.g_Na * state.m**3 * state.h, self.g_K * state.n**4 + self.g_M * state.p
+        total = sodium + potassium + self.g_L + conductance
+        steady = (sodium * self.E_Na + potassium * self.E_K + self.g_L * self.E_L + current) / total
+        return state._replace(v=steady + (state.v - steady) * jnp.exp(-dt / self.C * total))
+
+    def flow(self, state, current, dt):
+        h = dt / self.substeps
+        for _ in range(self.substeps):
+            state = self._channels(self._membrane(self._channels(state, h / 2), current, h), h / 2)
+        return state
+
+    def charge(self, start, end, count):
+        del count
+        return jnp.maximum(end - start, 0.0)
+
+    def crossed(self, gate, state, path):
+        # Above the threshold there is nothing to cross.
+        return jnp.where(self._height(state) < 0, super().crossed(gate, state, path), 0.0)
+
+    def travel(self, state, current, dt):
+        end = self.flow(state, current, dt)
+        spiked = (self._height(state) < 0) & (self._height(end) >= 0)
+        return end, Path(end, spiked.astype(end.v.dtype))
+
+    def surrogate_reset(self, end, path, q, detach):
+        del path, q, detach
+        return end
+
+
+def _linear(x, rate, width):
+    """``rate x/(exp(x/width) - 1)``, smooth through x = 0."""
+    return rate * width * jnp.exp(-x / width) / relative_decay(x / width)

@@ -1,0 +1,88 @@
+"""Absolute refractoriness, for any neuron that is reset."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ..parameters import parameter
+from .base import AbstractNeuron
+
+
+class RefractoryState(NamedTuple):
+    """State of a refractory neuron."""
+
+    v: Float[Array, "*n"]
+    left: Float[Array, "*n"]
+    """What is left of the refractory period, ms."""
+    others: Any
+    """The inner neuron's state without its v."""
+
+
+class Refractory(AbstractNeuron):
+    """A neuron that is held at its reset for ``tau_ref`` ms after a spike; adaptation variables go on meanwhile.
+
+    The period begins at the crossing, inside the step, and ends inside a step, so that spike times and gradient do not hang on the grid.
+
+    **Arguments:** `neuron`: any neuron that is reset; `tau_ref` (ms), a scalar or one per neuron.
+
+    **Raises:** `ValueError` for a neuron without reset (theta, Hodgkin-Huxley).
+
+    !!! example
+        >>> from spikejax import LIF, Refractory
+        >>> float(Refractory(LIF(v_th=1.5), tau_ref=2.0).v_th)
+        1.5
+    """
+
+    neuron: AbstractNeuron
+    tau_ref: Float[Array, "..."] = parameter(2.0)
+
+    def __check_init__(self):
+        if "v_reset" not in {field.name for field in dataclasses.fields(self.neuron)}:
+            raise ValueError(f"a {type(self.neuron).__name__} neuron has no reset after which it could be refractory")
+
+    @property
+    def v_th(self) -> Float[Array, "..."]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Of the inner neuron."""
+        return self.neuron.v_th
+
+    @property
+    def v_reset(self) -> Float[Array, "..."]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Of the inner neuron."""
+        return self.neuron.v_reset
+
+    @property
+    def v_init(self) -> Float[Array, "..."]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Of the inner neuron."""
+        return self.neuron.v_init
+
+    @property
+    def reset(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Of the inner neuron."""
+        return self.neuron.reset
+
+    def _join(self, state: RefractoryState):
+        return state.others._replace(v=state.v)
+
+    def _part(self, inner, left) -> RefractoryState:
+        return RefractoryState(inner.v, left, inner._replace(v=None))
+
+    def init(self, shape, *, key=None, noise=None):
+        inner = self.neuron.init(shape, key=key, noise=noise)
+        return self._part(inner, jnp.zeros_like(inner.v))
+
+    def flow(self, state, current, dt):
+        held = jnp.minimum(state.left, dt)
+        inner = self.neuron.hold(self._join(state), current, held)
+        return self._part(self.neuron.flow(inner, current, dt - held), state.left - held)
+
+    def threshold(self, state):
+        return self.neuron.threshold(self._join(state))
+
+    def on_spike(self, state):
+        left = jnp.broadcast_to(self.tau_ref, state.left.shape)
+        return self._part(self.neuron.on_spike(self._join(state)), left)
+
+    def time_constants(self):
+        return self.neuron.time_constants()
