@@ -7,13 +7,16 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 import tomli_w
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from .fit import FITS, CurrentClampFit, SoundFit
 from .schema import Config
+
+Schema = TypeVar("Schema", bound=BaseModel)
 
 
 class ConfigError(ValueError):
@@ -25,19 +28,7 @@ def load(path: Path, overrides: Sequence[tuple[str, str]] = ()) -> Config:
 
     **Raises:** `ConfigError`.
     """
-    path = Path(path)
-    if path.is_dir():
-        if not (path / "config.toml").exists():
-            raise ConfigError(f"{path} is not a run folder: it has no config.toml")
-        path = path / "config.toml"
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"there is no configuration file {path} (it comes first, then --key VALUE)") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    path, data = _read(path)
     for name, value in overrides:
         if name.startswith("network.layers.0.") and isinstance(data.get("network", {}), dict):
             # The schema's default is one layer.
@@ -46,21 +37,55 @@ def load(path: Path, overrides: Sequence[tuple[str, str]] = ()) -> Config:
     return check(data, str(path))
 
 
+def load_fit(path: Path, overrides: Sequence[tuple[str, str]] = ()) -> CurrentClampFit | SoundFit:
+    """The same as `load` for the configuration of a fit; its key `kind` says which.
+
+    **Raises:** `ConfigError`.
+    """
+    path, data = _read(path)
+    for name, value in overrides:
+        _assign(data, name, value)
+    kind = data.get("kind")
+    if not isinstance(kind, str) or kind not in FITS:
+        raise ConfigError(f"{path}: kind says what to fit and is one of {', '.join(FITS)}, but it is {kind!r}")
+    return _validate(data, str(path), FITS[kind])
+
+
+def _read(path: Path) -> tuple[Path, dict[str, Any]]:
+    path = Path(path)
+    if path.is_dir():
+        if not (path / "config.toml").exists():
+            raise ConfigError(f"{path} is not a run folder: it has no config.toml")
+        path = path / "config.toml"
+    try:
+        return path, tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"there is no configuration file {path} (it comes first, then --key VALUE)") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+
+
 def check(data: dict[str, Any], source: str = "configuration") -> Config:
     """Validate a nested dictionary.
 
     **Raises:** `ConfigError` naming the first offending key.
     """
+    if isinstance(data.get("task"), dict):
+        data = data | {"task": {"kind": "braille"} | data["task"]}
+    return _validate(data, source, Config)
+
+
+def _validate(data: dict[str, Any], source: str, schema: type[Schema]) -> Schema:
     try:
-        if isinstance(data.get("task"), dict):
-            data = data | {"task": {"kind": "braille"} | data["task"]}
         # Through JSON: strict mode in Python refuses TOML's lists where the schema has tuples.
-        return Config.model_validate_json(json.dumps(data, default=str))
+        return schema.model_validate_json(json.dumps(data, default=str))
     except ValidationError as error:
-        raise ConfigError(f"{source}: {_explain(error)}") from error
+        raise ConfigError(f"{source}: {_explain(error, schema)}") from error
 
 
-def dump(config: Config) -> str:
+def dump(config: BaseModel) -> str:
     """The configuration as TOML, every value written out."""
     return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True, exclude_unset=False))
 
@@ -85,18 +110,18 @@ def _assign(data: dict[str, Any], name: str, text: str) -> None:
     here[last] = value
 
 
-def _explain(error: ValidationError) -> str:
+def _explain(error: ValidationError, schema: type[BaseModel]) -> str:
     # A tuple with a bad item is also reported as too short.
     problems = [e for e in error.errors() if e["type"] != "too_short"] or error.errors()
     problem = problems[0]
     name = ".".join(str(part) for part in _plain(problem["loc"]))
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     if problem["type"] == "extra_forbidden":
-        known = _fields_at(problem["loc"][:-1])
+        known = _fields_at(problem["loc"][:-1], schema)
         near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
         hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
         # A key that is right elsewhere is the other common slip.
-        elsewhere = [n for n, _ in describe() if n.split(".")[-1] == str(problem["loc"][-1])]
+        elsewhere = [n for n, _ in describe(schema) if n.split(".")[-1] == str(problem["loc"][-1])]
         if not near and elsewhere and elsewhere[0] != name:
             hint = f"did you mean {elsewhere[0]}?"
         return f"unknown key {name}: {hint}{more}"
@@ -122,8 +147,8 @@ def _plain(location: tuple) -> tuple:
     return tuple(part for i, part in enumerate(location) if i != 1 or location[0] != "task")
 
 
-def _fields_at(location: tuple) -> list[str]:
-    models: list[type[BaseModel]] = [Config]
+def _fields_at(location: tuple, schema: type[BaseModel]) -> list[str]:
+    models: list[type[BaseModel]] = [schema]
     for i, part in enumerate(location):
         if i == 1 and location[0] == "task":
             models = [model for model in models if model.model_fields["kind"].default == part]

@@ -14,11 +14,13 @@ Decay = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 
 
-class _Table(BaseModel):
+class Table(BaseModel):
+    """A table of a configuration: strict types, no unknown keys."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-class BrailleTask(_Table):
+class BrailleTask(Table):
     """Braille letters read by an artificial fingertip: 27 classes, real recordings shipped with the package."""
 
     kind: Literal["braille"] = Field("braille", description="braille")
@@ -32,7 +34,7 @@ class BrailleTask(_Table):
     folder: Path | None = Field(None, description="folder with other braille_train.npz and braille_test.npz", strict=False)
 
 
-class PredictiveCodingTask(_Table):
+class PredictiveCodingTask(Table):
     """Reproduce random sums of sinusoids by the spikes of a few neurons; generated."""
 
     kind: Literal["predictive_coding"] = Field("predictive_coding", description="predictive_coding")
@@ -44,7 +46,7 @@ class PredictiveCodingTask(_Table):
     held_out: tuple[Count, Count] = Field((8, 24), description="trials of the validation and of the test split")
 
 
-class DelayedXORTask(_Table):
+class DelayedXORTask(Table):
     """Two pulses to remember, and whether their signs differ to answer after a go cue; generated."""
 
     kind: Literal["delayed_xor"] = Field("delayed_xor", description="delayed_xor")
@@ -65,7 +67,7 @@ class DelayedXORTask(_Table):
     held_out: tuple[Count, Count] = Field((240, 600), description="trials of the validation and of the test split")
 
 
-class SpokenDigitsTask(_Table):
+class SpokenDigitsTask(Table):
     """Spoken digits as spikes of a cochlea: files in the layout of the Spiking Heidelberg Digits, which are not part of the package."""
 
     kind: Literal["spoken_digits"] = Field("spoken_digits", description="spoken_digits")
@@ -103,7 +105,7 @@ class SpokenDigitsTask(_Table):
         return self
 
 
-class Neuron(_Table):
+class Neuron(Table):
     """The neurons of a layer."""
 
     kind: Literal["nif", "lif", "theta"] = Field("lif", description="nif, lif or theta")
@@ -131,14 +133,14 @@ class Neuron(_Table):
         return self
 
 
-class Synapse(_Table):
+class Synapse(Table):
     """The outgoing synapses of a layer."""
 
     tau_syn: tuple[PositiveFloat, ...] = Field((10.0,), min_length=1, description="time constants side by side, ms")
     rate_unit: PositiveFloat = Field(0.02, description="rate at which the activation is 1, spikes per ms")
 
 
-class Layer(_Table):
+class Layer(Table):
     """One population."""
 
     size: Count = Field(100, description="number of neurons")
@@ -175,7 +177,7 @@ class Layer(_Table):
         return self
 
 
-class Readout(_Table):
+class Readout(Table):
     """The linear readout of the last layer."""
 
     kind: Literal["linear", "leaky"] = Field("linear", description="linear, or leaky (low-pass filtered)")
@@ -190,14 +192,14 @@ class Readout(_Table):
     tau_out: PositiveFloat = Field(20.0, description="time constant of the leaky readout, ms")
 
 
-class Network(_Table):
+class Network(Table):
     """A stack of layers and a readout."""
 
     layers: tuple[Layer, ...] = Field((Layer(),), min_length=1, description="from input to output")
     readout: Readout = Readout()
 
 
-class Gate(_Table):
+class Gate(Table):
     """The smooth threshold, and the gradient method."""
 
     kernel: Literal["boxcar", "triangle", "raised_cosine", "logistic", "fast_sigmoid", "arctan"] = Field(
@@ -227,7 +229,7 @@ class Gate(_Table):
         return self
 
 
-class Adjoint(_Table):
+class Adjoint(Table):
     """How the gradient is computed. Without damping and clip it is exact."""
 
     kind: Literal["costate", "autodiff", "checkpointed"] = Field("costate", description="costate, autodiff or checkpointed")
@@ -236,7 +238,7 @@ class Adjoint(_Table):
     clip: PositiveFloat | None = Field(None, description="BIASED: largest norm of the costate of a trial; default: none")
 
 
-class Loss(_Table):
+class Loss(Table):
     """What is minimised."""
 
     kind: Literal["cross_entropy", "squared_error", "response"] = Field(
@@ -261,13 +263,13 @@ class Loss(_Table):
         return self
 
 
-class Noise(_Table):
+class Noise(Table):
     """Randomness within a trial, in training and in evaluation."""
 
     initial: NonNegative = Field(0.0, description="standard deviation of the initial membrane potentials, in units of v")
 
 
-class Rollback(_Table):
+class Rollback(Table):
     """Return to the best checkpoint when training loses its way."""
 
     patience: Count = Field(description="evaluations in a row that may be worse than the tolerance")
@@ -275,7 +277,7 @@ class Rollback(_Table):
     factor: Annotated[float, Field(gt=0, le=1)] = Field(0.5, description="factor of the learning rate from then on")
 
 
-class Training(_Table):
+class Training(Table):
     """The optimisation."""
 
     steps: Count = Field(500, description="number of updates")
@@ -335,7 +337,7 @@ NOT_STAGED = {
 STAGED_TRAINING = ("steps", "batch", "accumulate", "learning_rate", "warmup", "final")
 
 
-class Config(_Table):
+class Config(Table):
     """A training run."""
 
     seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(0, description="of initial weights, batches and the validation split")

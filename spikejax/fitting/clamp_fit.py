@@ -109,7 +109,11 @@ def sweeps_to_fit(stepped: Stepped, which: Int[np.ndarray, " chosen"], window: t
     as_array = lambda x: jnp.asarray(x, jnp.result_type(float))
     cut = lambda x: as_array(x[:, begin:end].T)
     return Sweeps(
-        cut(stepped.current[which]), cut(stepped.voltage[which]), as_array(before), cut(busy.astype(float)), jnp.asarray(quiet[:, begin:end].T)
+        cut(stepped.current[which]),
+        cut(stepped.voltage[which]),
+        as_array(before),
+        cut(busy.astype(float)),
+        jnp.asarray(quiet[:, begin:end].T),
     )
 
 
@@ -134,7 +138,8 @@ def forced_loss(model: ClampModel, raw: Values, data: Sweeps, dt: float, weights
     ```
     <H((v - v_rec)/sigma)> + (1/N) sum_k [lambda_k dt - y_k (lambda_k dt + log(1 - exp(-lambda_k dt)))],    lambda = log(1 + exp(height))/ms
     ```
-    H is Huber's function, the mean is over quiet steps, y_k marks the N recorded spikes, and the height is v above the threshold in units of
+    H is Huber's function, the mean is over quiet steps, y_k marks the N recorded spikes, and the height is v above the
+    threshold in units of
     the escape zone. A model without reset is pulled to the recorded voltage instead, and all its steps count.
     """
     p = physical(model.ranges, raw)
@@ -174,7 +179,9 @@ def filtered(spikes: Float[Array, "time sweeps"], tau: float, dt: float) -> Floa
     return jax.lax.scan(step, synapse.init(spikes.shape[1:], spikes.dtype), spikes)[1]
 
 
-def free_loss(model: ClampModel, raw: Values, data: Sweeps, target, gate: Gate, dt: float, weights: Weights) -> tuple[Float[Array, ""], dict]:
+def free_loss(
+    model: ClampModel, raw: Values, data: Sweeps, target, gate: Gate, dt: float, weights: Weights
+) -> tuple[Float[Array, ""], dict]:
     """Loss of the second stage.
 
     ```
@@ -272,7 +279,9 @@ class Predicted(NamedTuple):
     """What the electrode would read, mV."""
 
 
-def predict_clamp(model: ClampModel, values: dict[str, float], stepped: Stepped, which: Int[np.ndarray, " chosen"], gate: Gate) -> Predicted:
+def predict_clamp(
+    model: ClampModel, values: dict[str, float], stepped: Stepped, which: Int[np.ndarray, " chosen"], gate: Gate
+) -> Predicted:
     """Run the fitted neuron with an ordinary threshold over whole sweeps, from their current and the voltage at their start alone."""
     data = sweeps_to_fit(stepped, which)
     p = {name: jnp.asarray(value, data.current.dtype) for name, value in values.items()}

@@ -28,7 +28,8 @@ def _step(neuron: AbstractNeuron, state: AnyState, current, spike, dt) -> tuple[
 def force(neuron: AbstractNeuron, current: Input, spikes: Float[Array, "time *n"], dt: float) -> Forced:
     """Run a neuron whose spikes are the recorded ones: its own threshold resets nothing, a recorded spike does, at the end of its step.
 
-    **Arguments:** `current`, ``(time, *n)``, or a `Drive` of such, in the neuron's units; `spikes`: above 0 in the steps that hold one; `dt` in ms.
+    **Arguments:** `current`, ``(time, *n)``, or a `Drive` of such, in the neuron's units; `spikes`: above 0 in the steps
+    that hold one; `dt` in ms.
     """
 
     def step(state, x):

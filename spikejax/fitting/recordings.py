@@ -70,7 +70,8 @@ class Stepped(NamedTuple):
 def read_current_clamp(path: Path, name: str) -> CurrentClamp:
     """One recording of a file in the current-clamp layout.
 
-    **Raises:** `ValueError` in one line naming file and array, for a file that cannot be read, an unknown recording, an array that is missing or
+    **Raises:** `ValueError` in one line naming file and array, for a file that cannot be read, an unknown recording, an
+    array that is missing or
     of the wrong shape, values that are not finite, spikes outside their sweep or not in order, and counts that do not add up.
     """
     with _opened(path) as file:
@@ -114,7 +115,8 @@ def recording_names(path: Path) -> tuple[str, ...]:
 def read_sound_spikes(path: Path) -> SoundSpikes:
     """A file in the sound layout.
 
-    **Raises:** `ValueError` in one line naming file and array, for a file that cannot be read, an array that is missing or of the wrong shape,
+    **Raises:** `ValueError` in one line naming file and array, for a file that cannot be read, an array that is missing or
+    of the wrong shape,
     values that are not finite, a stimulus below 0, and spike times that are out of range or not in order.
     """
     with _opened(path) as file:

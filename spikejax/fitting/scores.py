@@ -22,7 +22,8 @@ def coincidence_factor(recorded: Times, predicted: Times, duration: float, windo
     **Returns:** Gamma; NaN if neither train has a spike, or if the predicted rate is so high (``2 nu window >= 1``) that the chance level
     reaches every spike; 0 if one train is empty.
 
-    **Reference:** Kistler, Gerstner & van Hemmen, Neural Comput. 1997, eq. 39; Jolivet et al., J. Neurosci. Methods 2008, eq. 1 (there 4 ms).
+    **Reference:** Kistler, Gerstner & van Hemmen, Neural Comput. 1997, eq. 39; Jolivet et al., J. Neurosci. Methods 2008,
+    eq. 1 (there 4 ms).
     """
     n_rec, n_pred = len(recorded), len(predicted)
     if n_rec + n_pred == 0:
@@ -88,8 +89,10 @@ def interpolate(
 ) -> tuple[tuple[float, ...], tuple[Times, ...]]:
     """Spike counts and times of sweeps from their neighbours among the `kept` ones, the nearest with less and with more current.
 
-    Counts are linear in the amount of current between the two (so they need not be whole). With the fraction x of the way, the n-th spike is at ``(1 - x) t_n + x t'_n``, for the
-    n that both neighbours have, if the count of the sweep, rounded, reaches it; the further spikes are those of the neighbour that has them.
+    Counts are linear in the amount of current between the two (so they need not be whole). With the fraction x of the way,
+    the n-th spike is at ``(1 - x) t_n + x t'_n``, for the
+    n that both neighbours have, if the count of the sweep, rounded, reaches it; the further spikes are those of the
+    neighbour that has them.
     A sweep past the last kept one on a side takes that one's spikes.
 
     **Arguments:** `amount` of current of every sweep, in any unit; `spikes` of every sweep, ms; `left_out`, `kept`: positions among them.
@@ -118,7 +121,8 @@ def log_likelihood(probability: Float[np.ndarray, "*bins"], spikes: Float[np.nda
 def bits_per_spike(probability: Float[np.ndarray, "*bins"], spikes: Float[np.ndarray, "*bins"]) -> float:
     """Information of a prediction, ``(L(p) - L(mean rate))/(N log 2)``, in bits per spike.
 
-    L is `log_likelihood` of a Bernoulli process, one bin a draw, N the number of bins with a spike. The reference is the homogeneous process
+    L is `log_likelihood` of a Bernoulli process, one bin a draw, N the number of bins with a spike. The reference is the
+    homogeneous process
     whose rate is the mean of the very bins that are scored: no constant prediction is above 0.
 
     **Arguments:** `probability` of a spike in every bin; `spikes` in it.

@@ -1,6 +1,5 @@
 """Fitting the receptor neuron to sound recordings: maximum likelihood of the spikes in bins, by gradient; and its scores against a GLM."""
 
-import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -41,6 +40,8 @@ class SoundData(NamedTuple):
     """1 for a bin with a spike."""
     steps: Float[np.ndarray, "bins sub trials"]
     """Spikes in each step."""
+    knots: Float[np.ndarray, " knots"]
+    """Lags of the stimulus filters, ms."""
 
 
 def prepare_sound(recording: SoundSpikes, dt: float, width: float, train: float, length: float, resample: Resample) -> SoundData:
@@ -48,7 +49,8 @@ def prepare_sound(recording: SoundSpikes, dt: float, width: float, train: float,
 
     **Arguments:** `length` of the stimulus filters, ms.
 
-    **Raises:** `ValueError` if dt is no whole multiple of the sampling step (see `samples_per_step`) or does not divide the bin, and if training
+    **Raises:** `ValueError` if dt is no whole multiple of the sampling step (see `samples_per_step`) or does not divide the
+    bin, and if training
     or test part has no spike.
     """
     m = samples_per_step(recording.sample, dt, resample, "the stimulus")
@@ -75,6 +77,7 @@ def prepare_sound(recording: SoundSpikes, dt: float, width: float, train: float,
         features(basis, averaged),
         spikes,
         fine.T.reshape(bins, sub, -1),
+        basis.knots,
     )
 
 
@@ -103,6 +106,43 @@ def _segments(data: SoundData):
         counted.append(np.broadcast_to(inside[:, None], held[-1].shape))
     stack = lambda parts: jnp.asarray(np.concatenate(parts, axis=-1), jnp.result_type(float))
     return stack(xs), stack(steps), stack(held), stack(counted)
+
+
+def penalised_loss(model: SoundModel, arrays, dt: float, ridge: float) -> Float[Array, ""]:
+    """Loss of `fit_sound` on the arrays of `_segments`, nats per spike."""
+    x, fine, held, counted = arrays
+    expected = _hazards(model, x, fine, dt)
+    each = jnp.where(held > 0, jnp.log(-jnp.expm1(-expected) + 1e-9), -expected)
+    penalty = 0.5 * ridge * jnp.sum(model.weight**2) + 0.5 * PRIOR * sum(jnp.sum(u**2) for u in model.raw.values())
+    return (penalty - jnp.sum(each * counted)) / jnp.sum(held * counted)
+
+
+def uncertainty(model: SoundModel, data: SoundData, ridge: float) -> dict[str, float]:
+    """Standard errors of the neuron's parameters, in their units.
+
+    From the inverse Hessian of the penalised log-likelihood in all numbers of the model at its maximum (Laplace's approximation), filters
+    included, through the slope of the map to physical ranges. NaN where the Hessian is not positive along the parameter: the
+    fit has not converged there.
+    """
+    arrays = _segments(data)
+    vector, unravel = ravel_pytree(model)
+    spikes = float(jnp.sum(arrays[2] * arrays[3]))
+    slope = jax.grad(lambda vector, arrays: penalised_loss(unravel(vector), arrays, data.dt, ridge))
+
+    @jax.jit
+    def rows(directions, arrays):
+        product = lambda d: jax.jvp(lambda vector: slope(vector, arrays), (vector,), (d,))[1]
+        return jax.lax.map(product, directions, batch_size=16)
+
+    hessian = np.asarray(rows(jnp.eye(len(vector), dtype=vector.dtype), arrays), np.float64) * spikes
+    values, vectors = np.linalg.eigh(0.5 * (hessian + hessian.T))
+    # A direction without curvature has no error that a quadratic could tell.
+    variance = np.where(values > 0, 1 / np.where(values > 0, values, 1.0), np.nan)
+    jacobian = jax.jacobian(lambda vector: jnp.stack([unravel(vector).values[name] for name in model.raw]))(vector)
+    loading = np.asarray(jacobian, np.float64) @ vectors
+    flat = np.sum(loading**2 * np.where(values > 0, 0.0, 1.0), axis=1) > 1e-6 * np.sum(loading**2, axis=1)
+    errors = np.where(flat, np.nan, np.sqrt(np.nansum(loading**2 * variance, axis=1)))
+    return dict(zip(model.raw, errors.tolist(), strict=True))
 
 
 class SoundFit(NamedTuple):
@@ -135,16 +175,7 @@ def fit_sound(
     """
     arrays = _segments(data)
     start, unravel = ravel_pytree(SoundModel.start(len(data.features)))
-
-    @jax.jit
-    def loss(vector, arrays):
-        model = unravel(vector)
-        x, fine, held, counted = arrays
-        expected = _hazards(model, x, fine, data.dt)
-        each = jnp.where(held > 0, jnp.log(-jnp.expm1(-expected) + 1e-9), -expected)
-        penalty = 0.5 * ridge * jnp.sum(model.weight**2) + 0.5 * PRIOR * sum(jnp.sum(u**2) for u in model.raw.values())
-        return (penalty - jnp.sum(each * counted)) / jnp.sum(held * counted)
-
+    loss = lambda vector, arrays: penalised_loss(unravel(vector), arrays, data.dt, ridge)
     gradient = jax.jit(jax.value_and_grad(loss))
     done = 0
 

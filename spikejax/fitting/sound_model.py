@@ -53,7 +53,8 @@ class SoundModel(eqx.Module):
     I(t) = bias + sum_c sum_lag f_c(lag) x_c(t - lag) + sum_j a_j A_j(t),    x_c: standardised amplitude s, log s, s^2
     tau_j dA_j/dt = -A_j + log(1 + s/floor),    A_j(0) = 0: adaptation to the level, from silence
     ```
-    f is piecewise linear between knots. I drives a GLIF neuron with three spike-triggered currents, a spike-triggered threshold and absolute
+    f is piecewise linear between knots. I drives a GLIF neuron with three spike-triggered currents, a spike-triggered
+    threshold and absolute
     refractoriness; v is in units of the width of its escape zone, the threshold at rest is 0.
     """
 
@@ -71,6 +72,10 @@ class SoundModel(eqx.Module):
     def values(self) -> Values:
         """The neuron's parameters and the escape rate in their units."""
         return physical(RANGES, self.raw)
+
+    def units(self) -> dict[str, str]:
+        """Of `values`; an empty string for multiples of the width of the escape zone."""
+        return {name: RANGES[name].unit for name in self.raw}
 
     def neuron(self) -> AbstractNeuron:
         """The refractory GLIF neuron."""
@@ -121,7 +126,7 @@ def features(basis: Basis, stimulus: Float[np.ndarray, "trials steps"]) -> Float
     """The linear inputs of the model: every channel through every filter, then the adaptation variables, which start at 0."""
     steps = stimulus.shape[1]
     channels = (_channels(stimulus, basis.floor) - basis.centre[:, None, None]) / basis.scale[:, None, None]
-    taps = np.arange(int(round(basis.knots[-1] / basis.dt)) + 1) * basis.dt
+    taps = np.arange(round(basis.knots[-1] / basis.dt) + 1) * basis.dt
     kernels = [np.interp(taps, basis.knots, row) for row in np.eye(len(basis.knots))[:-1]]
     # Each kernel has an area of 1 knot spacing; unit root-mean-square for white input keeps the weights' scale.
     kernels = [kernel / np.sqrt(np.sum(kernel**2)) for kernel in kernels]
