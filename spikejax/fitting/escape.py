@@ -75,7 +75,7 @@ def binned_hazard(
 def mean_response(
     neuron: AbstractNeuron, current: Float[Array, "bins sub *n"], dt: float, width, rate, samples: int, *, key: PRNGKeyArray
 ) -> Float[Array, "bins *n"]:
-    """Probability of a spike in every bin from the current alone: the fraction of `samples` free runs of the escaping neuron that have one there.
+    """Probability of a spike in every bin from the current alone: a mean of `samples` free runs.
 
     Every run draws its own spikes, ``P(spike in a step) = 1 - exp(-hazard dt)``, and feels them. Half a spike and half a silence are added
     to the counts, so that no probability is 0 or 1. The standard error is ``sqrt(p (1 - p)/samples)``.
