@@ -333,14 +333,14 @@ def test_ranges_hold():
         for name, value in physical(ranges, {name: scale * u for name, u in starts.items()}).items():
             assert float(value.min()) >= ranges[name].low * (1 - 1e-12) - 1e-9
             assert float(value.max()) <= ranges[name].high * (1 + 1e-12) + 1e-9
-    with pytest.raises(ValueError, match="`C` of 5 pF"):
+    with pytest.raises(ValueError, match=r"`C` of 5.0 pF"):
         unbounded(ranges, {"C": 5.0})
 
 
 # Current clamp
 
 
-TRUE = {"E_L": -65.0, "R": 200.0, "tau_mem": 15.0, "v_th": -45.0, "drop": 12.0, "tau_ref": 3.0, "R_s": 5.0, "escape": 1.0}
+TRUE = {"E_L": -65.0, "R": 200.0, "tau_mem": 15.0, "v_th": -45.0, "drop": 12.0, "tau_ref": 3.0, "R_s": 5.0, "escape": 1.0, "drift": -1.0}
 
 
 def synthetic(kind="lif", values=TRUE, amplitudes=(-60.0, 40.0, 90.0, 110.0, 140.0, 180.0, 230.0), duration=300.0, noise=0.2):
@@ -368,9 +368,9 @@ def test_fit_finds_known_parameters():
     assert counts[0] == counts[1] == 0
     assert max(counts) > 10
     data = sweeps_to_fit(stepped, np.array([0, 1, 2, 4, 6]))
-    plan = Plan(starts=6, keep=3, forced_steps=250, free_steps=40, weights=Weights(voltage=1.0))
+    plan = Plan(starts=6, keep=3, forced_steps=500, free_steps=40, weights=Weights(voltage=1.0, sigma=0.5))
     fit = fit_clamp(MODELS["lif"], data, Gate(width=2.0), 0.5, plan, key=KEY)
-    for name, tolerance in (("E_L", 0.5), ("R", 10.0), ("tau_mem", 1.5), ("v_th", 1.5), ("R_s", 2.0)):
+    for name, tolerance in (("E_L", 0.5), ("R", 10.0), ("tau_mem", 1.5), ("v_th", 1.5), ("R_s", 2.0), ("drift", 1.0)):
         assert fit.values[name] == pytest.approx(TRUE[name], abs=tolerance), name
     left_out = np.array([3, 5])
     predicted = predict_clamp(MODELS["lif"], fit.values, stepped, left_out, Gate(width=2.0))
@@ -379,34 +379,36 @@ def test_fit_finds_known_parameters():
     assert score.gamma > 0.8
 
 
-def test_gradient_of_the_free_loss_is_that_of_differences():
+def test_gradient_of_the_free_loss_is_that_of_differences(quick_jit):
     recording = synthetic(amplitudes=(110.0, 180.0), duration=120.0)
     stepped = step_current_clamp(recording, 0.5, "refuse")
     data, model, gate = sweeps_to_fit(stepped, np.arange(2)), MODELS["lif"], Gate(width=2.0)
     raw = unbounded(model.ranges, TRUE | {"v_th": -46.0, "R": 210.0})
-    target = jnp.zeros_like(data.spikes)
+    names = ("R", "v_th", "tau_ref")
 
-    def loss(shift, name):
-        return free_loss(model, raw | {name: raw[name] + shift}, data, target + 0.05, gate, 0.5, Weights())[0]
+    def loss(shift):
+        moved = raw | {name: raw[name] + shift[k] for k, name in enumerate(names)}
+        return free_loss(model, moved, data, jnp.full_like(data.spikes, 0.05), gate, 0.5, Weights())[0]
 
-    for name in ("R", "v_th", "tau_ref"):
-        function = jax.jit(lambda shift: loss(shift, name))
-        exact = jax.grad(function)(0.0)
-        secant = (function(1e-6) - function(-1e-6)) / 2e-6
-        assert float(exact) == pytest.approx(float(secant), rel=1e-4, abs=1e-6), name
+    exact = quick_jit(jax.grad(loss))(jnp.zeros(3))
+    value = quick_jit(loss)
+    for k, name in enumerate(names):
+        step = 1e-6 * jnp.eye(3)[k]
+        secant = (value(step) - value(-step)) / 2e-6
+        assert abs(float(exact[k])) > 1e-3, name
+        assert float(exact[k]) == pytest.approx(float(secant), rel=1e-4), name
 
 
 @pytest.mark.parametrize("kind", list(MODELS))
-def test_every_model_runs_and_keeps_its_units(kind):
+def test_every_model_runs(kind, quick_jit):
     model = MODELS[kind]
     recording = read_current_clamp(CLAMP, R)
     stepped = step_current_clamp(recording, 0.5, "average")
     data = sweeps_to_fit(stepped, np.array([0, 3]), (0.0, 100.0))
     p = physical(model.ranges, {name: jnp.asarray(0.0) for name in model.ranges})
-    _, record = jax.jit(lambda p: run_free(model, p, data, Gate(width=2.0).hard(), 0.5, 10.0))(p)
+    _, record = quick_jit(lambda p: run_free(model, p, data, Gate(width=2.0).hard(), 0.5, 10.0))(p)
     assert record.v.shape == data.current.shape == (200, 2)
     assert bool(jnp.all(jnp.isfinite(record.v)))
-    # At no current and from rest nothing but rest; a small one moves v by R I, whatever the model's own unit of current.
     assert np.all(np.asarray(record.v) > -150)
     assert np.all(np.asarray(record.v) < 100)
 
@@ -425,7 +427,7 @@ def test_window_is_checked():
 
 @pytest.fixture(scope="module")
 def sound():
-    return prepare_sound(read_sound_spikes(SOUND), 0.5, 1.0, 0.75, 20.0, "average")
+    return prepare_sound(read_sound_spikes(SOUND), 1.0, 1.0, 0.75, 20.0, "average")
 
 
 def test_features_are_causal():
@@ -448,7 +450,7 @@ def test_segments_have_the_loss_of_the_whole(sound):
     assert float(arrays[3].sum()) == 2 * sound.train
     parts = float(penalised_loss(model, arrays, sound.dt, 1.0))
     x, steps, held = (
-        jnp.asarray(a) for a in (sound.features[:, : 2 * sound.train], sound.steps[: sound.train], sound.spikes[:, : sound.train].T)
+        jnp.asarray(a) for a in (sound.features[:, : sound.train], sound.steps[: sound.train], sound.spikes[:, : sound.train].T)
     )
     whole = float(penalised_loss(model, (x, steps, held, jnp.ones_like(held)), sound.dt, 1.0))
     assert parts == pytest.approx(whole, rel=1e-3)  # what a warm-up of 500 ms leaves
@@ -456,7 +458,7 @@ def test_segments_have_the_loss_of_the_whole(sound):
 
 def test_sound_fit_beats_chance(sound):
     seen = []
-    fit = fit_sound(sound, ridge=30.0, steps=12, samples=60, key=KEY, report=lambda step, loss: seen.append(loss))
+    fit = fit_sound(sound, ridge=30.0, steps=10, samples=40, key=KEY, report=lambda step, loss: seen.append(loss))
     assert seen == sorted(seen, reverse=True)
     assert fit.with_history.shape == fit.stimulus_only.shape == sound.spikes.shape
     test = slice(sound.train, None)
@@ -556,7 +558,7 @@ def test_fit_command_for_sound(tmp_path, capsys):
         (["--data.file", "absent.npz"], ["absent.npz", "No such file"]),
         (["--data.file", str(SOUND)], ["no array 'recordings'"]),
         (["--data.test_file", str(CLAMP)], ["sweep 4", "too"]),
-        (["--data.window", "[500.0, 900.0]"], ["window", "560 ms"]),
+        (["--data.window", "[500.0, 900.0]"], ["window", "559 ms"]),
         (["--data.window", "[50.0, 9.0]"], ["window begins at 50 ms"]),
         (["--data.hold_out_first", "7"], ["hold_out_first", "below"]),
         (["--model.kind", "izhikevich"], ["model.kind", "izhikevich"]),

@@ -21,7 +21,7 @@ from ..gates import Gate
 from ..network import LayerState
 from ..neurons import Drive
 from ..synapses import Exponential
-from .clamp_models import MILLI, ClampModel
+from .clamp_models import MILLI, ClampModel, at_sweeps
 from .escape import force
 from .ranges import Values, physical, random_starts
 from .recordings import Stepped
@@ -47,6 +47,8 @@ class Sweeps(NamedTuple):
     """1 in a step with a spike."""
     quiet: Bool[Array, "time sweeps"]
     """Where the voltage counts."""
+    number: Float[Array, " sweeps"]
+    """Of each sweep in the recording."""
 
 
 class Weights(NamedTuple):
@@ -114,6 +116,7 @@ def sweeps_to_fit(stepped: Stepped, which: Int[np.ndarray, " chosen"], window: t
         as_array(before),
         cut(busy.astype(float)),
         jnp.asarray(quiet[:, begin:end].T),
+        as_array(stepped.sweeps[which]),
     )
 
 
@@ -142,7 +145,7 @@ def forced_loss(model: ClampModel, raw: Values, data: Sweeps, dt: float, weights
     threshold in units of
     the escape zone. A model without reset is pulled to the recorded voltage instead, and all its steps count.
     """
-    p = physical(model.ranges, raw)
+    p = at_sweeps(physical(model.ranges, raw), data.number)
     neuron, drive = model.neuron(p, data.start), model.drive(p, data.current)
     if not model.resets:
         conductance = jnp.full_like(drive, PULL)
@@ -162,6 +165,7 @@ def run_free(
     model: ClampModel, p: Values, data: Sweeps, gate: Gate, dt: float, tau: float, save=("release", "v", "activation")
 ) -> tuple[Carry, Record]:
     """The model by itself, through the gate: what `spikejax.simulate` does for one layer, the sweeps being its neurons."""
+    p = at_sweeps(p, data.number)
     neuron = model.neuron(p, data.start)
     cell = Cell(neuron, Exponential((tau,)), gate, dt)
     state = LayerState(neuron.init(data.start.shape), cell.synapse.init(data.start.shape, data.start.dtype))
@@ -273,7 +277,7 @@ def _ranked(value):
 class Predicted(NamedTuple):
     """What a fitted neuron does, sweep after sweep."""
 
-    spikes: tuple[Float[np.ndarray, " spikes"], ...]
+    spikes: tuple[Float[np.ndarray, " _"], ...]
     """ms."""
     voltage: Float[np.ndarray, "sweeps time"]
     """What the electrode would read, mV."""

@@ -15,6 +15,15 @@ DENSITY = 100.0
 """1 pA/um2 in uA/cm2."""
 
 
+DRIFT = {"drift": Range(-30.0, 30.0, "mV")}
+"""Change of E_L over ten sweeps: cells depolarise or recover while they are recorded."""
+
+
+def at_sweeps(p: Values, sweeps: Float[Array, " sweeps"]) -> Values:
+    """Parameters of every sweep, ``E_L + drift sweep/10``, from the sweeps' numbers."""
+    return p | {"E_L": p["E_L"] + p["drift"] * sweeps / 10.0}
+
+
 class ClampModel(NamedTuple):
     """A family of neurons to fit."""
 
@@ -29,7 +38,7 @@ class ClampModel(NamedTuple):
     """Whether a spike is a reset, so that recorded spikes can drive the model in the first stage of a fit."""
 
 
-_PASSIVE = {
+_PASSIVE = DRIFT | {
     "E_L": Range(-100.0, -30.0, "mV"),
     "R": Range(20.0, 2000.0, "MOhm", True),
     "tau_mem": Range(2.0, 100.0, "ms", True),
@@ -72,7 +81,7 @@ def _ohmic(p, current):
     return p["E_L"] + MILLI * p["R"] * current
 
 
-_ADEX = {
+_ADEX = DRIFT | {
     "C": Range(10.0, 1000.0, "pF", True),
     "g_L": Range(0.5, 50.0, "nS", True),
     "E_L": Range(-100.0, -30.0, "mV"),
@@ -95,7 +104,7 @@ def _adex(p, start):
     return Refractory(inner, tau_ref=p["tau_ref"])
 
 
-_HODGKIN_HUXLEY = {
+_HODGKIN_HUXLEY = DRIFT | {
     "area": Range(500.0, 60000.0, "um2", True),
     "g_Na": Range(5.0, 200.0, "mS/cm2", True),
     "g_K": Range(0.5, 60.0, "mS/cm2", True),

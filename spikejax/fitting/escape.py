@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ..neurons import AbstractNeuron, Input
+from ..neurons import AbstractNeuron, Drive
 from ..neurons.base import AnyState
 
 
@@ -25,7 +25,7 @@ def _step(neuron: AbstractNeuron, state: AnyState, current, spike, dt) -> tuple[
     return end, Forced(free.v, height)
 
 
-def force(neuron: AbstractNeuron, current: Input, spikes: Float[Array, "time *n"], dt: float) -> Forced:
+def force(neuron: AbstractNeuron, current: Float[Array, "time *n"] | Drive, spikes: Float[Array, "time *n"], dt: float) -> Forced:
     """Run a neuron whose spikes are the recorded ones: its own threshold resets nothing, a recorded spike does, at the end of its step.
 
     **Arguments:** `current`, ``(time, *n)``, or a `Drive` of such, in the neuron's units; `spikes`: above 0 in the steps

@@ -9,8 +9,10 @@ sound           stimulus (trials, samples), dt (s), spike_times_1, spike_times_2
 ```
 """
 
+import contextlib
 import zipfile
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -32,7 +34,7 @@ class CurrentClamp(NamedTuple):
     """mV."""
     sweeps: Int[np.ndarray, " sweeps"]
     """Number of each sweep in the recording."""
-    spikes: tuple[Float[np.ndarray, " spikes"], ...]
+    spikes: tuple[Float[np.ndarray, " _"], ...]
     """Times of the spikes' peaks in each sweep, ms."""
 
 
@@ -43,7 +45,7 @@ class SoundSpikes(NamedTuple):
     """Sampling step of the stimulus, ms."""
     stimulus: Float[np.ndarray, "trials samples"]
     """Amplitude of the sound, in the file's units."""
-    spikes: tuple[Float[np.ndarray, " spikes"], ...]
+    spikes: tuple[Float[np.ndarray, " _"], ...]
     """Spike times of each trial, ms."""
 
     @property
@@ -65,6 +67,8 @@ class Stepped(NamedTuple):
     """Voltage at time 0, mV."""
     counts: Float[np.ndarray, "sweeps steps"]
     """Spikes in the step."""
+    sweeps: Int[np.ndarray, " sweeps"]
+    """Number of each sweep in the recording."""
 
 
 def read_current_clamp(path: Path, name: str) -> CurrentClamp:
@@ -168,34 +172,29 @@ def step_current_clamp(recording: CurrentClamp, dt: float, resample: Resample) -
     at = [np.maximum(np.ceil(times / dt - 1e-6).astype(int) - 1, 0) for times in recording.spikes]
     counts = np.stack([np.bincount(k[k < steps], minlength=steps) for k in at]).astype(float)
     voltage = recording.voltage[:, m : steps * m + 1 : m]
-    return Stepped(dt, current, voltage, recording.voltage[:, 0], counts)
+    return Stepped(dt, current, voltage, recording.voltage[:, 0], counts, recording.sweeps)
 
 
-def binned(spikes: tuple[Float[np.ndarray, " spikes"], ...], bins: int, width: float) -> Float[np.ndarray, "trials bins"]:
+def binned(spikes: tuple[Float[np.ndarray, " _"], ...], bins: int, width: float) -> Float[np.ndarray, "trials bins"]:
     """Spikes counted in bins of `width` ms; a spike at t is in bin ``floor(t/width)``."""
     # Times are multiples of the sampling step that rounding may have moved just below a bin's edge.
     at = [np.floor(times / width + 1e-6).astype(int) for times in spikes]
     return np.stack([np.bincount(k[k < bins], minlength=bins) for k in at]).astype(float)
 
 
-class _opened:
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
     """An ``.npz`` file; whatever is wrong with it is one `ValueError`."""
-
-    def __init__(self, path: Path):
-        self.path = path
-
-    def __enter__(self) -> Mapping[str, np.ndarray]:
+    # Opened here, because numpy leaves a damaged file open.
+    with contextlib.ExitStack() as stack:
         try:
-            self.file = np.load(self.path, allow_pickle=False)
+            file = np.load(stack.enter_context(open(path, "rb")), allow_pickle=False)
         except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
             reason = getattr(error, "strerror", None) or "not an .npz file"
-            raise ValueError(f"{self.path} cannot be read ({reason}): set data.file to your recordings") from None
-        if not isinstance(self.file, np.lib.npyio.NpzFile):
-            raise ValueError(f"{self.path} is one array, not an .npz file of several")
-        return self.file
-
-    def __exit__(self, kind, error, trace):
-        self.file.close()
+            raise ValueError(f"{path} cannot be read ({reason}): set data.file to your recordings") from None
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise ValueError(f"{path} is one array, not an .npz file of several")
+        yield stack.enter_context(file)
 
 
 def _get(file: Mapping[str, np.ndarray], path: Path, key: str, ndim: int) -> np.ndarray:
@@ -203,7 +202,7 @@ def _get(file: Mapping[str, np.ndarray], path: Path, key: str, ndim: int) -> np.
         raise ValueError(f"{path} has no array {key!r}")
     try:
         array = file[key]
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError, zipfile.zlib.error) as error:
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError, zlib.error) as error:
         raise ValueError(f"{path}: {key} cannot be read: {error}") from None
     if array.ndim != ndim:
         raise ValueError(f"{path}: {key} has shape {array.shape}; expected {ndim} axes")

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-Times = Float[np.ndarray, " spikes"]
+Times = Float[np.ndarray, " _"]
 
 
 def coincidence_factor(recorded: Times, predicted: Times, duration: float, window: float = 4.0) -> float:

@@ -111,10 +111,11 @@ class Basis(NamedTuple):
 
 def make_basis(stimulus: Float[np.ndarray, "trials steps"], dt: float, length: float, train: int) -> Basis:
     """The basis of filters of `length` ms, standardised on the first `train` steps. `stimulus`: mean amplitude in every step of `dt` ms."""
-    fine = np.arange(0.0, min(COARSE, length), FINE)
+    spacing = max(FINE, dt)
+    fine = np.arange(0.0, min(COARSE, length), spacing)
     knots = list(fine)
     while knots[-1] + 1e-9 < length:
-        knots.append(min(length, knots[-1] + max(FINE, 0.2 * (knots[-1] - COARSE) + 1.0)))
+        knots.append(min(length, knots[-1] + max(spacing, 0.2 * (knots[-1] - COARSE) + 1.0)))
     part = stimulus[:, :train]
     floor = 1e-3 * float(part.max()) or 1.0
     channels = _channels(part, floor)
