@@ -50,7 +50,7 @@ class ClampGate(Table):
     kernel: Literal["boxcar", "triangle", "raised_cosine", "logistic"] = Field(
         "raised_cosine", description="shape of the density: boxcar, triangle, raised_cosine, logistic"
     )
-    width: PositiveFloat | None = Field(None, description="width of the active zone at sharpness 1, mV; default: 2, Hodgkin-Huxley 30")
+    width: PositiveFloat | None = Field(None, description="width of the active zone at sharpness 1, mV; default: 5, Hodgkin-Huxley 30")
     sharpness: PositiveFloat = Field(1.0, description="at the start of the second stage")
     sharpness_end: PositiveFloat = Field(4.0, description="at its end")
 
@@ -63,8 +63,8 @@ class ClampFitTable(Table):
     driven_steps: Count = Field(200, description="steps of Adam in which the recording drives the model")
     free_steps: Annotated[int, Field(ge=0)] = Field(250, description="steps of Adam in which it runs freely through the gate")
     driven_rate: PositiveFloat = Field(0.08, description="learning rate of the first stage, of parameters as logits of their ranges")
-    free_rate: PositiveFloat = Field(0.03, description="learning rate of the second stage")
-    voltage_weight: NonNegative = Field(0.05, description="of the voltage between spikes in the second stage")
+    free_rate: PositiveFloat = Field(0.02, description="learning rate of the second stage")
+    driven_weight: NonNegative = Field(0.1, description="of the first stage's loss, voltage and likelihood of the spikes, in the second")
     trains_weight: NonNegative = Field(1.0, description="of the distance of the filtered spike trains")
     counts_weight: NonNegative = Field(1.0, description="of the distance of the running spike counts")
     sigma: PositiveFloat = Field(4.0, description="voltage error that counts as 1, mV; larger ones count linearly")

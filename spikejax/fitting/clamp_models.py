@@ -24,6 +24,11 @@ def at_sweeps(p: Values, sweeps: Float[Array, " sweeps"]) -> Values:
     return p | {"E_L": p["E_L"] + p["drift"] * sweeps / 10.0}
 
 
+AT_THRESHOLD = 3.0
+"""A neuron held at its threshold escapes at ``log(1 + exp(-3)) = 0.05`` per ms, so that the threshold of the escaping neuron is about
+the one at which a neuron without noise would spike as often."""
+
+
 class ClampModel(NamedTuple):
     """A family of neurons to fit."""
 
@@ -32,7 +37,7 @@ class ClampModel(NamedTuple):
     """From the values of the parameters and the membrane potential at the start."""
     drive: Callable[[Values, Float[Array, "*n"]], Float[Array, "*n"]]
     """What the neuron takes as its current, from that of the electrode in pA."""
-    escape: Callable[[Values, Float[Array, "*n"]], Float[Array, "*n"]] = lambda p, height: height / p["escape"]
+    escape: Callable[[Values, Float[Array, "*n"]], Float[Array, "*n"]] = lambda p, height: height / p["escape"] - AT_THRESHOLD
     """v above the threshold, in units of the escape zone that makes recorded spikes likely or not in the first stage of a fit."""
     resets: bool = True
     """Whether a spike is a reset, so that recorded spikes can drive the model in the first stage of a fit."""
@@ -43,7 +48,7 @@ _PASSIVE = DRIFT | {
     "R": Range(20.0, 2000.0, "MOhm", True),
     "tau_mem": Range(2.0, 100.0, "ms", True),
     "v_th": Range(-60.0, 0.0, "mV"),
-    "drop": Range(2.0, 40.0, "mV"),
+    "drop": Range(5.0, 40.0, "mV"),
     "tau_ref": Range(1.0, 20.0, "ms", True),
     "R_s": Range(0.0, 20.0, "MOhm"),
     "escape": Range(0.2, 10.0, "mV", True),
@@ -90,7 +95,7 @@ _ADEX = DRIFT | {
     "tau_w": Range(10.0, 1000.0, "ms", True),
     "a": Range(-2.0, 20.0, "nS"),
     "b": Range(0.0, 300.0, "pA"),
-    "drop": Range(2.0, 40.0, "mV"),
+    "drop": Range(5.0, 40.0, "mV"),
     "tau_ref": Range(1.0, 20.0, "ms", True),
     "R_s": Range(0.0, 20.0, "MOhm"),
 }
@@ -126,6 +131,6 @@ def _hodgkin_huxley(p, start):
 MODELS: Mapping[str, ClampModel] = {
     "lif": ClampModel(_PASSIVE, _lif, _ohmic),
     "glif": ClampModel(_PASSIVE | _AFTER, _glif, _ohmic),
-    "adex": ClampModel(_ADEX, _adex, lambda p, current: current, lambda p, height: height / p["Delta_T"] + CUT_OFF - 1.0),
+    "adex": ClampModel(_ADEX, _adex, lambda p, current: current, lambda p, height: height / p["Delta_T"] + CUT_OFF - AT_THRESHOLD),
     "hodgkin_huxley": ClampModel(_HODGKIN_HUXLEY, _hodgkin_huxley, lambda p, current: DENSITY * current / p["area"], resets=False),
 }

@@ -35,7 +35,7 @@ from .sound_fit import fit_sound, prepare_sound, sound_scores, uncertainty
 
 WIDTH = {"hodgkin_huxley": 30.0}
 """Width of the active zone in mV by kind of model, where it is not `USUAL_WIDTH`: the way up of a spike that is part of the equations."""
-USUAL_WIDTH = 2.0
+USUAL_WIDTH = 5.0
 """As wide as the least distance from reset to threshold."""
 
 Report = Callable[[str, int, float], None]
@@ -112,7 +112,7 @@ class _ClampRun:
 
     def fit(self, report: Report) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         fit, gate = self.config.fit, self.config.gate
-        weights = Weights(fit.voltage_weight, fit.trains_weight, fit.counts_weight, fit.sigma, fit.tau)
+        weights = Weights(fit.driven_weight, fit.trains_weight, fit.counts_weight, fit.sigma, fit.tau)
         sharpness = (gate.sharpness, gate.sharpness_end)
         plan = Plan(fit.starts, fit.keep, fit.driven_steps, fit.free_steps, fit.driven_rate, fit.free_rate, sharpness, weights)
         key = jax.random.key(self.config.seed)
