@@ -519,7 +519,9 @@ def config(tmp_path):
 
 def test_fit_command(config, tmp_path, capsys):
     out = tmp_path / "out"
-    assert cli.main(["fit", str(config), "--out", str(out), "--quiet", "--data.test_file", str(further(tmp_path))]) == 0
+    assert (
+        cli.main(["fit", str(config), "--out", str(out), "--quiet", "--data.recording", R, "--data.test_file", str(further(tmp_path))]) == 0
+    )
     assert "Gamma" in capsys.readouterr().out
     result = json.loads((out / "fit.json").read_text())
     assert result["sweeps"]["left_out"] == [14, 24]
@@ -557,6 +559,7 @@ def test_fit_command_for_sound(tmp_path, capsys):
         (["--data.resample", "refuse"], ["dt of 1 ms", "0.1 ms", "average"]),
         (["--dt", "0.25"], ["whole multiple", "0.1 ms"]),
         (["--data.recording", "x"], ["no recording 'x'", R]),
+        (["--data.recording", "1871_3001"], ["no recording '1871_3001'"]),
         (["--data.file", "absent.npz"], ["absent.npz", "No such file"]),
         (["--data.file", str(SOUND)], ["no array 'recordings'"]),
         (["--data.test_file", str(CLAMP)], ["sweep 4", "too"]),

@@ -16,6 +16,8 @@ from pydantic.fields import FieldInfo
 from .fit import FITS, CurrentClampFit, SoundFit
 from .schema import Config
 
+TEXT = ("data.recording", "data.file", "data.test_file")
+"""Keys whose values on the command line are text, whatever they look like."""
 Schema = TypeVar("Schema", bound=BaseModel)
 
 
@@ -44,7 +46,9 @@ def load_fit(path: Path, overrides: Sequence[tuple[str, str]] = ()) -> CurrentCl
     """
     path, data = _read(path)
     for name, value in overrides:
-        _assign(data, name, value)
+        # A recording may be called 18713001, or 171116_0018, which TOML reads as numbers.
+        quoted = name in TEXT and value[:1] not in ("'", '"')
+        _assign(data, name, json.dumps(value) if quoted else value)
     kind = data.get("kind")
     if not isinstance(kind, str) or kind not in FITS:
         raise ConfigError(f"{path}: kind says what to fit and is one of {', '.join(FITS)}, but it is {kind!r}")
