@@ -64,7 +64,7 @@ class ClampFitTable(Table):
     free_steps: Annotated[int, Field(ge=0)] = Field(250, description="steps of Adam in which it runs freely through the gate")
     driven_rate: PositiveFloat = Field(0.08, description="learning rate of the first stage, of parameters as logits of their ranges")
     free_rate: PositiveFloat = Field(0.02, description="learning rate of the second stage")
-    driven_weight: NonNegative = Field(0.1, description="of the first stage's loss, voltage and likelihood of the spikes, in the second")
+    driven_weight: NonNegative = Field(0.03, description="of the first stage's loss, voltage and likelihood of the spikes, in the second")
     trains_weight: NonNegative = Field(1.0, description="of the distance of the filtered spike trains")
     counts_weight: NonNegative = Field(1.0, description="of the distance of the running spike counts")
     sigma: PositiveFloat = Field(4.0, description="voltage error that counts as 1, mV; larger ones count linearly")

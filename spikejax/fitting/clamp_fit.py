@@ -54,7 +54,7 @@ class Sweeps(NamedTuple):
 class Weights(NamedTuple):
     """What the loss is made of (see `free_loss`)."""
 
-    driven: float = 0.1
+    driven: float = 0.03
     trains: float = 1.0
     counts: float = 1.0
     sigma: float = 4.0
