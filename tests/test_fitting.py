@@ -40,6 +40,7 @@ from spikejax.fitting.run import split
 from spikejax.fitting.scores import coincidences
 from spikejax.fitting.sound_fit import fit_sound, penalised_loss, uncertainty
 from spikejax.fitting.sound_model import SoundModel, features, make_basis
+from spikejax.training.log import read_metrics
 
 from .command_line import fails
 
@@ -530,7 +531,7 @@ def test_fit_command(config, tmp_path, capsys):
         "fitted sweeps", "left-out sweeps", "left-out sweeps, interpolated", "sweeps of test_file", "sweeps of test_file, interpolated",
     }  # fmt: skip
     assert {p.name for p in (out / "figures").iterdir()} == {"traces.png", "counts.png"}
-    assert len((out / "metrics.jsonl").read_text().splitlines()) == 5
+    assert [m["step"] for m in read_metrics(out / "metrics.jsonl")] == [1, 2, 3, 4, 5]
     before = (out / "fit.json").read_bytes()
     assert "already holds a run" in fails(capsys, "fit", config, "--out", out)
     assert (out / "fit.json").read_bytes() == before

@@ -10,6 +10,7 @@ RUN/figures/*.png
 ```
 """
 
+import itertools
 import json
 import time
 from collections.abc import Callable
@@ -59,12 +60,12 @@ def fit_run(config: CurrentClampFit | SoundFit, folder: Path, *, progress: bool 
     new_folder(folder)
     _write(folder / "config.toml", dump(config))
     _write(folder / "versions.json", json.dumps(versions(), indent=2) + "\n")
-    log, begin = MetricsLog(folder / "metrics.jsonl"), time.perf_counter()
+    log, begin, done = MetricsLog(folder / "metrics.jsonl"), time.perf_counter(), itertools.count(1)
     try:
         with tqdm(total=run.steps, disable=not progress, unit="step") as bar:
 
             def report(stage: str, step: int, loss: float) -> None:
-                log.write(bar.n + 1, {"stage": stage, "loss": loss})
+                log.write(next(done), {"stage": stage, "loss": loss})
                 bar.set_postfix_str(f"{stage}: loss {loss:.4f}", refresh=False)
                 bar.update()
 
