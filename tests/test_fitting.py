@@ -362,14 +362,15 @@ def synthetic(kind="lif", values=TRUE, amplitudes=(-60.0, 40.0, 90.0, 110.0, 140
     return recording._replace(voltage=voltage, spikes=spikes)
 
 
-def test_fit_finds_known_parameters():
+@pytest.mark.parametrize("free_steps", [0, pytest.param(60, marks=pytest.mark.slow)])
+def test_fit_finds_known_parameters(free_steps):
     recording = synthetic()
     stepped = step_current_clamp(recording, 0.5, "refuse")
     counts = [len(times) for times in recording.spikes]
     assert counts[0] == counts[1] == 0
     assert max(counts) > 10
     data = sweeps_to_fit(stepped, np.array([0, 1, 2, 4, 6]))
-    plan = Plan(starts=6, keep=2, forced_steps=400, free_steps=30, weights=Weights(sigma=0.5))
+    plan = Plan(starts=6, keep=2, forced_steps=400, free_steps=free_steps, weights=Weights(sigma=0.5))
     fit = fit_clamp(MODELS["lif"], data, Gate(width=5.0), 0.5, plan, key=KEY)
     # A series resistance of 5 MOhm is 1 mV at most here: it shows in the sum with R alone.
     assert fit.values["R"] + fit.values["R_s"] == pytest.approx(TRUE["R"] + TRUE["R_s"], rel=0.04)
