@@ -145,6 +145,11 @@ def check_step(network: Network, gate: Gate, dt: float) -> None:
                     f"`dt` of {dt:g} ms is too large: layer {i} has a {name} of {np.min(np.asarray(tau)):g} ms; use a dt of at most that"
                 )
         neuron = layer.neuron
+        if gate.release == "graded" and neuron.reset == "none":
+            raise ValueError(
+                f"release='graded' takes a part of the reset, which layer {i}'s {type(neuron).__name__} neurons do not have: "
+                "use charge, surrogate or hard"
+            )
         values = (gate.support, neuron.v_th, neuron.v_reset)
         if gate.release == "charge" and all(map(_concrete, values)):
             width, room = float(np.max(gate.support)), float(np.min(np.asarray(neuron.v_th - neuron.v_reset)))
