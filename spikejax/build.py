@@ -19,6 +19,7 @@ from .connections import Dense
 from .gates import Gate
 from .network import Network
 from .neurons import NEURONS
+from .noise import Noise
 from .parameters import field_name, positive, trainable
 from .simulate import check_step
 from .synapses import Exponential
@@ -137,7 +138,7 @@ def _stage(config: Config, task_at: TaskAt, model: Network, fixed: Network, opti
                 dt=dt,
                 adjoint=build_adjoint(config),
                 accumulate=training.accumulate,
-                noise=config.noise.initial,
+                noise=build_noise(config),
                 averaging=training.averaging,
             )
         )
@@ -158,7 +159,7 @@ def _judge(config: Config, task_at: TaskAt, first: Gate, final: Gate):
         held = task_at(config.task, dt).parts("validation")
         if not any(len(part.stimulus) for part in held):
             raise ConfigError(f"task.validation of {config.task.validation:g} holds out no trial: use a larger fraction")
-        evaluate = make_evaluate(build_loss(config), dt=dt, noise=config.noise.initial)
+        evaluate = make_evaluate(build_loss(config), dt=dt, noise=build_noise(config))
         judges += [(evaluate, held, gate) for gate in gates[config.training.judge]]
 
     def judge(network: Network) -> dict[str, float]:
@@ -241,7 +242,7 @@ def solve_readout(config: Config, run: Run) -> TrainState:
     def target(trial):
         return trial.target.signal, trial.target.weight
 
-    network = fit_readout(run.network, trials(), target, ridge=readout.ridge, noise=config.noise.initial)
+    network = fit_readout(run.network, trials(), target, ridge=readout.ridge, noise=build_noise(config))
     params, _ = eqx.partition(network, trainable(network, config.training.trainable))
     return run.plan.restart(params, 0)
 
@@ -315,6 +316,11 @@ def build_adjoint(config: Config) -> AbstractAdjoint:
     if a.kind == "checkpointed":
         return Checkpointed(a.chunk, inner=Autodiff(leash))
     return Costate(leash) if a.kind == "costate" else Autodiff(leash)
+
+
+def build_noise(config: Config) -> Noise:
+    """What is random within a trial."""
+    return Noise(**config.noise.model_dump())
 
 
 def build_loss(config: Config) -> losses.AbstractLoss:

@@ -265,6 +265,11 @@ class Noise(_Table):
     """Randomness within a trial, in training and in evaluation."""
 
     initial: NonNegative = Field(0.0, description="standard deviation of the initial membrane potentials, in units of v")
+    current: NonNegative = Field(
+        0.0,
+        description="standard deviation of a background current into every neuron, in units of the current (white: of its mean over 1 ms)",
+    )
+    tau: NonNegative = Field(0.0, description="correlation time of the background current, ms; 0: white noise")
 
 
 class Rollback(_Table):
