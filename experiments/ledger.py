@@ -9,6 +9,7 @@ tolerance, crossings by its event handling.
 
 import argparse
 import functools
+import json
 import platform
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,25 @@ import jax.numpy as jnp
 import numpy as np
 import optimistix
 
-from spikejax import ALIF, EIF, GLIF, LIF, NIF, AdEx, HodgkinHuxley, Izhikevich, Refractory, Theta
+from spikejax import (
+    ALIF,
+    EIF,
+    GLIF,
+    LIF,
+    NIF,
+    AdEx,
+    Dense,
+    DoubleExponential,
+    Exponential,
+    HodgkinHuxley,
+    Izhikevich,
+    Layer,
+    LinearReadout,
+    Network,
+    Refractory,
+    Theta,
+    simulate,
+)
 from spikejax.gates import Gate
 from spikejax.neurons import AbstractNeuron, Drive, spiking_step
 
@@ -231,6 +250,51 @@ def spike_time_error(model: Model, duration: float = 100.0, refine: int = 1, tau
     return float(max(np.max(late), np.max(early), 0.0))
 
 
+BRIAN2 = Path(__file__).parents[1] / "tests" / "data" / "brian2_network.json"
+
+
+def brian2_error(dt: float) -> float:
+    """Largest difference of a spike time from Brian2's at the same step, ms; infinite if the numbers of spikes differ."""
+    reference = json.loads(BRIAN2.read_text())
+    size, steps = len(reference["drive"]), round(reference["duration"] / dt)
+    # A spike delivers area 1/rate_unit = 1 ms: a weight is the area of its current in ms.
+    own = Layer(
+        Dense(jnp.zeros((size, 1)), (1,)),
+        Dense(jnp.asarray(reference["weight"])[:, None, :], (1, size)),
+        jnp.asarray(reference["drive"]),
+        Refractory(LIF(tau_mem=reference["tau_mem"]), tau_ref=reference["tau_ref"]),
+        Exponential(reference["tau_syn"]),
+    )
+    network = Network((own,), LinearReadout.dense((1, size), 1, key=jax.random.key(0)))
+    gate = Gate(width=0.1, release="hard")
+    run = jit(lambda n: simulate(n, jnp.zeros((steps, 1)), gate=gate, dt=dt, save=("release",)).layers[0].release)
+    trains = [(np.flatnonzero(found) + 1) * dt for found in np.asarray(run(network)).T]
+    expected = reference["spikes"][f"{dt:g}"]
+    if [len(x) for x in trains] != [len(x) for x in expected]:
+        return np.inf
+    return max(float(np.abs(a - b).max()) for a, b in zip(trains, expected, strict=True))
+
+
+def kernel_error(rise: float | None, fall: float, dt: float = 0.5) -> float:
+    """Largest error of the activation that one spike leaves, relative to its peak, against the kernel's closed form."""
+    synapse = Exponential(fall) if rise is None else DoubleExponential(rise, fall)
+    s, hidden, found = synapse.init((1,)), synapse.init_hidden((1,)), []
+    for i in range(100):
+        s, hidden = synapse.step(s, jnp.full(1, 1.0 if i == 0 else 0.0), dt, hidden)
+        found.append(float(s[0, 0]))
+    # The spike is spread over its step: the kernel's integral over [t - dt, t].
+    integral = lambda t, tau: -np.expm1(-np.maximum(t, 0) / tau)
+    t = dt * np.arange(1, 101)
+    if rise is None:
+        primitive = lambda t: integral(t, fall)
+    elif rise == fall:
+        primitive = lambda t: integral(t, fall) - np.maximum(t, 0) / fall * np.exp(-np.maximum(t, 0) / fall)
+    else:
+        primitive = lambda t: (fall * integral(t, fall) - rise * integral(t, rise)) / (fall - rise)
+    expected = (primitive(t) - primitive(t - dt)) / dt
+    return float(np.abs(np.asarray(found) - expected).max() / expected.max())
+
+
 class Entry(NamedTuple):
     """A row of the ledger."""
 
@@ -262,6 +326,13 @@ def entries() -> list[Entry]:
         model, bound = MODELS[name], 1e-6 if name == "LIF" else 0.5
         check, measure = f"spikes of 100 ms, refractory 3 ms, dt {model.dt:g} ms", part(spike_time_error, model, tau_ref=3.0)
         rows.append(Entry(f"{name}, refractory", events + ", v held", check, measure, bound, "steps", "none"))
+    for label, rise, fall in (("exponential", None, 5.0), ("double exponential", 2.0, 10.0), ("alpha", 5.0, 5.0)):
+        measure, known = part(kernel_error, rise, fall), "exact: a spike's charge is spread over its step"
+        rows.append(Entry(f"{label} synapse", "closed form", "one spike, dt 0.5 ms", measure, 1e-12, "relative", known))
+    for dt in (0.1, 0.05, 0.01):
+        known = "Brian2 resets on the grid; the charge of a spike is spread over its step here: both of first order in dt"
+        check, measure = f"spike times of 8 recurrent refractory neurons, 150 ms, dt {dt:g} ms", part(brian2_error, dt)
+        rows.append(Entry("LIF network", "Brian2 2.9 at the same dt", check, measure, 8 * dt, "ms", known))
     return rows
 
 

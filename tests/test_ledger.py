@@ -32,3 +32,8 @@ def test_a_wrong_equation_is_noticed(monkeypatch):
     monkeypatch.setitem(ledger.MODELS, "wrong", model._replace(field=lambda y, i, g: ((-1.01 * y[0] + i - g * y[0]) / 10,)))
     assert ledger.flow_error("wrong") > 1e-4
     assert ledger.spike_time_error(model._replace(reset=lambda y: (0.05,))) > 0.1
+
+
+def test_brian2_and_the_simulation_converge():
+    errors = [ledger.brian2_error(dt) for dt in (0.1, 0.05, 0.01)]
+    assert errors[0] > 1.5 * errors[1] > 3 * errors[2]
