@@ -83,8 +83,7 @@ def analyse(
                 "synapse_loss_predicted": synapses.predicted.tolist(),
             }
 
-    state = sum(layer.bias.size * (1 + resolve(layer).synapse.kinds) for layer in network.layers)
-    if state <= LARGEST:
+    if sum(x.size for x in jax.tree.leaves(resolve(network).init())) <= LARGEST:
         pages["stability"] = _stability(network, probe, gate, dt, summary)
 
     target.mkdir(parents=True, exist_ok=True)
