@@ -19,7 +19,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from spikejax import Costate, Leash, simulate, trainable
+from spikejax import Costate, Leash, Noise, simulate, trainable
 from spikejax.analysis import record
 from spikejax.build import build, build_gate, build_loss, build_task, solve_readout
 from spikejax.cli import key_values
@@ -64,7 +64,7 @@ def accuracies(network: Network, config: Config) -> dict[str, float]:
                 found[f"rate, {name} | mean"], found[f"rate, {name} | largest"] = float(rate.mean()), float(rate.max())
     trials = task_at(config, config.dt).split("test")
     for noise in (0.0, 0.02, 0.05, 0.1, 0.2):
-        evaluate = make_evaluate(loss, dt=config.dt, at_once=120, noise=noise)
+        evaluate = make_evaluate(loss, dt=config.dt, at_once=120, noise=Noise(noise))
         for name, g in gates.items():
             found[f"noise, {name} | {noise:g}"] = evaluate(network, trials, g).metrics["accuracy"]
     return found

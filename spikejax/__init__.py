@@ -1,13 +1,14 @@
 """spikejax: a functional, differentiable simulator of spiking neural networks in JAX."""
 
 from .adjoints import Autodiff, Checkpointed, Costate, Leash
-from .connections import Dense
+from .connections import Dense, Ports
 from .gates import Gate
 from .network import Layer, LeakyReadout, LinearReadout, Network
 from .neurons import ALIF, EIF, GLIF, LIF, NIF, AbstractNeuron, AdEx, HodgkinHuxley, Izhikevich, Refractory, Theta
-from .parameters import Masked, Positive, parameter, positive, trainable
+from .noise import Noise
+from .parameters import Masked, Positive, Signed, parameter, positive, trainable
 from .simulate import Solution, check_step, simulate
-from .synapses import Exponential
+from .synapses import AbstractSynapse, DoubleExponential, Exponential
 
 __version__ = "0.1.0"
 
@@ -18,11 +19,13 @@ __all__ = [
     "LIF",
     "NIF",
     "AbstractNeuron",
+    "AbstractSynapse",
     "AdEx",
     "Autodiff",
     "Checkpointed",
     "Costate",
     "Dense",
+    "DoubleExponential",
     "Exponential",
     "Gate",
     "HodgkinHuxley",
@@ -33,8 +36,11 @@ __all__ = [
     "LinearReadout",
     "Masked",
     "Network",
+    "Noise",
+    "Ports",
     "Positive",
     "Refractory",
+    "Signed",
     "Solution",
     "Theta",
     "check_step",

@@ -18,10 +18,11 @@ from .config.schema import Layer as LayerConfig
 from .connections import Dense
 from .gates import Gate
 from .network import Network
-from .neurons import NEURONS
-from .parameters import field_name, positive, trainable
+from .neurons import NEURONS, AbstractNeuron, HodgkinHuxley, Refractory
+from .noise import Noise
+from .parameters import as_parameter, field_name, positive, resolve, trainable
 from .simulate import check_step
-from .synapses import Exponential
+from .synapses import DoubleExponential, Exponential
 from .training import (
     Plan,
     Rollback,
@@ -137,7 +138,7 @@ def _stage(config: Config, task_at: TaskAt, model: Network, fixed: Network, opti
                 dt=dt,
                 adjoint=build_adjoint(config),
                 accumulate=training.accumulate,
-                noise=config.noise.initial,
+                noise=build_noise(config),
                 averaging=training.averaging,
             )
         )
@@ -158,7 +159,7 @@ def _judge(config: Config, task_at: TaskAt, first: Gate, final: Gate):
         held = task_at(config.task, dt).parts("validation")
         if not any(len(part.stimulus) for part in held):
             raise ConfigError(f"task.validation of {config.task.validation:g} holds out no trial: use a larger fraction")
-        evaluate = make_evaluate(build_loss(config), dt=dt, noise=config.noise.initial)
+        evaluate = make_evaluate(build_loss(config), dt=dt, noise=build_noise(config))
         judges += [(evaluate, held, gate) for gate in gates[config.training.judge]]
 
     def judge(network: Network) -> dict[str, float]:
@@ -186,13 +187,18 @@ def _task(table, dt: float, seed: int) -> tasks.AbstractTask:
     return (tasks.PredictiveCoding if table.kind == "predictive_coding" else tasks.DelayedXOR)(dt=dt, **options)
 
 
+POSITIVE = ("C", "g_L", "g_Na", "g_K", "Delta_T")
+"""Parameters of neurons that stay positive in training, as time constants do."""
+
+
 def build_network(config: Config, channels: int, outputs: int, key: jax.Array) -> Network:
-    """The network, with positive parametrisation of whatever time constants are trained."""
+    """The network, with positive parametrisation of whatever time constants and conductances are trained."""
     keys = jax.random.split(key, len(config.network.layers) + 1)
     shape: tuple[int, ...] = (channels,)
-    layers = []
+    layers, sign = [], None
     for layer, k in zip(config.network.layers, keys, strict=False):
-        layers.append(_layer(layer, shape, k))
+        layers.append(_layer(layer, shape, sign, k))
+        sign = None if layer.excitatory is None else network.dale_signs(layer.size, layer.excitatory)
         shape = (len(layer.synapse.tau_syn), layer.size)
     readout = config.network.readout
     if readout.kind == "leaky":
@@ -200,14 +206,16 @@ def build_network(config: Config, channels: int, outputs: int, key: jax.Array) -
     else:
         out = network.LinearReadout.dense(shape, outputs, scale=readout.scale, key=keys[-1])
     out = eqx.tree_at(lambda r: r.connection, out, _readout_connection(config, out.connection, layers[-1]))
-    taus = [name for name in config.training.trainable if name.startswith("tau_")]
-    return positive(Network(tuple(layers), out), taus)
+    kept = [name for name in config.training.trainable if name.startswith("tau_") or name in POSITIVE]
+    return positive(Network(tuple(layers), out), kept)
 
 
 def _readout_connection(config: Config, connection: Dense, last: network.Layer) -> Dense:
     readout, slowest = config.network.readout, int(np.argmax(config.network.layers[-1].synapse.tau_syn))
     if readout.init == "transpose":
-        weight = last.feedforward.weight
+        if not isinstance(last.feedforward, Dense):
+            raise ConfigError("network.readout.init is transpose, of input weights that are currents: leave out reversal in the last layer")
+        weight = resolve(last.feedforward).weight
         if (weight.shape[1:], weight.shape[0]) != (connection.out_shape, last.shape[0]):
             raise ConfigError(
                 f"network.readout.init is transpose, but the last layer has {weight.shape[1:]} inputs "
@@ -241,28 +249,19 @@ def solve_readout(config: Config, run: Run) -> TrainState:
     def target(trial):
         return trial.target.signal, trial.target.weight
 
-    network = fit_readout(run.network, trials(), target, ridge=readout.ridge, noise=config.noise.initial)
+    network = fit_readout(run.network, trials(), target, ridge=readout.ridge, noise=build_noise(config))
     params, _ = eqx.partition(network, trainable(network, config.training.trainable))
     return run.plan.restart(params, 0)
 
 
-def _layer(layer: LayerConfig, shape: tuple[int, ...], key: jax.Array) -> network.Layer:
-    n = layer.neuron
-    size = (layer.size,)
-    # One value per neuron, so that each can be trained.
-    fields = {"tau_mem": jnp.full(size, n.tau_mem)}
-    if n.kind != "theta":
-        fields |= {"v_th": jnp.full(size, n.v_th), "v_reset": jnp.full(size, n.v_reset), "reset": n.reset}
-    if isinstance(n.v_init, tuple):
-        low, high = n.v_init
-        fields["v_init"] = jax.random.uniform(jax.random.fold_in(key, 3), size, minval=low, maxval=high)
-    elif n.v_init is not None:
-        fields["v_init"] = jnp.full(size, n.v_init)
+def _layer(layer: LayerConfig, shape: tuple[int, ...], input_sign, key: jax.Array) -> network.Layer:
+    s = layer.synapse
+    synapse = Exponential(s.tau_syn, s.rate_unit) if s.kind == "exponential" else DoubleExponential(s.tau_rise, s.tau_syn, s.rate_unit)
     return network.Layer.dense(
         shape,
         layer.size,
-        NEURONS[n.kind](**fields),
-        Exponential(layer.synapse.tau_syn, layer.synapse.rate_unit),
+        _neuron(layer.neuron, layer.size, key),
+        synapse,
         recurrent=layer.recurrent,
         autapses=layer.autapses,
         input_scale=layer.input_scale,
@@ -270,8 +269,34 @@ def _layer(layer: LayerConfig, shape: tuple[int, ...], key: jax.Array) -> networ
         recurrent_scale=layer.recurrent_scale,
         self_excitation=layer.self_excitation,
         bias=layer.bias,
+        density=layer.density,
+        excitatory=layer.excitatory,
+        input_sign=input_sign,
+        reversal=layer.reversal,
         key=key,
     )
+
+
+def _neuron(n, size: int, key: jax.Array) -> AbstractNeuron:
+    """The neurons of a table, with one value per neuron, so that each can be trained."""
+    fields = {}
+    for name, value in n.model_dump(exclude={"kind", "tau_ref", "v_init"}, exclude_none=True).items():
+        if isinstance(value, tuple):
+            fields[name] = jnp.broadcast_to(as_parameter(value)[:, None], (len(value), size))
+        else:
+            fields[name] = jnp.full((size,), value) if isinstance(value, float) else value
+    if isinstance(n.v_init, tuple):
+        low, high = n.v_init
+        fields["v_init"] = jax.random.uniform(jax.random.fold_in(key, 3), (size,), minval=low, maxval=high)
+    elif n.v_init is not None:
+        fields["v_init"] = jnp.full((size,), n.v_init)
+    make = NEURONS[n.kind]
+    if n.kind == "hodgkin_huxley" and fields.pop("kinetics") == "cortical":
+        make = HodgkinHuxley.cortical
+    neuron = make(**fields)
+    if not getattr(n, "tau_ref", 0.0):
+        return neuron
+    return Refractory(neuron, tau_ref=jnp.full((size,), n.tau_ref))
 
 
 def build_gate(config: Config) -> tuple[Gate, Gate]:
@@ -315,6 +340,11 @@ def build_adjoint(config: Config) -> AbstractAdjoint:
     if a.kind == "checkpointed":
         return Checkpointed(a.chunk, inner=Autodiff(leash))
     return Costate(leash) if a.kind == "costate" else Autodiff(leash)
+
+
+def build_noise(config: Config) -> Noise:
+    """What is random within a trial."""
+    return Noise(**config.noise.model_dump())
 
 
 def build_loss(config: Config) -> losses.AbstractLoss:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from .parameters import AbstractReparametrisation, Masked
+from .parameters import AbstractReparametrisation, Masked, Signed, resolve
 
 
 class AbstractConnection(eqx.Module):
@@ -58,6 +58,12 @@ class Dense(AbstractConnection):
         mask = jnp.broadcast_to(mask, self.weight.shape)
         return Dense(weight=Masked(jnp.where(mask, self.weight, 0.0), mask), in_shape=self.in_shape)
 
+    def signed(self, sign: Float[Array, "..."] | float) -> "Dense":
+        """The connection with weights of the given signs, broadcast to the weight; where 0 there is no synapse. Their size is what it
+        was."""
+        weight = resolve(self.weight)
+        return Dense(weight=Signed(weight, jnp.broadcast_to(jnp.asarray(sign, weight.dtype), weight.shape)), in_shape=self.in_shape)
+
     def __call__(self, x):
         """Current of shape ``(*out)`` for one input of shape ``(*in)``."""
         # The input comes first and flat, so that a batch of them is the left matrix of one plain product: nothing is transposed
@@ -66,4 +72,41 @@ class Dense(AbstractConnection):
         return (x.reshape(-1) @ matrix.T).reshape(self.out_shape)
 
 
-__all__ = ["AbstractConnection", "Dense"]
+class Ports(AbstractConnection):
+    """Several connections from one input side by side, their outputs stacked: to the current and to the conductances of a layer
+    (`Layer.reversal`).
+
+    **Arguments:** `connections`: one for each port, None where there is none, all from ``in_shape`` to ``(*n)``.
+
+    **Raises:** `ValueError` where they do not fit, or all are None.
+    """
+
+    connections: tuple[AbstractConnection | None, ...]
+
+    def __check_init__(self):
+        shapes = {(c.in_shape, c.out_shape) for c in self.connections if c is not None}
+        if len(shapes) != 1:
+            raise ValueError(f"`connections` must have one shape of input and output, not {sorted(shapes)}")
+
+    @property
+    def _first(self) -> AbstractConnection:
+        return next(c for c in self.connections if c is not None)
+
+    @property
+    def in_shape(self) -> tuple[int, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Shape of the input."""
+        return self._first.in_shape
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """``(ports, *n)``."""
+        return (len(self.connections), *self._first.out_shape)
+
+    def __call__(self, x):
+        """Current and conductances ``(ports, *n)`` for one input."""
+        given = [c(x) if c is not None else None for c in self.connections]
+        zero = jnp.zeros(self._first.out_shape, x.dtype)
+        return jnp.stack([zero if y is None else y for y in given])
+
+
+__all__ = ["AbstractConnection", "Dense", "Ports"]

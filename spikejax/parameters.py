@@ -1,4 +1,4 @@
-"""Parameters: positive and masked ones, and saying which are trained."""
+"""Parameters: positive, masked and signed ones, and saying which are trained."""
 
 import abc
 from collections.abc import Iterable
@@ -73,6 +73,18 @@ class Masked(AbstractReparametrisation):
     def value(self) -> Float[Array, "..."]:
         """``raw`` where the mask is True, else 0."""
         return jnp.where(self.mask, self.raw, 0.0)
+
+
+class Signed(AbstractReparametrisation):
+    """A parameter of fixed sign, ``sign |raw|``: excitatory (1) or inhibitory (-1) synapses, absent ones (0), conductances (1)."""
+
+    raw: Float[Array, "..."]
+    sign: Float[Array, "..."]
+
+    @property
+    def value(self) -> Float[Array, "..."]:
+        """``sign |raw|``."""
+        return self.sign * jnp.abs(self.raw)
 
 
 def _is_wrapped(x) -> bool:

@@ -13,6 +13,7 @@ from .build import Run
 from .gates import Gate
 from .metrics import confusion, rates
 from .network import Network
+from .noise import Noise
 from .parameters import resolve
 from .simulate import Solution, simulate
 from .tasks.base import first_trials
@@ -23,7 +24,7 @@ STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "
 SHOWN_NEURONS = 4
 
 
-def run_figures(folder: Path, target: Path, run: Run, network: Network, dt: float, noise: float = 0.0) -> list[Path]:
+def run_figures(folder: Path, target: Path, run: Run, network: Network, dt: float, noise: Noise | None = None) -> list[Path]:
     """All figures of a finished run, written as PNG into `target`; returns their paths."""
     test = run.task.parts("test")
     trial = jax.tree.map(lambda x: x[0], first_trials(test, 1))

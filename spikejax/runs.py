@@ -25,7 +25,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from .build import Run, batch_key, build, solve_readout
+from .build import Run, batch_key, build, build_noise, solve_readout
 from .config import Config, ConfigError, dump, load
 from .config.load import new_folder
 from .metrics import confusion
@@ -166,7 +166,7 @@ def trained(folder: Path, config: Config | None = None) -> tuple[Run, Network, C
 
 def evaluate_network(run: Run, network: Network, config: Config) -> dict[str, Any]:
     """Test-split results with the gate that training ended with, and with a hard threshold in its place."""
-    evaluate = make_evaluate(run.loss, dt=config.dt, noise=config.noise.initial)
+    evaluate = make_evaluate(run.loss, dt=config.dt, noise=build_noise(config))
     test = run.task.parts("test")
     summary: dict[str, Any] = {"release": run.final_gate.release}
     for name, gate in (("smooth", run.final_gate), ("hard", run.final_gate.hard())):
@@ -197,7 +197,7 @@ def analyse_run(folder: Path, config: Config | None = None) -> list[Path]:
     run, network, config = trained(folder, config)
     target = folder / "analysis"
     new_folder(target)
-    summary = analyse(run, network, config.dt, target, noise=config.noise.initial)
+    summary = analyse(run, network, config.dt, target, noise=build_noise(config))
     _write(target / "analysis.json", json.dumps(summary, indent=2) + "\n")
     return [target / "analysis.json", *sorted(target.glob("*.png"))]
 
@@ -210,4 +210,4 @@ def plot_run(folder: Path, config: Config | None = None) -> list[Path]:
     run, network, config = trained(folder, config)
     target = folder / "figures"
     new_folder(target)
-    return plotting.run_figures(folder, target, run, network, config.dt, config.noise.initial)
+    return plotting.run_figures(folder, target, run, network, config.dt, build_noise(config))

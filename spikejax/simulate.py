@@ -11,6 +11,7 @@ from .adjoints import AbstractAdjoint, Costate, Record
 from .cell import Cell
 from .gates import Gate
 from .network import Network, NetworkState
+from .noise import Noise
 from .parameters import resolve
 
 Series = Literal["activation", "release", "v", "current"]
@@ -40,7 +41,7 @@ def simulate(
     state: NetworkState | None = None,
     mask: Bool[Array, " steps"] | None = None,
     key: PRNGKeyArray | None = None,
-    noise: Float[Array, ""] | float | None = None,
+    noise: Noise | None = None,
 ) -> Solution:
     """Run `network` on one trial; `jax.vmap` over trials, `jax.grad` through it.
 
@@ -56,8 +57,9 @@ def simulate(
     - `adjoint`: how to differentiate (default `Costate()`).
     - `save`: time series to return per layer, of ``"activation"``, ``"release"``, ``"v"``, ``"current"``.
     - `state`: where to start; default: ``network.init()``.
-    - `key`, `noise`: without a `state`, draw the initial voltages: ``v_init`` plus normal noise of standard deviation `noise`, in
-      units of v; with a key alone uniformly between reset and threshold.
+    - `key`, `noise`: what is random (`Noise`): the background current of every layer, and, without a `state`, the initial voltages,
+    ``v_init`` plus
+      normal noise. With a key alone the initial voltages are uniform between reset and threshold.
     - `mask`: False at the steps after a shorter trial's end: the network stands still there.
 
     **Returns:** a `Solution`.
@@ -79,16 +81,23 @@ def simulate(
     wanted = _check_save(save)
     _check_stimulus(network, stimulus, mask)
     check_step(network, gate, dt)
-    state = network.init(key=key, noise=noise) if state is None else state
-    cells = tuple(Cell(layer.neuron, layer.synapse, gate, dt) for layer in network.layers)
+    if noise is not None and key is None:
+        raise ValueError("`noise` is random: give a `key`")
+    if state is None:
+        state = network.init(key=key, noise=None if noise is None else noise.initial)
+    cells = tuple(Cell(layer.neuron, layer.synapse, gate, dt, layer.reversal) for layer in network.layers)
     carries = tuple(cell.start(own) for cell, own in zip(cells, state.layers, strict=True))
+
+    background = _background(network, noise, key, stimulus.shape[0], dt)
 
     def advance(carry, xs):
         carries, tail = carry
-        x, m = xs
+        x, m, currents = xs
         ends, records = [], []
-        for layer, cell, own in zip(network.layers, cells, carries, strict=True):
-            drive = jax.vmap(layer.feedforward)(x) + layer.bias
+        for layer, cell, own, current in zip(network.layers, cells, carries, currents, strict=True):
+            drive, plain = jax.vmap(layer.feedforward)(x), layer.bias if current is None else layer.bias + current
+            # The plain current comes before the conductances.
+            drive = drive + plain if layer.reversal is None else drive.at[:, 0].add(plain)
             end, record = adjoint.layer(cell, layer.recurrent, drive, own, m, wanted | {"activation"})
             x = record.activation
             ends.append(end)
@@ -96,9 +105,18 @@ def simulate(
         tail, out = network.readout(tail, x, m, dt)
         return (tuple(ends), tail), (out, tuple(records))
 
-    (carries, tail), (readout, records) = adjoint.over_time(advance, (carries, state.readout), (stimulus, mask))
+    (carries, tail), (readout, records) = adjoint.over_time(advance, (carries, state.readout), (stimulus, mask, background))
     state = NetworkState(tuple(c.state for c in carries), tail)
     return Solution(readout, tuple(c.count for c in carries), records, state)
+
+
+def _background(network: Network, noise: Noise | None, key, steps: int, dt: float) -> tuple[Array | None, ...]:
+    """The background current of every layer, ``(time, *n)``, or None."""
+    if noise is None or noise._replace(initial=0.0).silent:
+        return (None,) * len(network.layers)
+    # Another stream than that of the initial state.
+    keys = jax.random.split(jax.random.fold_in(key, 1), len(network.layers))
+    return tuple(noise.background(k, steps, layer.shape, dt, layer.bias.dtype) for k, layer in zip(keys, network.layers, strict=True))
 
 
 def _check_save(save: str | Iterable[str]) -> frozenset[str]:
@@ -145,6 +163,11 @@ def check_step(network: Network, gate: Gate, dt: float) -> None:
                     f"`dt` of {dt:g} ms is too large: layer {i} has a {name} of {np.min(np.asarray(tau)):g} ms; use a dt of at most that"
                 )
         neuron = layer.neuron
+        if gate.release == "graded" and neuron.reset == "none":
+            raise ValueError(
+                f"release='graded' takes a part of the reset, which layer {i}'s {type(neuron).__name__} neurons do not have: "
+                "use charge, surrogate or hard"
+            )
         values = (gate.support, neuron.v_th, neuron.v_reset)
         if gate.release == "charge" and all(map(_concrete, values)):
             width, room = float(np.max(gate.support)), float(np.min(np.asarray(neuron.v_th - neuron.v_reset)))

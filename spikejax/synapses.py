@@ -1,14 +1,47 @@
 """Synapses: the released charge, filtered."""
 
+import abc
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .elementary import relative_decay
 from .parameters import as_parameter, resolve
 
 
-class Exponential(eqx.Module):
+class AbstractSynapse(eqx.Module):
+    """A linear filter of the released charge, one or several (`kinds`) side by side: its `step` is exact for a rate constant in the
+    step."""
+
+    tau_syn: eqx.AbstractVar[Float[Array, "kinds *n"]]
+    """Decay times, ms; a step must resolve them."""
+    rate_unit: eqx.AbstractVar[float]
+    """Spikes per ms at which the activation is 1."""
+
+    @property
+    def kinds(self) -> int:
+        """Number of time constants."""
+        return resolve(self.tau_syn).shape[0]
+
+    def init(self, shape: tuple[int, ...], dtype=None) -> Float[Array, "kinds *n"]:
+        """Activation at the start of a trial: 0."""
+        return jnp.zeros((self.kinds, *shape), dtype or jnp.result_type(float))
+
+    def init_hidden(self, shape: tuple[int, ...], dtype=None) -> Any:
+        """Variables beside the activation at the start of a trial; None if there are none."""
+        del shape, dtype
+
+    @abc.abstractmethod
+    def step(
+        self, activation: Float[Array, "kinds *n"], release: Float[Array, "*n"], dt: float, hidden: Any = None
+    ) -> tuple[Float[Array, "kinds *n"], Any]:
+        """Activation and hidden variables after a step of `dt` ms in which the charge `release` was released."""
+
+
+class Exponential(AbstractSynapse):
     """Exponential synapses with one or several time constants side by side, ``tau_k ds_k/dt = -s_k + rho(t)/rate_unit``.
 
     rho is the rate of release. Within a step it is constant, ``rho = q/dt``, and the step is exact for that:
@@ -28,24 +61,60 @@ class Exponential(eqx.Module):
     rate_unit: float = eqx.field(static=True)
 
     def __init__(self, tau_syn=(10.0,), rate_unit: float = 1.0):
-        tau = as_parameter(tau_syn)
-        self.tau_syn = jax.tree.map(jnp.atleast_1d, tau)
+        self.tau_syn = _one_or_more(tau_syn)
         self.rate_unit = rate_unit
 
-    @property
-    def kinds(self) -> int:
-        """Number of time constants."""
-        return resolve(self.tau_syn).shape[0]
-
-    def init(self, shape: tuple[int, ...], dtype=None) -> Float[Array, "kinds *n"]:
-        """Activation at the start of a trial: 0."""
-        return jnp.zeros((self.kinds, *shape), dtype or jnp.result_type(float))
-
-    def step(self, activation: Float[Array, "kinds *n"], release: Float[Array, "*n"], dt: float) -> Float[Array, "kinds *n"]:
-        """Activation after a step of `dt` ms in which the charge `release` was released."""
-        tau = self.tau_syn.reshape(self.tau_syn.shape + (1,) * (activation.ndim - self.tau_syn.ndim))
-        decay = jnp.exp(-dt / tau)
-        return decay * activation + (1 - decay) / (dt * self.rate_unit) * release
+    def step(self, activation, release, dt, hidden=None):
+        decay = jnp.exp(-dt / _columns(self.tau_syn, activation))
+        return decay * activation + (1 - decay) / (dt * self.rate_unit) * release, hidden
 
 
-__all__ = ["Exponential"]
+class DoubleExponential(AbstractSynapse):
+    """Synapses with a rise time, one or several side by side: two exponential filters in a row.
+
+    ```
+    tau_rise dx/dt = -x + rho(t)/rate_unit,   tau_syn ds/dt = -s + x
+    ```
+    A spike gives ``s(t) = (exp(-t/tau_syn) - exp(-t/tau_rise))/((tau_syn - tau_rise) rate_unit)``, of area ``1/rate_unit``; for equal times
+    ``t exp(-t/tau)/(tau^2 rate_unit)``, the alpha function. Exact for a rate of release constant in the step.
+
+    **Arguments:** `tau_rise`, `tau_syn`: shape ``(kinds,)`` or ``(kinds, *n)`` (ms); a float makes one kind; `rate_unit` as in
+    `Exponential`.
+    """
+
+    tau_rise: Float[Array, "kinds *n"]
+    tau_syn: Float[Array, "kinds *n"]
+    rate_unit: float = eqx.field(static=True)
+
+    def __init__(self, tau_rise=(2.0,), tau_syn=(10.0,), rate_unit: float = 1.0):
+        self.tau_rise, self.tau_syn = _one_or_more(tau_rise), _one_or_more(tau_syn)
+        self.rate_unit = rate_unit
+
+    def __check_init__(self):
+        rise, kinds = resolve(self.tau_rise).shape[0], self.kinds
+        if rise not in (1, kinds):
+            raise ValueError(f"`tau_rise` has {rise} time constants, `tau_syn` {kinds}: give one, or as many")
+
+    def init_hidden(self, shape, dtype=None):
+        return self.init(shape, dtype)
+
+    def step(self, activation, release, dt, hidden=None):
+        rise, fall = (dt / _columns(tau, activation) for tau in (self.tau_rise, self.tau_syn))
+        target = release / (dt * self.rate_unit)
+        # What is left of x's distance to its target passes the second filter: fall (exp(-rise) - exp(-fall))/(fall - rise).
+        passed = fall * jnp.exp(-rise) * relative_decay(fall - rise)
+        decay = jnp.exp(-fall)
+        new = decay * activation + (1 - decay - passed) * target + passed * hidden
+        return new, target + (hidden - target) * jnp.exp(-rise)
+
+
+def _one_or_more(tau):
+    return jax.tree.map(jnp.atleast_1d, as_parameter(tau))
+
+
+def _columns(tau, like):
+    """`tau` with as many axes as `like`."""
+    return tau.reshape(tau.shape + (1,) * (like.ndim - tau.ndim))
+
+
+__all__ = ["AbstractSynapse", "DoubleExponential", "Exponential"]

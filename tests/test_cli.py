@@ -60,7 +60,7 @@ def finished(tmp_path_factory):
         (["--gate.kernel", "arctan"], ["surrogate"]),
         (["--gate.release", "chrage"], ["gate.release", "'charge'"]),
         (["--network.layers.3.size", "5"], ["network.layers", "no '3'"]),
-        (["--network.layers.0.neuron.kind", "theta", "--network.layers.0.neuron.reset", "zero"], ["theta", "circle"]),
+        (["--network.layers.0.neuron.kind", "theta", "--network.layers.0.neuron.reset", "zero"], ["unknown key", "neuron.reset"]),
         (["--training.trainable", '["wieght"]'], ["wieght", "weight"]),
         (["--training.accumulate", "2"], ["multiple", "accumulate"]),
         (["--training.batch", "5000"], ["5000", "729"]),

@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from spikejax import Dense, Masked, simulate, trainable
+from spikejax import Dense, Masked, Noise, simulate, trainable
 from spikejax.build import build, gate_schedule, solve_readout
 from spikejax.config import ConfigError, check, dump
 from spikejax.losses import CrossEntropy
@@ -304,5 +304,7 @@ def test_noise_of_the_initial_state(problem):  # noqa: F811
     v = np.asarray(neuron.init((20000,), key=jax.random.key(0), noise=0.1).v)
     assert abs(v.std() - 0.1) < 0.003
     keys = jax.random.split(jax.random.key(5), 8)
-    quiet, noisy = (make_evaluate(CrossEntropy(), dt=DT, noise=noise)(network, trials._replace(key=keys), gate) for noise in (0.0, 0.2))
+    quiet, noisy = (
+        make_evaluate(CrossEntropy(), dt=DT, noise=Noise(noise))(network, trials._replace(key=keys), gate) for noise in (0.0, 0.2)
+    )
     assert quiet.metrics["loss"] != noisy.metrics["loss"]

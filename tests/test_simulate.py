@@ -54,7 +54,7 @@ def by_hand(network, stimulus):
             end, path = layer.neuron.travel(own.neuron, current, DT)
             start = start_level(layer.neuron, GATE, own.neuron)
             q = path.count + layer.neuron.released(GATE, end) - start
-            activation = layer.synapse.step(own.activation, q, DT)
+            activation, _ = layer.synapse.step(own.activation, q, DT)
             states[i] = own._replace(neuron=end, activation=activation)
             x = activation
             series.append({"activation": activation, "release": q, "v": end.v, "current": current})

@@ -44,27 +44,27 @@ class Costate(AbstractAdjoint):
     def layer(self, cell, recurrent, drive, carry, mask, save):
         fixed_cell, fixed_recurrent, fixed_drive, fixed_carry = _freeze((cell, recurrent, drive, carry))
         saved = _trajectory(fixed_cell, fixed_recurrent, fixed_drive, fixed_carry, mask, save)
-        last, neuron, activation, current, rest = saved
+        last, (neuron, hidden), activation, current, rest = saved
         first = fixed_carry.state.activation
         current = _join(recurrent, drive, (first, activation), current)
         kept = (last, activation, rest, _freeze(current) if "current" in save else None)
-        history = (neuron, first, activation, fixed_recurrent, self.leash, mask)
+        history = ((neuron, hidden), first, activation, fixed_recurrent, self.leash, mask)
         last, activation, rest, shown = _attach(cell, current, carry, history, kept)
         rest = rest._replace(current=shown)
         return last, rest._replace(activation=activation) if "activation" in save else rest
 
 
 def _trajectory(cell, recurrent, drive, carry, mask, save):
-    """The loop. Returns the last carry and, per step, the neuron's state before, the activation after, the current, and the rest."""
+    """The loop. Returns the last carry and, per step, neuron and hidden synapses before, activation after, current, and the rest."""
 
     def step(carry, x):
         drive, m = x
         new, release, current = forward_step(cell, recurrent, carry, drive, m)
         rest = Record(release=release if "release" in save else None, v=new.state.neuron.v if "v" in save else None)
-        return new, (carry.state.neuron, new.state.activation, current, rest)
+        return new, ((carry.state.neuron, carry.state.hidden), new.state.activation, current, rest)
 
-    last, (neuron, activation, current, rest) = jax.lax.scan(step, carry, (drive, mask))
-    return last, neuron, activation, current, rest
+    last, (before, activation, current, rest) = jax.lax.scan(step, carry, (drive, mask))
+    return last, before, activation, current, rest
 
 
 @jax.custom_jvp
@@ -120,17 +120,17 @@ def _attach_bwd(residuals, cotangents):
 
     def back(costate, x):
         d_state, d_level, d_cell = costate
-        t, neuron, current, m, d_s, d_rest, d_shown = x
+        t, (neuron, hidden), current, m, d_s, d_rest, d_shown = x
         # Looked up rather than scanned over: a shifted copy of the whole series would be held through the loop.
         before = jnp.where(t > 0, activation[jnp.maximum(t - 1, 0)], first)
-        d_neuron, d_own = d_state
+        d_neuron, d_own, d_hidden = d_state
         if d_rest.v is not None:
             d_neuron = d_neuron._replace(v=d_neuron.v + d_rest.v)
         # The count starts at 0 here: it enters a step linearly, so its value does not matter to the derivative.
-        start = cell.start(LayerState(neuron, before))
+        start = cell.start(LayerState(neuron, before, hidden))
         out, pull = jax.vjp(lambda c, k, i: eqx.combine(c, others)(k, i, m), floats, start, current)
         d_release = jnp.zeros_like(out[1]) if d_rest.release is None else d_rest.release
-        d_step, d_start, d_current = pull((Carry(LayerState(d_neuron, d_own + d_s), d_level, d_last.count), d_release))
+        d_step, d_start, d_current = pull((Carry(LayerState(d_neuron, d_own + d_s, d_hidden), d_level, d_last.count), d_release))
         if d_shown is not None:
             d_current = d_current + d_shown
         d_state = d_start.state

@@ -36,6 +36,7 @@ from ..network import LinearReadout, Network
 from ..neurons import LIF, NIF, Theta
 from ..parameters import resolve
 from ..simulate import simulate
+from ..synapses import Exponential
 
 
 class PaperGradient(NamedTuple):
@@ -192,6 +193,8 @@ def _check(network: Network, gate: Gate) -> None:
     if type(neuron) not in STEPS:
         known = ", ".join(cls.__name__ for cls in STEPS)
         raise ValueError(f"`paper_gradient` knows the step of {known}, not of {type(neuron).__name__}")
+    if network.layers[0].reversal is not None or not isinstance(network.layers[0].synapse, Exponential):
+        raise ValueError("`paper_gradient` takes current-based `Exponential` synapses")
     if neuron.reset != "split":
         raise ValueError(f"`paper_gradient` takes reset='split', not {neuron.reset!r}: grid resets have another, wrong, derivative")
     if gate.release != "charge":

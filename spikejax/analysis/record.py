@@ -10,10 +10,11 @@ from jaxtyping import Bool, Float
 
 from ..gates import Gate
 from ..network import Network
+from ..noise import Noise
 from ..parameters import resolve
 from ..simulate import simulate
 from ..tasks import Trial
-from ..training.step import initial
+from ..training.step import randomness
 
 
 class Recording(NamedTuple):
@@ -34,10 +35,10 @@ class Recording(NamedTuple):
         return (np.arange(self.release.shape[1]) + 1) * self.dt
 
 
-def record(network: Network, trials: Trial, *, gate: Gate, dt: float, noise: float = 0.0, at_once: int = 60) -> Recording:
+def record(network: Network, trials: Trial, *, gate: Gate, dt: float, noise: Noise | None = None, at_once: int = 60) -> Recording:
     """Run `network` on every trial and keep it all.
 
-    **Arguments:** `trials`: a batch; `dt` in ms; `noise`: of the initial membrane potentials; `at_once`: trials run together.
+    **Arguments:** `trials`: a batch; `dt` in ms; `noise`: what is random within a trial; `at_once`: trials run together.
     """
     taus = [np.asarray(layer.synapse.tau_syn) for layer in resolve(network).layers]
     slowest = [int(np.argmax(tau.reshape(len(tau), -1).max(axis=1))) for tau in taus]
@@ -45,7 +46,7 @@ def record(network: Network, trials: Trial, *, gate: Gate, dt: float, noise: flo
     @eqx.filter_jit
     def run(network, trials, gate):
         def one(trial):
-            save, start = ("release", "v", "activation"), initial(trial, noise)
+            save, start = ("release", "v", "activation"), randomness(trial, noise)
             solution = simulate(network, trial.stimulus, gate=gate, dt=dt, mask=trial.mask, save=save, **start)
             steps = len(trial.stimulus)
 

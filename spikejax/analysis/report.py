@@ -10,6 +10,7 @@ import numpy as np
 from ..build import Run
 from ..connections import Dense
 from ..network import Network
+from ..noise import Noise
 from ..parameters import resolve
 from ..plotting import STYLE
 from . import figures
@@ -25,7 +26,7 @@ LARGEST = 600
 
 
 def analyse(
-    run: Run, network: Network, dt: float, target: Path, *, size: int = 240, every: float = 10.0, noise: float = 0.0
+    run: Run, network: Network, dt: float, target: Path, *, size: int = 240, every: float = 10.0, noise: Noise | None = None
 ) -> dict[str, Any]:
     """Run the analyses that the task's probe allows, write their figures into `target` and return their numbers.
 
@@ -82,8 +83,7 @@ def analyse(
                 "synapse_loss_predicted": synapses.predicted.tolist(),
             }
 
-    state = sum(layer.bias.size * (1 + resolve(layer).synapse.kinds) for layer in network.layers)
-    if state <= LARGEST:
+    if sum(x.size for x in jax.tree.leaves(resolve(network).init())) <= LARGEST:
         pages["stability"] = _stability(network, probe, gate, dt, summary)
 
     target.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from .schema import Count, Finite, NonNegative, PositiveFloat, Table
+from .table import Count, Finite, NonNegative, PositiveFloat, Table
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 

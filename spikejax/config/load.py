@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import tomli_w
 from pydantic import BaseModel, ValidationError
@@ -19,6 +19,8 @@ from .schema import Config
 TEXT = ("data.recording", "data.file", "data.test_file")
 """Keys whose values on the command line are text, whatever they look like."""
 Schema = TypeVar("Schema", bound=BaseModel)
+TAGGED = ("task", "neuron", "synapse")
+"""Tables of several kinds: where an error is reported, the kind follows the key."""
 
 
 class ConfigError(ValueError):
@@ -78,7 +80,7 @@ def check(data: dict[str, Any], source: str = "configuration") -> Config:
     """
     if isinstance(data.get("task"), dict):
         data = data | {"task": {"kind": "braille"} | data["task"]}
-    return _validate(data, source, Config)
+    return _validate(_with_kinds(data), source, Config)
 
 
 def _validate(data: dict[str, Any], source: str, schema: type[Schema]) -> Schema:
@@ -87,6 +89,21 @@ def _validate(data: dict[str, Any], source: str, schema: type[Schema]) -> Schema
         return schema.model_validate_json(json.dumps(data, default=str))
     except ValidationError as error:
         raise ConfigError(f"{source}: {_explain(error, schema)}") from error
+
+
+def _with_kinds(data: dict[str, Any]) -> dict[str, Any]:
+    """`data` with the default kind of neuron and synapse where a layer's table says none."""
+    layers = data.get("network", {}).get("layers") if isinstance(data.get("network", {}), dict) else None
+    if not isinstance(layers, list):
+        return data
+    defaults = {"neuron": {"kind": "lif"}, "synapse": {"kind": "exponential"}}
+
+    def full(layer):
+        if not isinstance(layer, dict):
+            return layer
+        return layer | {name: kind | layer[name] for name, kind in defaults.items() if isinstance(layer.get(name), dict)}
+
+    return data | {"network": data["network"] | {"layers": [full(layer) for layer in layers]}}
 
 
 def dump(config: BaseModel) -> str:
@@ -142,19 +159,21 @@ def _models(field: FieldInfo) -> list[type[BaseModel]]:
     kind = field.annotation
     if get_origin(kind) is tuple:
         kind = get_args(kind)[0]
+    if get_origin(kind) is Annotated:
+        kind = get_args(kind)[0]
     members = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
     return [member for member in members if isinstance(member, type) and issubclass(member, BaseModel)]
 
 
 def _plain(location: tuple) -> tuple:
     """An error's location without the tags of unions, which are no keys."""
-    return tuple(part for i, part in enumerate(location) if i != 1 or location[0] != "task")
+    return tuple(part for i, part in enumerate(location) if i == 0 or location[i - 1] not in TAGGED)
 
 
 def _fields_at(location: tuple, schema: type[BaseModel]) -> list[str]:
     models: list[type[BaseModel]] = [schema]
     for i, part in enumerate(location):
-        if i == 1 and location[0] == "task":
+        if i and location[i - 1] in TAGGED:
             models = [model for model in models if model.model_fields["kind"].default == part]
         elif isinstance(part, str):
             models = _models(models[0].model_fields[part]) or models
@@ -172,7 +191,9 @@ def describe(model: type[BaseModel] = Config, prefix: str = "") -> Iterator[tupl
         else:
             item = ".0" if get_origin(field.annotation) is tuple else ""
             for table in tables:
-                yield from describe(table, f"{prefix}{name}{item}.")
+                # One key, as many lines as kinds have it.
+                of = f"{table.model_fields['kind'].default}: " if len(tables) > 1 else ""
+                yield from ((key, of + text) for key, text in describe(table, f"{prefix}{name}{item}."))
 
 
 def new_folder(path: Path) -> None:

@@ -4,20 +4,10 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Decay = Annotated[float, Field(ge=0, lt=1)]
-Count = Annotated[int, Field(ge=1)]
-
-
-class Table(BaseModel):
-    """A table of a configuration: strict types, no unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+from .neurons import LIF, ExponentialSynapse, Neuron, Synapse
+from .table import Count, Decay, Finite, Fraction, NonNegative, PositiveFloat, Table
 
 
 class BrailleTask(Table):
@@ -105,47 +95,12 @@ class SpokenDigitsTask(Table):
         return self
 
 
-class Neuron(Table):
-    """The neurons of a layer."""
-
-    kind: Literal["nif", "lif", "theta"] = Field("lif", description="nif, lif or theta")
-    tau_mem: PositiveFloat = Field(10.0, description="membrane time constant, ms")
-    v_th: Finite = Field(1.0, description="threshold (nif, lif)")
-    v_reset: Finite = Field(0.0, description="reset (nif, lif)")
-    v_init: Finite | tuple[Finite, Finite] | None = Field(
-        None,
-        description="membrane potential at the start of a trial, or [low, high] to draw from; default 0 (nif, lif), 0.5 (theta)",
-    )
-    reset: Literal["split", "subtract", "zero"] = Field("split", description="split the step at the crossing, or reset on the grid")
-
-    @model_validator(mode="after")
-    def _consistent(self):
-        # Compared by value: a resolved configuration, which has every key, must load again.
-        if self.kind == "theta" and (self.v_th, self.v_reset, self.reset) != (1.0, 0.0, "split"):
-            raise ValueError("a theta neuron lives on a circle: v_th, v_reset and reset cannot be set")
-        highest = max(self.v_init) if isinstance(self.v_init, tuple) else self.v_init
-        if isinstance(self.v_init, tuple) and self.v_init[0] > self.v_init[1]:
-            raise ValueError(f"v_init {list(self.v_init)} must be [low, high]")
-        if self.kind != "theta" and highest is not None and highest >= self.v_th:
-            raise ValueError(f"v_init ({highest:g}) must be below v_th ({self.v_th:g})")
-        if self.v_reset >= self.v_th:
-            raise ValueError(f"v_reset ({self.v_reset:g}) must be below v_th ({self.v_th:g})")
-        return self
-
-
-class Synapse(Table):
-    """The outgoing synapses of a layer."""
-
-    tau_syn: tuple[PositiveFloat, ...] = Field((10.0,), min_length=1, description="time constants side by side, ms")
-    rate_unit: PositiveFloat = Field(0.02, description="rate at which the activation is 1, spikes per ms")
-
-
 class Layer(Table):
     """One population."""
 
     size: Count = Field(100, description="number of neurons")
-    neuron: Neuron = Neuron()
-    synapse: Synapse = Synapse()
+    neuron: Neuron = LIF()
+    synapse: Synapse = ExponentialSynapse()
     recurrent: bool = Field(True, description="connect the population with itself")
     autapses: bool = Field(True, description="let a neuron have a synapse onto itself")
     self_excitation: tuple[Finite, Finite] | None = Field(
@@ -159,6 +114,14 @@ class Layer(Table):
         0.5, description="initial recurrent weights are N(0, scale^2/fan_in); a list gives each time constant its own scale"
     )
     bias: tuple[Finite, Finite] = Field((0.0, 0.0), description="initial bias currents are uniform between these")
+    density: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="fraction of the recurrent synapses that exist")
+    excitatory: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None, description="Dale's law: this fraction of the neurons is excitatory, the others are inhibitory; default: no such law"
+    )
+    reversal: tuple[Finite, Finite] | None = Field(
+        None,
+        description="conductance-based synapses with these reversal potentials, [excitatory, inhibitory], in units of v; default: currents",
+    )
 
     @model_validator(mode="after")
     def _ordered(self):
@@ -174,6 +137,14 @@ class Layer(Table):
             raise ValueError("self_excitation needs recurrent = true")
         if not self.autapses and self.self_excitation is not None:
             raise ValueError("self_excitation needs autapses = true")
+        if self.self_excitation is not None and (self.density < 1 or self.excitatory is not None or self.reversal is not None):
+            raise ValueError("self_excitation goes with a layer that has all synapses of either sign: no density, excitatory or reversal")
+        if self.reversal is not None and self.recurrent and self.excitatory is None:
+            raise ValueError("reversal needs excitatory, the fraction of neurons that open the first of the two conductances")
+        if self.reversal is not None and self.input_norm is not None:
+            raise ValueError("input_norm scales the weights of currents: leave it out with reversal")
+        if self.reversal is not None and self.neuron.kind == "theta":
+            raise ValueError("reversal makes conductances, but the v of theta neurons is a phase: use another kind of neuron")
         return self
 
 
@@ -267,6 +238,11 @@ class Noise(Table):
     """Randomness within a trial, in training and in evaluation."""
 
     initial: NonNegative = Field(0.0, description="standard deviation of the initial membrane potentials, in units of v")
+    current: NonNegative = Field(
+        0.0,
+        description="standard deviation of a background current into every neuron, in units of the current (white: of its mean over 1 ms)",
+    )
+    tau: NonNegative = Field(0.0, description="correlation time of the background current, ms; 0: white noise")
 
 
 class Rollback(Table):
@@ -296,7 +272,9 @@ class Training(Table):
     weight_decay: NonNegative = Field(0.0, description="decoupled decay of weights (not of biases and time constants)")
     clip: PositiveFloat | None = Field(1.0, description="largest global norm of the gradient")
     trainable: tuple[str, ...] = Field(
-        ("weight", "bias"), min_length=1, description="fields that are trained: weight, bias, tau_mem, tau_syn, tau_out, v_th, v_init"
+        ("weight", "bias"),
+        min_length=1,
+        description="fields that are trained: weight, bias, tau_syn, tau_out, v_init, and those of the neurons, such as tau_mem",
     )
     evaluate_every: Count = Field(50, description="steps between evaluations on held-out trials")
     checkpoint_every: Count = Field(50, description="steps between checkpoints")

@@ -168,7 +168,8 @@ class AbstractNeuron(eqx.Module):
         spiked = self._height(free) >= 0
         at = _crossing(*jax.lax.stop_gradient((self, state, current)), dt, spiked)
         near, slope = jax.jvp(lambda t: self._height(self.flow(state, current, t)), (at,), (jnp.ones_like(at),))
-        slope = jax.lax.stop_gradient(jnp.where(spiked, slope, 1.0))
+        # v rises where it crosses; it need not where there was nothing to cross.
+        slope = jax.lax.stop_gradient(jnp.where(slope > 0, slope, 1.0))
         # Newton's step is added whole, so that its derivative -(dv - dv_th)/f is there; its value is rounding.
         crossing = jnp.where(spiked, jnp.clip(at - near / slope, 0.0, dt), 0.0)
         reset = self.on_spike(self.flow(state, current, crossing))
@@ -198,6 +199,7 @@ def _crossing(neuron: AbstractNeuron, state: AnyState, current, dt, spiked: Bool
         # Every fourth step halves the bracket, so that a flow Newton cannot follow costs iterations, not the answer.
         good = (slope > 0) & (newton > low) & (newton < high) & (i % 4 != 3)
         new = jnp.where(good, newton, 0.5 * (low + high))
+        new = jnp.where(moving, new, at)
         return i + 1, low, high, new, moving & (jnp.abs(new - at) > accuracy) & (high - low > accuracy)
 
     start = (jnp.asarray(0), zero, jnp.full_like(zero, dt), jnp.full_like(zero, dt), spiked)

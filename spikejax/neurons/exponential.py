@@ -33,7 +33,7 @@ class _Upswing:
     def __init__(self, neuron):
         self.V_T, self.Delta_T, self.rate = neuron.V_T, neuron.Delta_T, neuron.g_L / neuron.C
         # What is beyond the cut-off is of no interest, so long as it is finite and rises.
-        self.least = self._of((neuron.v_th - self.V_T) / self.Delta_T + 3)
+        self.least = self._of((_cut_off(neuron) - self.V_T) / self.Delta_T + 3)
 
     @staticmethod
     def _of(x):
@@ -52,11 +52,16 @@ class _Upswing:
         return jnp.expm1(-s) * rest / self.Delta_T - jnp.exp(-s) * self.rate
 
 
+def _cut_off(neuron):
+    """``v_th``, but at most ``V_T + 12 Delta_T``, from where the upswing has ``6e-6 C/g_L`` left to infinity: rounding cannot tell more."""
+    return jnp.minimum(neuron.v_th, neuron.V_T + 12 * neuron.Delta_T)
+
+
 class EIF(AbstractNeuron):
     """Exponential integrate-and-fire neuron, ``C dv/dt = -g_L (v - E_L) + g_L Delta_T exp((v - V_T)/Delta_T) + I``.
 
-    Spikes are cut off at ``v_th``, where the upswing is so steep that its value does not matter, and v goes to ``v_reset``. The flow is
-    a Runge-Kutta step of order 4 in a coordinate in which the upswing is a straight line (`_Upswing`).
+    Spikes are cut off at ``v_th`` (at most ``V_T + 12 Delta_T``), where the upswing is so steep that its value does not matter, and v
+    goes to ``v_reset``. The flow is a Runge-Kutta step of order 4 in a coordinate in which the upswing is a straight line (`_Upswing`).
 
     **Arguments:** `C` (pF); `g_L` (nS); `E_L`, `V_T`, `Delta_T`, `v_th`, `v_reset`, `v_init` (mV), each a scalar or one per neuron;
     `reset` as in `LIF`; `substeps`: of a step. Currents in pA.
@@ -84,6 +89,10 @@ class EIF(AbstractNeuron):
             return upswing.slope(s, (self.g_L * (self.E_L - v) + current - conductance * v) / self.C)
 
         return State(upswing.leave(runge_kutta(field, upswing.enter(state.v), dt, self.substeps)))
+
+    def threshold(self, state):
+        del state
+        return _cut_off(self)
 
     def time_constants(self):
         return {"C/g_L": self.C / self.g_L}
@@ -135,6 +144,10 @@ class AdEx(AbstractNeuron):
 
         s, w = runge_kutta(field, (upswing.enter(state.v), state.w), dt, self.substeps)
         return AdExState(upswing.leave(s), w)
+
+    def threshold(self, state):
+        del state
+        return _cut_off(self)
 
     def on_spike(self, state):
         return super().on_spike(state)._replace(w=state.w + self.b)

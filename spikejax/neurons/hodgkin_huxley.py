@@ -3,6 +3,7 @@
 from typing import Literal, NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -35,8 +36,9 @@ class HodgkinHuxley(AbstractNeuron):
     ``q = max(G(v_end) - G(v_start), 0)``, through the active zone ``[v_th - width, v_th]``. The graded release, which needs a reset, has
     no meaning here.
 
-    A step is symmetric (order 2): half a step of the gating variables at fixed v, v at fixed gating variables, the other half; each is
-    exact, so that no step size is unstable.
+    A symmetric step is half a step of the gating variables at fixed v, v at fixed gating variables, and the other half; each is exact,
+    so that no step size is unstable. Two of half the length and one whole are extrapolated, ``(4 S(dt/2)^2 - S(dt))/3``, which is of
+    order 4.
 
     **Arguments:** `C` (uF/cm2); `g_Na`, `g_K`, `g_L`, `g_M` (mS/cm2); `E_Na`, `E_K`, `E_L`, `v_th`, `v_init` (mV); `V_T` (mV, cortical:
     shifts the kinetics); `tau_max` (ms, of the M current), each a scalar or one per neuron; `kinetics`: ``"squid"`` at 6.3 degrees, or
@@ -115,10 +117,15 @@ class HodgkinHuxley(AbstractNeuron):
         steady = (sodium * self.E_Na + potassium * self.E_K + self.g_L * self.E_L + current) / total
         return state._replace(v=steady + (state.v - steady) * jnp.exp(-dt / self.C * total))
 
+    def _symmetric(self, state, current, dt):
+        return self._channels(self._membrane(self._channels(state, dt / 2), current, dt), dt / 2)
+
     def flow(self, state, current, dt):
         h = dt / self.substeps
         for _ in range(self.substeps):
-            state = self._channels(self._membrane(self._channels(state, h / 2), current, h), h / 2)
+            coarse = self._symmetric(state, current, h)
+            fine = self._symmetric(self._symmetric(state, current, h / 2), current, h / 2)
+            state = jax.tree.map(lambda a, b: a + (a - b) / 3, fine, coarse)
         return state
 
     def charge(self, start, end, count):

@@ -11,10 +11,11 @@ from jaxtyping import Array, Float
 from ..connections import Dense
 from ..gates import Gate
 from ..network import LinearReadout, Network
+from ..noise import Noise
 from ..parameters import Masked
 from ..simulate import simulate
 from ..tasks import Trial
-from .step import initial
+from .step import randomness
 
 
 def fit_readout(
@@ -23,7 +24,7 @@ def fit_readout(
     target: Callable[[Trial], tuple[Float[Array, "time out"], Float[Array, " time"]]],
     *,
     ridge: float = 1e-2,
-    noise: float = 0.0,
+    noise: Noise | None = None,
 ) -> Network:
     """The network with its linear readout replaced by the ridge regression of the target on the activations.
 
@@ -34,7 +35,7 @@ def fit_readout(
     carries what the task needs; with a readout that finds it, the gradient starts from there.
 
     **Arguments:** `trials`: batches, each with the gate and the time step (ms) to run it at; `target`: of one trial, the signal
-    ``(time, out)`` and the weight of each step; `noise`: of the initial membrane potentials. Masked synapses stay absent (the
+    ``(time, out)`` and the weight of each step; `noise`: what is random within a trial. Masked synapses stay absent (the
     mask of the first output is taken for all).
 
     **Raises:** `ValueError` unless the readout is a dense `LinearReadout`.
@@ -46,7 +47,7 @@ def fit_readout(
     @eqx.filter_jit
     def moments(batch, gate, dt):
         def one(trial):
-            save, start = ("activation",), initial(trial, noise)
+            save, start = ("activation",), randomness(trial, noise)
             solution = simulate(network, trial.stimulus, gate=gate, dt=dt, mask=trial.mask, save=save, **start)
             s = solution.layers[-1].activation
             features = jnp.concatenate([s.reshape(len(s), -1), jnp.ones((len(s), 1), s.dtype)], axis=1)

@@ -14,6 +14,7 @@ from ..gates import Gate
 from ..losses import AbstractLoss
 from ..metrics import group_norms, rates, saturated_fraction, silent_fraction
 from ..network import Network
+from ..noise import Noise
 from ..parameters import as_parameter
 from ..simulate import simulate
 from ..tasks import Trial
@@ -57,7 +58,7 @@ def make_train_step(
     dt: float,
     adjoint: AbstractAdjoint | None = None,
     accumulate: int = 1,
-    noise: float = 0.0,
+    noise: Noise | None = None,
     averaging: float = 0.0,
 ) -> Callable[..., tuple[TrainState, dict[str, Array]]]:
     """A jitted ``step(state, trials, gate, rate=1.0) -> (state, metrics)``.
@@ -71,7 +72,7 @@ def make_train_step(
     - `optimiser`: any optax transformation; clipping and schedules belong in it.
     - `dt`: ms. `adjoint`: default `Costate()`.
     - `accumulate`: number of equal parts the batch is run in, one after the other; the gradient is their mean.
-    - `noise`: standard deviation of the noise on every trial's initial membrane potentials (drawn with the trial's key).
+    - `noise`: what is random within a trial, drawn with its key; a trial without a key has none.
     - `averaging`: decay per update of the running average of the parameters, if the state keeps one.
 
     **Metrics:** `loss`; what the loss reports; `gradient` (norm before the optimiser) and ``gradient/<parameter>``; `rate` (Hz),
@@ -83,7 +84,7 @@ def make_train_step(
 
         def run(trial):
             solution = simulate(
-                network, trial.stimulus, gate=gate, dt=dt, adjoint=adjoint, mask=trial.mask, save=loss.series, **initial(trial, noise)
+                network, trial.stimulus, gate=gate, dt=dt, adjoint=adjoint, mask=trial.mask, save=loss.series, **randomness(trial, noise)
             )
             value, scalars = loss(solution, trial, dt)
             return value, (scalars, solution.counts)
@@ -128,9 +129,9 @@ def make_train_step(
     return train_step
 
 
-def initial(trial: Trial, noise: float) -> dict:
-    """Arguments of `simulate` for a trial that starts from a noisy state."""
-    return {"key": trial.key, "noise": noise} if noise and trial.key is not None else {}
+def randomness(trial: Trial, noise: Noise | None) -> dict:
+    """Arguments of `simulate` for the noise of a trial."""
+    return {} if noise is None or noise.silent or trial.key is None else {"key": trial.key, "noise": noise}
 
 
 def durations(trials: Trial, dt: float) -> Float[Array, " trials"]:
@@ -168,19 +169,19 @@ class Evaluation(NamedTuple):
 
 
 def make_evaluate(
-    loss: AbstractLoss, *, dt: float, at_once: int = 90, noise: float = 0.0
+    loss: AbstractLoss, *, dt: float, at_once: int = 90, noise: Noise | None = None
 ) -> Callable[[Network, Trial | Iterable[Trial], Gate], Evaluation]:
     """A function ``evaluate(network, trials, gate) -> Evaluation``, jitted, that runs `at_once` trials together.
 
     Its `trials` are a batch, or parts of one (`spikejax.tasks.AbstractTask.parts`), each of which is let go before the next is made.
-    `noise`: standard deviation of the noise on every trial's initial membrane potentials, drawn with the trial's key.
+    `noise`: what is random within a trial, drawn with its key.
     """
 
     @eqx.filter_jit
     def run(network, trials, gate):
         def one(trial):
             save = {"release"} | loss.series
-            solution = simulate(network, trial.stimulus, gate=gate, dt=dt, mask=trial.mask, save=save, **initial(trial, noise))
+            solution = simulate(network, trial.stimulus, gate=gate, dt=dt, mask=trial.mask, save=save, **randomness(trial, noise))
             value, scalars = loss(solution, trial, dt)
             release = [record.release.reshape(-1) for record in solution.layers if record.release is not None]
             crowded = jnp.mean(jnp.concatenate(release) > CROWDED)

@@ -1,0 +1,45 @@
+"""Randomness within a trial: in its initial state, and a background current."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+
+class Noise(NamedTuple):
+    """What is random in a trial, drawn with the trial's key.
+
+    The background current is independent for every neuron and the same for all gates and adjoints. With a correlation time it is
+    an Ornstein-Uhlenbeck process, stationary from the first step on and sampled exactly at the step's begin:
+    ```
+    tau dx = -x dt + current sqrt(2 tau) dW,   x' = exp(-dt/tau) x + current sqrt(1 - exp(-2 dt/tau)) xi
+    ```
+    without, white noise, ``x = current sqrt(1 ms/dt) xi`` in every step, whose integral does not hang on dt.
+    """
+
+    initial: float | Float[Array, ""] = 0.0
+    """Standard deviation of the initial membrane potentials, in units of v."""
+    current: float | Float[Array, ""] = 0.0
+    """Standard deviation of the background current, in units of the current; of white noise: of its mean over 1 ms."""
+    tau: float = 0.0
+    """Correlation time of the background current, ms; 0: white noise."""
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing is random; False where that is not known (inside a transformation)."""
+        return not any(isinstance(x, jax.Array) or x for x in (self.initial, self.current))
+
+    def background(self, key: PRNGKeyArray, steps: int, shape: tuple[int, ...], dt: float, dtype=None) -> Float[Array, "time *n"]:
+        """The background current of every step of `dt` ms, ``(time, *n)``."""
+        draws = jax.random.normal(key, (steps, *shape), dtype or jnp.result_type(float))
+        if not self.tau:
+            return self.current * dt**-0.5 * draws
+        decay = jnp.exp(-jnp.asarray(dt / self.tau, draws.dtype))
+        # The first draw is of the stationary distribution, the others are increments.
+        step = lambda x, xi: (lambda new: (new, new))(decay * x + jnp.sqrt(1 - decay**2) * xi)
+        _, later = jax.lax.scan(step, draws[0], draws[1:])
+        return self.current * jnp.concatenate([draws[:1], later])
+
+
+__all__ = ["Noise"]
