@@ -210,7 +210,7 @@ class _SoundRun:
             "sampling_ms": self.sampling,
             "resample": self.config.data.resample,
             "parameters": {n: {"value": float(x), "standard_error": errors[n], "unit": units[n]} for n, x in found.model.values.items()},
-            "standard_error": "from the inverse Hessian of the penalised log-likelihood",
+            "standard_error": "from the inverse Hessian of the penalised log-likelihood, with the stimulus filters held fixed",
             "loss_nats_per_spike": found.nats,
             "bits_per_spike": self.scores,
         }

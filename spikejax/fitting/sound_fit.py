@@ -25,6 +25,10 @@ SEGMENT = 500.0
 """Length of a training segment, ms: segments run side by side."""
 
 
+CURVED = 0.02
+"""Step of the differences of the gradient, in unbounded numbers: above the rounding of float32, below what changes the curvature."""
+
+
 class SoundData(NamedTuple):
     """A recording on the grid of bins and steps."""
 
@@ -118,31 +122,25 @@ def penalised_loss(model: SoundModel, arrays, dt: float, ridge: float) -> Float[
 
 
 def uncertainty(model: SoundModel, data: SoundData, ridge: float) -> dict[str, float]:
-    """Standard errors of the neuron's parameters, in their units.
+    """Standard errors of the neuron's parameters, in their units, with the stimulus filters held fixed.
 
-    From the inverse Hessian of the penalised log-likelihood in all numbers of the model at its maximum (Laplace's approximation), filters
-    included, through the slope of the map to physical ranges. NaN where the Hessian is not positive along the parameter: the
-    fit has not converged there.
+    From the inverse of the Hessian of the penalised log-likelihood at its maximum (Laplace's approximation) in bias and parameters, through
+    the slope of the map to physical ranges. The Hessian is that of central differences of the exact gradient. NaN where it is not positive
+    along the parameter: the fit has not converged there, or the data do not hold it.
     """
     arrays = _segments(data)
-    vector, unravel = ravel_pytree(model)
-    spikes = float(jnp.sum(arrays[2] * arrays[3]))
-    slope = jax.grad(lambda vector, arrays: penalised_loss(unravel(vector), arrays, data.dt, ridge))
-
-    @jax.jit
-    def rows(directions, arrays):
-        product = lambda d: jax.jvp(lambda vector: slope(vector, arrays), (vector,), (d,))[1]
-        return jax.lax.map(product, directions, batch_size=16)
-
-    hessian = np.asarray(rows(jnp.eye(len(vector), dtype=vector.dtype), arrays), np.float64) * spikes
+    vector, unravel = ravel_pytree((model.bias, model.raw))
+    rebuild = lambda vector: SoundModel(model.weight, *unravel(vector))
+    slope = jax.jit(jax.grad(lambda vector, arrays: penalised_loss(rebuild(vector), arrays, data.dt, ridge)))
+    steps = CURVED * np.eye(len(vector), dtype=vector.dtype)
+    rows = [np.asarray(slope(vector + d, arrays), np.float64) - np.asarray(slope(vector - d, arrays), np.float64) for d in steps]
+    hessian = np.stack(rows) / (2 * CURVED) * float(jnp.sum(arrays[2] * arrays[3]))
     values, vectors = np.linalg.eigh(0.5 * (hessian + hessian.T))
-    # A direction without curvature has no error that a quadratic could tell.
-    variance = np.where(values > 0, 1 / np.where(values > 0, values, 1.0), np.nan)
-    jacobian = jax.jacobian(lambda vector: jnp.stack([unravel(vector).values[name] for name in model.raw]))(vector)
-    loading = np.asarray(jacobian, np.float64) @ vectors
-    flat = np.sum(loading**2 * np.where(values > 0, 0.0, 1.0), axis=1) > 1e-6 * np.sum(loading**2, axis=1)
-    errors = np.where(flat, np.nan, np.sqrt(np.nansum(loading**2 * variance, axis=1)))
-    return dict(zip(model.raw, errors.tolist(), strict=True))
+    jacobian = jax.jacobian(lambda vector: jnp.stack([rebuild(vector).values[name] for name in model.raw]))(vector)
+    loading = (np.asarray(jacobian, np.float64) @ vectors) ** 2
+    flat = loading[:, values <= 0].sum(axis=1) > 1e-6 * loading.sum(axis=1)
+    variance = (loading[:, values > 0] / values[values > 0]).sum(axis=1)
+    return dict(zip(model.raw, np.where(flat, np.nan, np.sqrt(variance)).tolist(), strict=True))
 
 
 class SoundFit(NamedTuple):
