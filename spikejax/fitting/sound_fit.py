@@ -26,7 +26,7 @@ SEGMENT = 500.0
 
 
 CURVED = 0.02
-"""Step of the differences of the gradient, in unbounded numbers: above the rounding of float32, below what changes the curvature."""
+"""First step of the differences of the gradient, in unbounded numbers."""
 
 
 class SoundData(NamedTuple):
@@ -125,20 +125,27 @@ def uncertainty(model: SoundModel, data: SoundData, ridge: float) -> dict[str, f
     """Standard errors of the neuron's parameters, in their units, with the stimulus filters held fixed.
 
     From the inverse of the Hessian of the penalised log-likelihood at its maximum (Laplace's approximation) in bias and parameters, through
-    the slope of the map to physical ranges. The Hessian is that of central differences of the exact gradient. NaN where it is not positive
-    along the parameter: the fit has not converged there, or the data do not hold it.
+    the slope of the map to physical ranges. The Hessian is that of central differences of the exact gradient. NaN where more than 1 % of
+    the parameter lies along directions in which it is not positive: the data do not hold it.
     """
     arrays = _segments(data)
     vector, unravel = ravel_pytree((model.bias, model.raw))
     rebuild = lambda vector: SoundModel(model.weight, *unravel(vector))
     slope = jax.jit(jax.grad(lambda vector, arrays: penalised_loss(rebuild(vector), arrays, data.dt, ridge)))
-    steps = CURVED * np.eye(len(vector), dtype=vector.dtype)
-    rows = [np.asarray(slope(vector + d, arrays), np.float64) - np.asarray(slope(vector - d, arrays), np.float64) for d in steps]
-    hessian = np.stack(rows) / (2 * CURVED) * float(jnp.sum(arrays[2] * arrays[3]))
+    spikes = float(jnp.sum(arrays[2] * arrays[3]))
+
+    def differences(steps):
+        directions = jnp.asarray(np.diag(steps), vector.dtype)
+        rows = [np.asarray(slope(vector + d, arrays), np.float64) - np.asarray(slope(vector - d, arrays), np.float64) for d in directions]
+        return np.stack(rows) / (2 * steps[:, None]) * spikes
+
+    # Curvatures differ by 10^6: a second pass with a step for each, long where the rounding of the gradient would count.
+    rough = np.diag(differences(np.full(len(vector), CURVED)))
+    hessian = differences(0.1 / np.sqrt(np.maximum(rough, 1.0)))
     values, vectors = np.linalg.eigh(0.5 * (hessian + hessian.T))
     jacobian = jax.jacobian(lambda vector: jnp.stack([rebuild(vector).values[name] for name in model.raw]))(vector)
     loading = (np.asarray(jacobian, np.float64) @ vectors) ** 2
-    flat = loading[:, values <= 0].sum(axis=1) > 1e-6 * loading.sum(axis=1)
+    flat = loading[:, values <= 0].sum(axis=1) > 0.01 * loading.sum(axis=1)
     variance = (loading[:, values > 0] / values[values > 0]).sum(axis=1)
     return dict(zip(model.raw, np.where(flat, np.nan, np.sqrt(variance)).tolist(), strict=True))
 
