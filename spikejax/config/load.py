@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import tomli_w
 from pydantic import BaseModel, ValidationError
@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 
 from .schema import Config
 
+Schema = TypeVar("Schema", bound=BaseModel)
 TAGGED = ("task", "neuron", "synapse")
 """Tables of several kinds: where an error is reported, the kind follows the key."""
 
@@ -28,25 +29,44 @@ def load(path: Path, overrides: Sequence[tuple[str, str]] = ()) -> Config:
 
     **Raises:** `ConfigError`.
     """
+    data = override(read(path), overrides)
+    if "sweep" in data:
+        raise ConfigError(f"{path} has a [sweep] table: run it with spikejax sweep")
+    return check(data, str(path))
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file, or of the one in a run's folder, unchecked.
+
+    **Raises:** `ConfigError`.
+    """
     path = Path(path)
     if path.is_dir():
         if not (path / "config.toml").exists():
             raise ConfigError(f"{path} is not a run folder: it has no config.toml")
         path = path / "config.toml"
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"there is no configuration file {path} (it comes first, then --key VALUE)") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
-    for name, value in overrides:
-        if name.startswith("network.layers.0.") and isinstance(data.get("network", {}), dict):
-            # The schema's default is one layer.
-            data.setdefault("network", {}).setdefault("layers", [{}])
-        _assign(data, name, value)
-    return check(data, str(path))
+
+
+def override(data: dict[str, Any], overrides: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """`data` with ``("a.b", text)`` set, the text read as a TOML value, else as a string.
+
+    **Raises:** `ConfigError`.
+    """
+    for name, text in overrides:
+        try:
+            value = tomllib.loads(f"x = {text}")["x"]
+        except tomllib.TOMLDecodeError:
+            value = text
+        place(data, name, value)
+    return data
 
 
 def check(data: dict[str, Any], source: str = "configuration") -> Config:
@@ -54,14 +74,21 @@ def check(data: dict[str, Any], source: str = "configuration") -> Config:
 
     **Raises:** `ConfigError` naming the first offending key.
     """
+    if isinstance(data.get("task"), dict):
+        data = data | {"task": {"kind": "braille"} | data["task"]}
+    return validate(_with_kinds(data), source, Config)
+
+
+def validate(data: dict[str, Any], source: str, schema: type[Schema]) -> Schema:
+    """`data` as the table that `schema` describes.
+
+    **Raises:** `ConfigError` naming the first offending key.
+    """
     try:
-        if isinstance(data.get("task"), dict):
-            data = data | {"task": {"kind": "braille"} | data["task"]}
-        data = _with_kinds(data)
         # Through JSON: strict mode in Python refuses TOML's lists where the schema has tuples.
-        return Config.model_validate_json(json.dumps(data, default=str))
+        return schema.model_validate_json(json.dumps(data, default=str))
     except ValidationError as error:
-        raise ConfigError(f"{source}: {_explain(error)}") from error
+        raise ConfigError(f"{source}: {_explain(error, schema)}") from error
 
 
 def _with_kinds(data: dict[str, Any]) -> dict[str, Any]:
@@ -79,13 +106,19 @@ def _with_kinds(data: dict[str, Any]) -> dict[str, Any]:
     return data | {"network": data["network"] | {"layers": [full(layer) for layer in layers]}}
 
 
-def dump(config: Config) -> str:
+def dump(config: BaseModel) -> str:
     """The configuration as TOML, every value written out."""
     return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True, exclude_unset=False))
 
 
-def _assign(data: dict[str, Any], name: str, text: str) -> None:
-    """Set ``data["a"]["b"]`` for the name ``a.b`` (list items by number) to `text` read as a TOML value, else as a string."""
+def place(data: dict[str, Any], name: str, value: Any) -> None:
+    """Set ``data["a"]["b"]`` for the name ``a.b`` (list items by number).
+
+    **Raises:** `ConfigError` where there is no such place.
+    """
+    if name.startswith("network.layers.0.") and isinstance(data.get("network", {}), dict):
+        # The schema's default is one layer.
+        data.setdefault("network", {}).setdefault("layers", [{}])
     *tables, last = name.split(".")
     here: Any = data
     for i, part in enumerate(tables):
@@ -95,27 +128,23 @@ def _assign(data: dict[str, Any], name: str, text: str) -> None:
             raise ConfigError(f"--{name}: {'.'.join(tables[:i])} has {len(here)} item(s), numbered from 0; there is no {part!r}") from None
         if not isinstance(here, dict | list):
             raise ConfigError(f"--{name}: {'.'.join(tables[: i + 1])} is a value, not a table")
-    try:
-        value = tomllib.loads(f"x = {text}")["x"]
-    except tomllib.TOMLDecodeError:
-        value = text
     if isinstance(here, list):
         raise ConfigError(f"--{name}: name a field of one item, such as --{'.'.join(tables)}.0.FIELD")
     here[last] = value
 
 
-def _explain(error: ValidationError) -> str:
+def _explain(error: ValidationError, schema: type[BaseModel]) -> str:
     # A tuple with a bad item is also reported as too short.
     problems = [e for e in error.errors() if e["type"] != "too_short"] or error.errors()
     problem = problems[0]
     name = ".".join(str(part) for part in _plain(problem["loc"]))
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     if problem["type"] == "extra_forbidden":
-        known = _fields_at(problem["loc"][:-1])
+        known = _fields_at(problem["loc"][:-1], schema)
         near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
         hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
         # A key that is right elsewhere is the other common slip.
-        elsewhere = [n for n, _ in describe() if n.split(".")[-1] == str(problem["loc"][-1])]
+        elsewhere = [n for n, _ in describe(schema) if n.split(".")[-1] == str(problem["loc"][-1])]
         if not near and elsewhere and elsewhere[0] != name:
             hint = f"did you mean {elsewhere[0]}?"
         return f"unknown key {name}: {hint}{more}"
@@ -143,8 +172,8 @@ def _plain(location: tuple) -> tuple:
     return tuple(part for i, part in enumerate(location) if i == 0 or location[i - 1] not in TAGGED)
 
 
-def _fields_at(location: tuple) -> list[str]:
-    models: list[type[BaseModel]] = [Config]
+def _fields_at(location: tuple, schema: type[BaseModel]) -> list[str]:
+    models: list[type[BaseModel]] = [schema]
     for i, part in enumerate(location):
         if i and location[i - 1] in TAGGED:
             models = [model for model in models if model.model_fields["kind"].default == part]
