@@ -1,4 +1,4 @@
-"""The command line: ``spikejax train | evaluate | plot | analyse | sweep``.
+"""The command line: ``spikejax train | evaluate | plot | analyse | sweep | fit``.
 
 argparse reads the command; the keys of the configuration are checked by the schema that also checks the files, so that a
 wrong key gets the same one-line answer in both places.
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__
-from .config import Config, ConfigError, describe, load
+from .config import FITS, Config, ConfigError, describe, load, load_fit
 from .training.checkpoint import CheckpointError
 from .training.loop import TrainingStopped
 
@@ -19,9 +19,17 @@ FREE = ("dt", "task", "gate", "loss", "noise")
 """Parts of the configuration that a finished run can be evaluated and plotted with changes in."""
 
 
+def _listed(keys) -> str:
+    return "\n".join(f"  --{name}\n      {text}" for name, text in keys)
+
+
 def _keys() -> str:
-    lines = [f"  --{name}\n      {text}" for name, text in describe()]
-    return "keys of the configuration, with [defaults]; --network.layers.1... is the second layer:\n" + "\n".join(lines)
+    return "keys of the configuration, with [defaults]; --network.layers.1... is the second layer:\n" + _listed(describe())
+
+
+def _fit_keys() -> str:
+    parts = (f'keys with kind = "{kind}", with [defaults]:\n{_listed(describe(schema))}' for kind, schema in FITS.items())
+    return "\n\n".join(parts)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -36,12 +44,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def add(name: str, summary: str, what: str, example: str) -> argparse.ArgumentParser:
+    def add(name: str, summary: str, what: str, example: str, keys=_keys) -> argparse.ArgumentParser:
         sub = commands.add_parser(
             name,
             help=summary,
             description=f"{summary[0].upper()}{summary[1:]}.\n\nexample:\n  {example}",
-            epilog=_keys(),
+            epilog=keys(),
             usage=f"spikejax {name} {what} [options] [--any.key VALUE ...]",
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
@@ -63,6 +71,10 @@ def _parser() -> argparse.ArgumentParser:
     add("plot", "draw the figures of a run again", "RUN", "spikejax plot runs/braille")
     add("analyse", "analyse a trained network: state space, decoding, rasters, ablation, stability", "RUN",
         "spikejax analyse runs/delayed_xor")  # fmt: skip
+    fit = add("fit", "fit a model to recordings of a real neuron, and predict what was left out", "CONFIG",
+              "spikejax fit configs/patchclamp.toml --data.file FILE --model.kind adex", _fit_keys)  # fmt: skip
+    fit.add_argument("--out", type=Path, help="folder of the run (default: a new folder runs/NAME)")
+    fit.add_argument("--quiet", action="store_true", help="no progress bar")
     return parser
 
 
@@ -113,6 +125,16 @@ def _run(args: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
         print(f"{len(points)} points in {folder}", flush=True)
         rows = sweep_run(points, folder, progress=not args.quiet)
         print(f"{sum(bool(row['lost']) for row in rows)} of {len(rows)} were lost; table.csv and figures: {folder}")
+        return
+    if args.command == "fit":
+        from .fitting.run import fit_run, show
+
+        wanted = load_fit(args.config, overrides)
+        name = args.config.resolve().name if args.config.is_dir() else args.config.stem
+        folder = args.out or runs.free_folder(name)
+        print(f"run folder: {folder}", flush=True)
+        print(show(fit_run(wanted, folder, progress=not args.quiet)))
+        print(f"figures and fit.json: {folder}")
         return
     for name, _ in overrides:
         if name.split(".")[0] not in FREE:

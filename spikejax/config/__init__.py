@@ -1,6 +1,7 @@
 """Configuration files."""
 
-from .load import ConfigError, check, describe, dump, load
+from .fit import FITS, CurrentClampFit, SoundFit
+from .load import ConfigError, check, describe, dump, load, load_fit
 from .schema import Config
 
-__all__ = ["Config", "ConfigError", "check", "describe", "dump", "load"]
+__all__ = ["FITS", "Config", "ConfigError", "CurrentClampFit", "SoundFit", "check", "describe", "dump", "load", "load_fit"]

@@ -13,8 +13,11 @@ import tomli_w
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from .fit import FITS, CurrentClampFit, SoundFit
 from .schema import Config
 
+TEXT = ("data.recording", "data.file", "data.test_file")
+"""Keys whose values on the command line are text, whatever they look like."""
 Schema = TypeVar("Schema", bound=BaseModel)
 TAGGED = ("task", "neuron", "synapse")
 """Tables of several kinds: where an error is reported, the kind follows the key."""
@@ -33,6 +36,20 @@ def load(path: Path, overrides: Sequence[tuple[str, str]] = ()) -> Config:
     if "sweep" in data:
         raise ConfigError(f"{path} has a [sweep] table: run it with spikejax sweep")
     return check(data, str(path))
+
+
+def load_fit(path: Path, overrides: Sequence[tuple[str, str]] = ()) -> CurrentClampFit | SoundFit:
+    """The same as `load` for the configuration of a fit; its key `kind` says which.
+
+    **Raises:** `ConfigError`.
+    """
+    # A recording may be called 18713001, or 171116_0018, which TOML reads as numbers.
+    quoted = [(name, json.dumps(x) if name in TEXT and x[:1] not in ("'", '"') else x) for name, x in overrides]
+    data = override(read(path), quoted)
+    kind = data.get("kind")
+    if not isinstance(kind, str) or kind not in FITS:
+        raise ConfigError(f"{path}: kind says what to fit and is one of {', '.join(FITS)}, but it is {kind!r}")
+    return validate(data, str(path), FITS[kind])
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -1,0 +1,47 @@
+"""Models of real neurons fitted to recordings by gradient."""
+
+from .clamp_fit import ClampFit, Plan, Predicted, Weights, fit_clamp, predict_clamp, sweeps_to_fit
+from .clamp_models import MODELS, ClampModel
+from .escape import binned_hazard, force, hazard, mean_response
+from .glm import GLM, fit_glm
+from .ranges import Range
+from .recordings import CurrentClamp, SoundSpikes, Stepped, read_current_clamp, read_sound_spikes, recording_names, step_current_clamp
+from .scores import bits_per_spike, coincidence_factor, interpolate, spike_scores
+from .sound_fit import fit_sound, predict_sound, prepare_sound, sound_scores, uncertainty
+from .sound_model import SoundModel
+
+__all__ = [
+    "GLM",
+    "MODELS",
+    "ClampFit",
+    "ClampModel",
+    "CurrentClamp",
+    "Plan",
+    "Predicted",
+    "Range",
+    "SoundModel",
+    "SoundSpikes",
+    "Stepped",
+    "Weights",
+    "binned_hazard",
+    "bits_per_spike",
+    "coincidence_factor",
+    "fit_clamp",
+    "fit_glm",
+    "fit_sound",
+    "force",
+    "hazard",
+    "interpolate",
+    "mean_response",
+    "predict_clamp",
+    "predict_sound",
+    "prepare_sound",
+    "read_current_clamp",
+    "read_sound_spikes",
+    "recording_names",
+    "sound_scores",
+    "spike_scores",
+    "step_current_clamp",
+    "sweeps_to_fit",
+    "uncertainty",
+]

@@ -1,0 +1,228 @@
+"""Recordings of real neurons: current clamp and sound-driven spikes, read strictly and brought to the model's time step by a stated method.
+
+Two layouts of ``.npz`` files:
+
+```
+current clamp   recordings (names), dt_s (s); per recording R: R/v_0p01mV int16 (sweeps, samples), R/i_pA (sweeps, samples),
+                R/sweep (sweeps), R/spike_count (sweeps), R/spike_sample (sample of each peak, sweep after sweep)
+sound           stimulus (trials, samples), dt (s), spike_times_1, spike_times_2, ... (s), one for each trial
+```
+"""
+
+import contextlib
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+Resample = Literal["refuse", "average"]
+
+
+class CurrentClamp(NamedTuple):
+    """One recording: current steps into a neuron and its membrane potential."""
+
+    name: str
+    sample: float
+    """Sampling step, ms."""
+    current: Float[np.ndarray, "sweeps samples"]
+    """Command current, pA."""
+    voltage: Float[np.ndarray, "sweeps samples"]
+    """mV."""
+    sweeps: Int[np.ndarray, " sweeps"]
+    """Number of each sweep in the recording."""
+    spikes: tuple[Float[np.ndarray, " _"], ...]
+    """Times of the spikes' peaks in each sweep, ms."""
+
+
+class SoundSpikes(NamedTuple):
+    """Trials of a stimulus and the spikes it drove."""
+
+    sample: float
+    """Sampling step of the stimulus, ms."""
+    stimulus: Float[np.ndarray, "trials samples"]
+    """Amplitude of the sound, in the file's units."""
+    spikes: tuple[Float[np.ndarray, " _"], ...]
+    """Spike times of each trial, ms."""
+
+    @property
+    def duration(self) -> float:
+        """Of a trial, ms."""
+        return self.stimulus.shape[1] * self.sample
+
+
+class Stepped(NamedTuple):
+    """A current-clamp recording on the model's grid: step k is the time from ``k dt`` to ``(k+1) dt``."""
+
+    dt: float
+    """ms."""
+    current: Float[np.ndarray, "sweeps steps"]
+    """Mean over the step, pA."""
+    voltage: Float[np.ndarray, "sweeps steps"]
+    """At the end of the step, mV."""
+    start: Float[np.ndarray, " sweeps"]
+    """Voltage at time 0, mV."""
+    counts: Float[np.ndarray, "sweeps steps"]
+    """Spikes in the step."""
+    sweeps: Int[np.ndarray, " sweeps"]
+    """Number of each sweep in the recording."""
+
+
+def read_current_clamp(path: Path, name: str) -> CurrentClamp:
+    """One recording of a file in the current-clamp layout.
+
+    **Raises:** `ValueError` in one line naming file and array, for a file that cannot be read, an unknown recording, an
+    array that is missing or
+    of the wrong shape, values that are not finite, spikes outside their sweep or not in order, and counts that do not add up.
+    """
+    with _opened(path) as file:
+        names = [str(n) for n in _get(file, path, "recordings", 1)]
+        if name not in names:
+            raise ValueError(f"{path} has no recording {name!r}: choose from {', '.join(names)}")
+        sample = _sampling(file, path, "dt_s")
+        voltage = 0.01 * _get(file, path, f"{name}/v_0p01mV", 2).astype(np.float64)
+        current = _get(file, path, f"{name}/i_pA", 2).astype(np.float64)
+        if current.shape != voltage.shape or not voltage.size:
+            raise ValueError(
+                f"{path}: {name}/i_pA has shape {current.shape}, {name}/v_0p01mV {voltage.shape}; expected the same, not empty"
+            )
+        numbers, counts, peaks = (_whole(file, path, f"{name}/{key}") for key in ("sweep", "spike_count", "spike_sample"))
+    sweeps, samples = voltage.shape
+    for key, array in (("sweep", numbers), ("spike_count", counts)):
+        if len(array) != sweeps:
+            raise ValueError(f"{path}: {name}/{key} has {len(array)} entries for {sweeps} sweeps")
+    if len(set(numbers.tolist())) != sweeps:
+        raise ValueError(f"{path}: {name}/sweep names a sweep twice")
+    if (counts < 0).any() or counts.sum() != len(peaks):
+        raise ValueError(f"{path}: {name}/spike_count adds up to {counts.sum()}, but {name}/spike_sample has {len(peaks)} entries")
+    parts = np.split(peaks, np.cumsum(counts)[:-1])
+    for number, part in zip(numbers, parts, strict=True):
+        if len(part) and (part.min() < 0 or part.max() >= samples):
+            raise ValueError(f"{path}: {name}/spike_sample of sweep {number} reaches {part.max()}, outside the sweep's {samples} samples")
+        if (np.diff(part) <= 0).any():
+            raise ValueError(f"{path}: {name}/spike_sample of sweep {number} is not in order of time")
+    return CurrentClamp(name, sample, current, voltage, numbers, tuple(part * sample for part in parts))
+
+
+def recording_names(path: Path) -> tuple[str, ...]:
+    """The recordings in a file of the current-clamp layout.
+
+    **Raises:** `ValueError` as `read_current_clamp`.
+    """
+    with _opened(path) as file:
+        return tuple(str(n) for n in _get(file, path, "recordings", 1))
+
+
+def read_sound_spikes(path: Path) -> SoundSpikes:
+    """A file in the sound layout.
+
+    **Raises:** `ValueError` in one line naming file and array, for a file that cannot be read, an array that is missing or
+    of the wrong shape,
+    values that are not finite, a stimulus below 0, and spike times that are out of range or not in order.
+    """
+    with _opened(path) as file:
+        stimulus = _get(file, path, "stimulus", 2).astype(np.float64)
+        sample = _sampling(file, path, "dt")
+        if not stimulus.size:
+            raise ValueError(f"{path}: stimulus is empty")
+        if stimulus.min() < 0:
+            raise ValueError(f"{path}: stimulus is an amplitude and cannot be negative; its smallest value is {stimulus.min():g}")
+        spikes = tuple(1e3 * _get(file, path, f"spike_times_{i + 1}", 1).astype(np.float64) for i in range(len(stimulus)))
+    end = stimulus.shape[1] * sample
+    for i, times in enumerate(spikes):
+        if len(times) and (times.min() < 0 or times.max() >= end):
+            at = times.min() if times.min() < 0 else times.max()
+            raise ValueError(f"{path}: spike_times_{i + 1} holds {at / 1e3:g} s, outside the stimulus of {end / 1e3:g} s")
+        if (np.diff(times) <= 0).any():
+            raise ValueError(f"{path}: spike_times_{i + 1} is not in order of time")
+    return SoundSpikes(sample, stimulus, spikes)
+
+
+def samples_per_step(sample: float, dt: float, resample: Resample, what: str) -> int:
+    """How many samples of `sample` ms a step of `dt` ms holds.
+
+    **Raises:** `ValueError` if dt is not a whole multiple of the sampling step, or is another than it and `resample` is ``"refuse"``.
+    """
+    ratio = dt / sample
+    whole = round(ratio)
+    if whole < 1 or abs(ratio - whole) > 1e-6 * whole:
+        raise ValueError(f"dt of {dt:g} ms is not a whole multiple of the sampling step of {what}, {sample:g} ms")
+    if whole > 1 and resample == "refuse":
+        raise ValueError(f'dt of {dt:g} ms is not the sampling step of {what}, {sample:g} ms: set dt to it, or data.resample to "average"')
+    return whole
+
+
+def step_current_clamp(recording: CurrentClamp, dt: float, resample: Resample) -> Stepped:
+    """The recording on a grid of `dt` ms: the current averaged over every step, the voltage at the step's end, the spikes counted.
+
+    With m samples a step, step k averages the current of samples ``k m`` to ``(k+1) m - 1`` (a box; each sample is held until the next) and
+    takes the voltage of sample ``(k+1) m``; a spike belongs to the step that contains it or ends at it. Samples after the last whole step
+    are left out.
+
+    **Raises:** as `samples_per_step`; for a sweep shorter than a step.
+    """
+    m = samples_per_step(recording.sample, dt, resample, f"recording {recording.name}")
+    steps = (recording.current.shape[1] - 1) // m
+    if steps < 1:
+        raise ValueError(f"dt of {dt:g} ms is longer than the sweeps of recording {recording.name}")
+    current = recording.current[:, : steps * m].reshape(-1, steps, m).mean(axis=2)
+    at = [np.maximum(np.ceil(times / dt - 1e-6).astype(int) - 1, 0) for times in recording.spikes]
+    counts = np.stack([np.bincount(k[k < steps], minlength=steps) for k in at]).astype(float)
+    voltage = recording.voltage[:, m : steps * m + 1 : m]
+    return Stepped(dt, current, voltage, recording.voltage[:, 0], counts, recording.sweeps)
+
+
+def binned(spikes: tuple[Float[np.ndarray, " _"], ...], bins: int, width: float) -> Float[np.ndarray, "trials bins"]:
+    """Spikes counted in bins of `width` ms; a spike at t is in bin ``floor(t/width)``."""
+    # Times are multiples of the sampling step that rounding may have moved just below a bin's edge.
+    at = [np.floor(times / width + 1e-6).astype(int) for times in spikes]
+    return np.stack([np.bincount(k[k < bins], minlength=bins) for k in at]).astype(float)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
+    """An ``.npz`` file; whatever is wrong with it is one `ValueError`."""
+    # Opened here, because numpy leaves a damaged file open.
+    with contextlib.ExitStack() as stack:
+        try:
+            file = np.load(stack.enter_context(open(path, "rb")), allow_pickle=False)
+        except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+            reason = getattr(error, "strerror", None) or "not an .npz file"
+            raise ValueError(f"{path} cannot be read ({reason}): set data.file to your recordings") from None
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise ValueError(f"{path} is one array, not an .npz file of several")
+        yield stack.enter_context(file)
+
+
+def _get(file: Mapping[str, np.ndarray], path: Path, key: str, ndim: int) -> np.ndarray:
+    if key not in file:
+        raise ValueError(f"{path} has no array {key!r}")
+    try:
+        array = file[key]
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError, zlib.error) as error:
+        raise ValueError(f"{path}: {key} cannot be read: {error}") from None
+    if array.ndim != ndim:
+        raise ValueError(f"{path}: {key} has shape {array.shape}; expected {ndim} axes")
+    if key != "recordings":
+        if not (np.issubdtype(array.dtype, np.integer) or np.issubdtype(array.dtype, np.floating)):
+            raise ValueError(f"{path}: {key} holds {array.dtype}, not numbers")
+        if not np.isfinite(array).all():
+            raise ValueError(f"{path}: {key} holds values that are not finite")
+    return array
+
+
+def _whole(file: Mapping[str, np.ndarray], path: Path, key: str) -> Int[np.ndarray, " entries"]:
+    array = _get(file, path, key, 1)
+    if not np.issubdtype(array.dtype, np.integer):
+        raise ValueError(f"{path}: {key} holds {array.dtype}, not whole numbers")
+    return array.astype(np.int64)
+
+
+def _sampling(file: Mapping[str, np.ndarray], path: Path, key: str) -> float:
+    seconds = float(_get(file, path, key, 0))
+    if not seconds > 0:
+        raise ValueError(f"{path}: {key} is {seconds:g} s: a sampling step is above 0")
+    return 1e3 * seconds

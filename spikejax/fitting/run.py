@@ -1,0 +1,267 @@
+"""Fits on disk: ``spikejax fit CONFIG``.
+
+```
+RUN/config.toml      the resolved configuration
+RUN/versions.json    of Python, JAX and the rest
+RUN/metrics.jsonl    one line a step
+RUN/fit.json         parameters, their uncertainty, scores and baselines
+RUN/model.npz        sound: the fitted numbers; current clamp: predicted spikes and voltages
+RUN/figures/*.png
+```
+"""
+
+import itertools
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from ..config import ConfigError, CurrentClampFit, SoundFit, dump
+from ..config.load import new_folder
+from ..gates import Gate
+from ..runs import versions
+from ..training.checkpoint import write_atomically
+from ..training.log import MetricsLog
+from . import figures
+from .clamp_fit import ClampFit, Plan, Predicted, Weights, fit_clamp, predict_clamp, sweeps_to_fit
+from .clamp_models import MODELS, ClampModel
+from .recordings import CurrentClamp, Stepped, read_current_clamp, read_sound_spikes, step_current_clamp
+from .scores import SpikeScores, interpolate, spike_scores
+from .sound_fit import fit_sound, prepare_sound, sound_scores, uncertainty
+
+WIDTH = {"hodgkin_huxley": 30.0}
+"""Width of the active zone in mV by kind of model, where it is not `USUAL_WIDTH`: the way up of a spike that is part of the equations."""
+USUAL_WIDTH = 5.0
+"""As wide as the least distance from reset to threshold."""
+
+Report = Callable[[str, int, float], None]
+
+
+def fit_run(config: CurrentClampFit | SoundFit, folder: Path, *, progress: bool = True) -> dict[str, Any]:
+    """Fit, predict what was left out, write everything into `folder`; returns what ``fit.json`` holds.
+
+    **Raises:** `ConfigError`, before anything is computed, for a folder that holds a run or cannot be written, and for
+    recordings that cannot
+    be used with the configuration; if the fit diverges.
+    """
+    folder = Path(folder)
+    if (folder / "config.toml").exists():
+        raise ConfigError(f"{folder} already holds a run: choose another folder with --out")
+    kind = _ClampRun if isinstance(config, CurrentClampFit) else _SoundRun
+    try:
+        run = kind(config)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    new_folder(folder)
+    _write(folder / "config.toml", dump(config))
+    _write(folder / "versions.json", json.dumps(versions(), indent=2) + "\n")
+    log, begin, done = MetricsLog(folder / "metrics.jsonl"), time.perf_counter(), itertools.count(1)
+    try:
+        with tqdm(total=run.steps, disable=not progress, unit="step") as bar:
+
+            def report(stage: str, step: int, loss: float) -> None:
+                log.write(next(done), {"stage": stage, "loss": loss})
+                bar.set_postfix_str(f"{stage}: loss {loss:.4f}", refresh=False)
+                bar.update()
+
+            result, arrays = run.fit(report)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    finally:
+        log.close()
+    result |= {"minutes": round((time.perf_counter() - begin) / 60, 2), "seed": config.seed}
+    write_atomically(folder / "model.npz", lambda file: np.savez_compressed(file, **arrays))
+    _write(folder / "fit.json", json.dumps(_plain(result), indent=2) + "\n")
+    new_folder(folder / "figures")
+    run.draw(folder / "figures")
+    return result
+
+
+class _ClampRun:
+    def __init__(self, config: CurrentClampFit):
+        self.config, data = config, config.data
+        self.recording = read_current_clamp(data.file, data.recording)
+        self.stepped = step_current_clamp(self.recording, config.dt, data.resample)
+        self.model = with_ranges(MODELS[config.model.kind], config.model.ranges)
+        self.left_out, self.kept = split(len(self.recording.sweeps), data.hold_out_first, data.hold_out_every)
+        if not len(self.kept) or not sum(len(self.recording.spikes[i]) for i in self.kept):
+            raise ValueError(f"recording {data.recording}: no sweep with a spike is left for the fit")
+        self.sweeps = sweeps_to_fit(self.stepped, self.kept, data.window)
+        self.further = None if data.test_file is None else self._further(data.test_file)
+        width = config.gate.width or WIDTH.get(config.model.kind, USUAL_WIDTH)
+        if self.model.resets and width > self.model.ranges["drop"].low * (1 + 1e-6):
+            raise ValueError(
+                f"gate.width of {width:g} mV is more than model.ranges.drop, the way from reset to threshold, can be "
+                f"({self.model.ranges['drop'].low:g} mV)"
+            )
+        self.gate = Gate(config.gate.kernel, width=width)
+        self.steps = config.fit.driven_steps + config.fit.free_steps
+
+    def _further(self, path: Path) -> tuple[CurrentClamp, Stepped]:
+        recording = read_current_clamp(path, self.recording.name)
+        twice = sorted(set(recording.sweeps.tolist()) & set(self.recording.sweeps.tolist()))
+        if twice:
+            raise ValueError(f"{path}: sweep {twice[0]} of {recording.name} is in {self.config.data.file} too")
+        if recording.sample != self.recording.sample or recording.current.shape[1] != self.recording.current.shape[1]:
+            raise ValueError(f"{path}: sweeps of {recording.name} have another length or sampling step than in {self.config.data.file}")
+        return recording, step_current_clamp(recording, self.config.dt, self.config.data.resample)
+
+    def fit(self, report: Report) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        fit, gate = self.config.fit, self.config.gate
+        weights = Weights(fit.driven_weight, fit.trains_weight, fit.counts_weight, fit.sigma, fit.tau)
+        sharpness = (gate.sharpness, gate.sharpness_end)
+        plan = Plan(fit.starts, fit.keep, fit.driven_steps, fit.free_steps, fit.driven_rate, fit.free_rate, sharpness, weights)
+        key = jax.random.key(self.config.seed)
+        found = fit_clamp(self.model, self.sweeps, self.gate, self.config.dt, plan, key=key, report=report)
+        return self.judge(found)
+
+    def judge(self, found: ClampFit) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Scores of the fitted model and of the interpolation."""
+        self.found = found
+        every = np.arange(len(self.recording.sweeps))
+        self.predicted = predict_clamp(self.model, found.values, self.stepped, every, self.gate)
+        self.scores = {
+            "fitted sweeps": self._score(self.recording, self.predicted, self.kept),
+            "left-out sweeps": self._score(self.recording, self.predicted, self.left_out),
+            "left-out sweeps, interpolated": self._interpolated(self.recording, self.left_out),
+        }
+        if self.further is not None:
+            recording, stepped = self.further
+            sweeps = np.arange(len(recording.sweeps))
+            own = predict_clamp(self.model, found.values, stepped, sweeps, self.gate)
+            self.scores["sweeps of test_file"] = self._score(recording, own, sweeps)
+            self.scores["sweeps of test_file, interpolated"] = self._interpolated(recording, sweeps)
+        result = {
+            "recording": self.recording.name,
+            "model": self.config.model.kind,
+            "dt_ms": self.config.dt,
+            "sampling_ms": self.recording.sample,
+            "resample": self.config.data.resample,
+            "parameters": {
+                name: {"value": value, "spread": found.spread[name], "unit": self.model.ranges[name].unit}
+                for name, value in found.values.items()
+            },
+            "spread": f"standard deviation over the {found.good} best starts",
+            "loss": found.loss,
+            "loss_terms": found.parts,
+            "losses": found.losses,
+            "sweeps": {"fitted": self.recording.sweeps[self.kept].tolist(), "left_out": self.recording.sweeps[self.left_out].tolist()},
+            "scores": {name: score._asdict() for name, score in self.scores.items()},
+        }
+        spikes = np.concatenate([*self.predicted.spikes, []])
+        counts = np.array([len(times) for times in self.predicted.spikes])
+        arrays = {
+            "spike_times_ms": spikes,
+            "spike_count": counts,
+            "sweep": self.recording.sweeps,
+            "v_mV": self.predicted.voltage.astype(np.float32),
+        }
+        return result, arrays
+
+    def _duration(self) -> float:
+        return self.recording.current.shape[1] * self.recording.sample
+
+    def _score(self, recording: CurrentClamp, predicted: Predicted, which) -> SpikeScores:
+        recorded = tuple(recording.spikes[i] for i in which)
+        return spike_scores(recorded, tuple(predicted.spikes[i] for i in which), self._duration(), window=self.config.coincidence)
+
+    def _interpolated(self, recording: CurrentClamp, which) -> SpikeScores:
+        own = self.recording
+        amount = np.concatenate([own.current[self.kept].mean(axis=1), recording.current[which].mean(axis=1)])
+        kept = np.arange(len(self.kept))
+        spikes = tuple(own.spikes[i] for i in self.kept) + tuple(recording.spikes[i] for i in which)
+        counts, times = interpolate(amount, spikes, np.arange(len(kept), len(amount)), kept)
+        recorded = tuple(recording.spikes[i] for i in which)
+        return spike_scores(recorded, times, self._duration(), window=self.config.coincidence, counts=counts)
+
+    def draw(self, folder: Path) -> None:
+        baseline = self.scores["left-out sweeps, interpolated"].predicted
+        name = f"{self.recording.name}, {self.config.model.kind}"
+        figures.clamp_figures(folder, name, self.recording, self.predicted, self.config.dt, self.kept, self.left_out, baseline)
+
+
+class _SoundRun:
+    def __init__(self, config: SoundFit):
+        self.config, score = config, config.score
+        recording = read_sound_spikes(config.data.file)
+        self.data = prepare_sound(recording, config.dt, score.bin, config.data.train, config.model.filter, config.data.resample)
+        self.sampling, self.steps = recording.sample, config.fit.steps
+
+    def fit(self, report: Report) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        fit, score = self.config.fit, self.config.score
+        found = fit_sound(
+            self.data,
+            ridge=fit.ridge,
+            steps=fit.steps,
+            samples=fit.samples,
+            key=jax.random.key(self.config.seed),
+            report=lambda step, loss: report("likelihood", step, loss),
+        )
+        errors = uncertainty(found.model, self.data, fit.ridge)
+        self.found, self.scores = found, sound_scores(self.data, found, score.glm_stimulus, score.glm_history)
+        units = found.model.units()
+        result = {
+            "dt_ms": self.config.dt,
+            "sampling_ms": self.sampling,
+            "resample": self.config.data.resample,
+            "parameters": {n: {"value": float(x), "standard_error": errors[n], "unit": units[n]} for n, x in found.model.values.items()},
+            "standard_error": "from the inverse Hessian of the penalised log-likelihood, with the stimulus filters held fixed",
+            "loss_nats_per_spike": found.nats,
+            "bits_per_spike": self.scores,
+        }
+        arrays = {"weight": np.asarray(found.model.weight), "bias": np.asarray(found.model.bias)}
+        return result, arrays | {"with_history": found.with_history, "stimulus_only": found.stimulus_only}
+
+    def draw(self, folder: Path) -> None:
+        figures.sound_figures(folder, self.data, self.found, self.scores)
+
+
+def split(sweeps: int, first: int, every: int) -> tuple[np.ndarray, np.ndarray]:
+    """Positions of the sweeps left out, every `every`-th from `first` but not the last, and of the rest."""
+    left_out = np.arange(first, max(sweeps - 1, 0), every)
+    return left_out, np.setdiff1d(np.arange(sweeps), left_out)
+
+
+def with_ranges(model: ClampModel, ranges: dict[str, tuple[float, float]]) -> ClampModel:
+    """`model` with other physical ranges.
+
+    **Raises:** `ValueError` for a parameter that it does not have, and a range that is empty or that its unit forbids.
+    """
+    new = dict(model.ranges)
+    for name, (low, high) in ranges.items():
+        if name not in new:
+            raise ValueError(f"model.ranges.{name}: the model has no such parameter: choose from {', '.join(new)}")
+        if low >= high or (new[name].log and low <= 0):
+            raise ValueError(f"model.ranges.{name}: {low:g} to {high:g} {new[name].unit} is no range of this parameter")
+        new[name] = new[name]._replace(low=low, high=high)
+    return model._replace(ranges=new)
+
+
+def show(result: dict[str, Any]) -> str:
+    """The scores of a fit in lines for the terminal."""
+    if "bits_per_spike" in result:
+        return "\n".join(f"bits per spike, test part, {name}: {score['test']:.3f}" for name, score in result["bits_per_spike"].items())
+    return "\n".join(
+        f"{name} ({len(s['recorded'])}): count off by {s['count_error']:.2f}, within 1 in {s['within_one']:.0%}, Gamma {s['gamma']:.2f}"
+        for name, s in result["scores"].items()
+    )
+
+
+def _plain(x):
+    """JSON has no NaN: null."""
+    if isinstance(x, dict):
+        return {key: _plain(value) for key, value in x.items()}
+    if isinstance(x, list | tuple):
+        return [_plain(value) for value in x]
+    if isinstance(x, float | np.floating):
+        return float(x) if np.isfinite(x) else None
+    return x
+
+
+def _write(path: Path, text: str) -> None:
+    write_atomically(path, lambda file: file.write(text.encode()))

@@ -1,0 +1,591 @@
+"""Fits to recordings: readers, time steps, scores, the baseline, the escaping neuron, recovery of known parameters, and the command."""
+
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spikejax import LIF, Gate, cli
+from spikejax.fitting import (
+    MODELS,
+    Plan,
+    Weights,
+    binned_hazard,
+    bits_per_spike,
+    coincidence_factor,
+    fit_clamp,
+    fit_glm,
+    force,
+    hazard,
+    interpolate,
+    mean_response,
+    predict_clamp,
+    prepare_sound,
+    read_current_clamp,
+    read_sound_spikes,
+    recording_names,
+    spike_scores,
+    step_current_clamp,
+    sweeps_to_fit,
+)
+from spikejax.fitting.clamp_fit import free_loss, run_free
+from spikejax.fitting.ranges import physical, random_starts, unbounded
+from spikejax.fitting.recordings import CurrentClamp, binned
+from spikejax.fitting.run import split
+from spikejax.fitting.scores import coincidences
+from spikejax.fitting.sound_fit import fit_sound, penalised_loss, uncertainty
+from spikejax.fitting.sound_model import SoundModel, features, make_basis
+from spikejax.training.log import read_metrics
+
+from .command_line import fails
+
+DATA = Path(__file__).parent / "data" / "fitting"
+CLAMP, SOUND = DATA / "patchclamp.npz", DATA / "grasshopper.npz"
+R = "18713001"
+KEY = jax.random.key(0)
+
+
+def changed(tmp_path, source, leave_out=(), **arrays):
+    with np.load(source) as file:
+        content = {name: file[name] for name in file.files if name not in leave_out}
+    np.savez(tmp_path / "changed.npz", **(content | arrays))
+    return tmp_path / "changed.npz"
+
+
+# Reading
+
+
+def test_reads_current_clamp():
+    recording = read_current_clamp(CLAMP, R)
+    assert recording_names(CLAMP) == (R,)
+    assert recording.sample == pytest.approx(0.1)
+    assert recording.current.shape == recording.voltage.shape == (7, 5600)
+    assert [len(times) for times in recording.spikes] == [0, 4, 6, 7, 8, 9, 9]
+    for times, voltage in zip(recording.spikes, recording.voltage, strict=True):
+        peaks = np.round(times / recording.sample).astype(int)
+        assert all(voltage[k] == voltage[k - 10 : k + 11].max() for k in peaks)
+
+
+def test_reads_sound():
+    recording = read_sound_spikes(SOUND)
+    assert recording.sample == pytest.approx(0.05)
+    assert recording.stimulus.shape == (2, 40000)
+    assert recording.duration == pytest.approx(2000.0)
+    assert all(np.all(np.diff(times) > 3.0) for times in recording.spikes)
+
+
+@pytest.mark.parametrize(
+    ("leave_out", "arrays", "words"),
+    [
+        ([f"{R}/i_pA"], {}, ["no array", f"{R}/i_pA"]),
+        (["dt_s"], {}, ["no array", "dt_s"]),
+        ([], {"dt_s": np.float64(0.0)}, ["dt_s", "above 0"]),
+        ([], {f"{R}/i_pA": np.zeros((7, 3))}, ["i_pA", "(7, 3)", "(7, 5600)"]),
+        ([], {f"{R}/i_pA": np.full((7, 5600), np.nan)}, ["i_pA", "not finite"]),
+        ([], {f"{R}/i_pA": np.zeros(5)}, ["i_pA", "2 axes"]),
+        ([], {f"{R}/sweep": np.arange(6)}, ["sweep", "6 entries", "7 sweeps"]),
+        ([], {f"{R}/sweep": np.zeros(7, int)}, ["sweep", "twice"]),
+        ([], {f"{R}/sweep": np.arange(7.0)}, ["sweep", "whole numbers"]),
+        ([], {f"{R}/spike_count": np.arange(7)}, ["spike_count", "adds up to 21", "43"]),
+        ([], {f"{R}/spike_sample": np.arange(43) * 200}, ["spike_sample", "outside", "5600"]),
+        ([], {f"{R}/spike_sample": np.arange(43)[::-1].copy()}, ["spike_sample", "order"]),
+    ],
+)
+def test_bad_current_clamp(tmp_path, leave_out, arrays, words):
+    path = changed(tmp_path, CLAMP, leave_out, **arrays)
+    with pytest.raises(ValueError, match=words[0]) as error:
+        read_current_clamp(path, R)
+    assert all(word in str(error.value) for word in [str(path), *words])
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("leave_out", "arrays", "words"),
+    [
+        (["spike_times_2"], {}, ["no array", "spike_times_2"]),
+        ([], {"spike_times_1": np.array([0.1, 2.0])}, ["spike_times_1", "2 s", "outside"]),
+        ([], {"spike_times_1": np.array([-0.1])}, ["spike_times_1", "-0.1 s"]),
+        ([], {"spike_times_1": np.array([0.2, 0.1])}, ["spike_times_1", "order"]),
+        ([], {"spike_times_1": np.array([np.inf])}, ["spike_times_1", "not finite"]),
+        ([], {"stimulus": -np.ones((2, 10))}, ["stimulus", "negative"]),
+        ([], {"stimulus": np.array([["a"], ["b"]])}, ["stimulus", "not numbers"]),
+    ],
+)
+def test_bad_sound(tmp_path, leave_out, arrays, words):
+    path = changed(tmp_path, SOUND, leave_out, **arrays)
+    with pytest.raises(ValueError, match=words[0]) as error:
+        read_sound_spikes(path)
+    assert all(word in str(error.value) for word in [str(path), *words])
+
+
+def test_files_that_are_no_recordings(tmp_path):
+    damaged = tmp_path / "damaged.npz"
+    damaged.write_bytes(CLAMP.read_bytes()[:5000])
+    text = tmp_path / "text.npz"
+    text.write_text("current,voltage")
+    np.save(tmp_path / "one.npy", np.zeros(3))
+    for path in (tmp_path / "absent.npz", damaged, text, tmp_path / "one.npy", tmp_path):
+        with pytest.raises(ValueError, match=r"cannot be read|is one array") as error:
+            read_current_clamp(path, R)
+        assert str(path) in str(error.value)
+        assert "\n" not in str(error.value)
+    with pytest.raises(ValueError, match=f"no recording 'x': choose from {R}"):
+        read_current_clamp(CLAMP, "x")
+
+
+# Time steps
+
+
+def ramp(steps=41, sample=0.1):
+    v = np.arange(steps)[None] * 1.0
+    return CurrentClamp("ramp", sample, 10 * v, v, np.array([0]), (np.array([0.0, 0.5, 0.6, 1.0, 3.9]),))
+
+
+def test_resampling_is_as_stated():
+    stepped = step_current_clamp(ramp(), 0.5, "average")
+    assert stepped.current.shape == (1, 8)
+    np.testing.assert_allclose(stepped.current[0, :2], [20.0, 70.0])  # means of samples 0 to 4 and 5 to 9
+    np.testing.assert_allclose(stepped.voltage[0, :2], [5.0, 10.0])  # samples 5 and 10, at the ends of the steps
+    np.testing.assert_array_equal(stepped.counts[0], [2, 2, 0, 0, 0, 0, 0, 1])  # a spike at the end of a step belongs to it
+    same = step_current_clamp(ramp(), 0.1, "refuse")
+    np.testing.assert_array_equal(same.voltage[0], np.arange(1.0, 41.0))
+
+
+@pytest.mark.parametrize(
+    ("dt", "how", "words"), [(0.25, "average", "whole multiple"), (0.05, "average", "whole multiple"), (0.2, "refuse", "average")]
+)
+def test_other_steps_are_refused(dt, how, words):
+    with pytest.raises(ValueError, match=words) as error:
+        step_current_clamp(ramp(), dt, how)
+    assert "0.1 ms" in str(error.value)
+    with pytest.raises(ValueError, match=words):
+        prepare_sound(read_sound_spikes(SOUND)._replace(sample=0.1), dt, 1.0, 0.75, 30.0, how)
+
+
+def test_bins_keep_every_spike():
+    recording = read_sound_spikes(SOUND)
+    for width in (0.05, 0.25, 1.0):
+        counts = binned(recording.spikes, round(2000 / width), width)
+        assert counts.sum() == sum(len(times) for times in recording.spikes)
+    # 6.7 ms, a multiple of 0.05 ms that binary fractions do not hold, is in the bin that begins there.
+    assert binned((np.array([6.699999999999999]),), 40, 0.1 * 67 / 67)[0].sum() == 0
+    assert binned((np.array([0.15000000000000002, 0.3 - 1e-12]),), 8, 0.05)[0].tolist() == [0, 0, 0, 1, 0, 0, 1, 0]
+
+
+# Scores
+
+
+def test_coincidence_factor_by_hand():
+    recorded, predicted = np.array([10.0, 50.0, 90.0]), np.array([12.0, 60.0])
+    chance = 2 * 4.0 * 2 / 1000
+    expected = (1 - chance * 3) / 2.5 / (1 - chance)
+    assert coincidence_factor(recorded, predicted, 1000.0) == pytest.approx(expected)
+    assert coincidence_factor(recorded, recorded, 1000.0) == pytest.approx(1.0)
+    assert np.isnan(coincidence_factor(np.array([]), np.array([]), 1000.0))
+    assert coincidence_factor(recorded, np.array([]), 1000.0) == 0.0
+    assert np.isnan(coincidence_factor(recorded, np.arange(0.0, 100.0, 5.0), 100.0))
+
+
+def test_coincidences_by_chance_are_subtracted():
+    rng = np.random.default_rng(0)
+    duration, gammas = 20000.0, []
+    for _ in range(40):
+        a, b = (np.sort(rng.uniform(0, duration, 200)) for _ in range(2))
+        gammas.append(coincidence_factor(a, b, duration))
+    assert abs(np.mean(gammas)) < 4 * np.std(gammas) / np.sqrt(40) + 0.01
+
+
+times = st.lists(st.floats(0, 50), max_size=6).map(lambda x: np.array(x, float))
+
+
+@given(times, times)
+@settings(max_examples=60, deadline=None)
+def test_greedy_pairs_are_the_most(a, b):
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import maximum_bipartite_matching
+
+    near = np.abs(a[:, None] - b[None]) <= 4.0
+    best = (maximum_bipartite_matching(csr_array(near), perm_type="column") >= 0).sum() if near.size else 0
+    assert coincidences(a, b, 4.0) == best
+
+
+def test_spike_scores():
+    recorded = (np.array([10.0, 20.0]), np.array([]), np.array([5.0, 100.0, 200.0]))
+    score = spike_scores(recorded, (recorded[0], np.array([3.0]), np.array([5.0])), 1000.0)
+    assert (score.recorded, score.predicted) == ((2, 0, 3), (2.0, 1.0, 1.0))
+    assert score.count_error == pytest.approx(1.0)
+    assert score.within_one == pytest.approx(2 / 3)
+    assert score.gamma == pytest.approx(np.mean([score.gammas[0], score.gammas[2]]))
+
+
+def test_interpolation():
+    amount = np.array([0.0, 1.0, 4.0, 9.0])
+    spikes = (np.array([10.0]), np.array([]), np.array([6.0, 20.0, 30.0]), np.array([1.0, 2.0]))
+    counts, times = interpolate(amount, spikes, np.array([1, 3]), np.array([0, 2]))
+    assert counts == (1.5, 3.0)  # linear in the current; past the last sweep that was kept, its count
+    np.testing.assert_allclose(times[0], [9.0, 20.0])  # a quarter of the way from 10 to 6; the second spike has one neighbour alone
+    np.testing.assert_allclose(times[1], spikes[2])
+
+
+def test_bits_per_spike():
+    y = np.array([[0.0, 1.0, 0.0, 0.0]])
+    assert bits_per_spike(np.full_like(y, 0.25), y) == pytest.approx(0.0)
+    p = np.array([[0.1, 0.8, 0.1, 0.1]])
+    expected = np.log2(0.8) + 3 * np.log2(0.9) - np.log2(0.25) - 3 * np.log2(0.75)
+    assert bits_per_spike(p, y) == pytest.approx(expected)
+    assert bits_per_spike(np.full_like(y, 0.4), y) < 0
+    with pytest.raises(ValueError, match="bins with a spike"):
+        bits_per_spike(p, np.zeros_like(y))
+
+
+def test_left_out_sweeps_are_inside():
+    left_out, kept = split(11, 2, 4)
+    assert left_out.tolist() == [2, 6]  # never the last, beyond which nothing could be interpolated
+    assert sorted([*left_out, *kept]) == list(range(11))
+
+
+# The baseline
+
+
+def test_glm_finds_its_own_filters():
+    rng = np.random.default_rng(1)
+    n, f, h = 40000, np.array([0.0, 1.2, 0.6]), np.array([-3.0, -1.0])
+    x = rng.normal(size=n)
+    drive = np.convolve(x, f)[:n] - 1.5
+    y = np.zeros(n)
+    for k in range(n):
+        past = sum(h[j] * y[k - 1 - j] for j in range(2) if k > j)
+        y[k] = rng.uniform() < 1 / (1 + np.exp(-drive[k] - past))
+    glm = fit_glm(x[None], y[None], 30000, stimulus_lags=3, history_lags=2)
+    np.testing.assert_allclose(glm.stimulus / glm.scale, f, atol=0.1)
+    np.testing.assert_allclose(glm.history, h, atol=0.35)
+    alone = fit_glm(x[None], y[None], 30000, stimulus_lags=3, history_lags=0)
+    test = slice(30000, None)
+    bits = [bits_per_spike(m.probability(x[None], y[None])[:, test], y[None, test]) for m in (alone, glm)]
+    assert 0 < bits[0] < bits[1]
+    # A later spike cannot change an earlier probability.
+    later = y.copy()
+    later[20000] = 1 - later[20000]
+    a, b = (glm.probability(x[None], z[None])[0] for z in (y, later))
+    np.testing.assert_array_equal(a[:20001], b[:20001])
+    assert not np.allclose(a[20001:20003], b[20001:20003])
+
+
+# The escaping neuron
+
+
+def test_forced_neuron_is_the_closed_form():
+    neuron, dt = LIF(tau_mem=10.0, v_th=1.0, v_reset=-0.5), 0.5
+    spikes = jnp.zeros((40, 1)).at[9, 0].set(1.0)
+    run = force(neuron, jnp.full((40, 1), 2.0), spikes, dt)
+    t = dt * np.arange(1, 41)
+    since = np.where(t <= 5.0, t, t - 5.0)
+    expected = 2.0 + (np.where(t <= 5.0, 0.0, -0.5) - 2.0) * np.exp(-since / 10.0)
+    np.testing.assert_allclose(run.v[:, 0], expected, rtol=1e-12)
+    np.testing.assert_allclose(run.height, run.v - 1.0, rtol=1e-12)
+
+
+def test_bins_do_not_see_their_own_spike():
+    neuron, dt = LIF(tau_mem=2.0, v_reset=-3.0), 0.25
+    current = 0.5 * jax.random.normal(KEY, (20, 4, 1))
+    nothing = jnp.zeros((20, 4, 1))
+    early, late = nothing.at[10, 0, 0].set(1.0), nothing.at[10, 3, 0].set(1.0)
+    base, a, b = (binned_hazard(neuron, current, y, dt, 0.3, 1.0)[:, 0] for y in (nothing, early, late))
+    np.testing.assert_allclose(a[:11], base[:11], rtol=1e-12)
+    assert a[11] < base[11]
+    assert abs(a[11] - b[11]) > 1e-3 * base[11]  # the next bin knows when it was
+    # Without spikes the bins are sums over the steps of the plain run.
+    run = force(neuron, current.reshape(80, 1), jnp.zeros((80, 1)), dt)
+    np.testing.assert_allclose(base, hazard(run.height, 0.3, 1.0).reshape(20, 4).sum(axis=1) * dt, rtol=1e-12)
+
+
+def test_mean_response_of_a_memoryless_neuron():
+    # A reset that no one feels: then the mean over free runs is 1 - exp(-H).
+    neuron = LIF(tau_mem=1e-3, v_th=1.0, v_reset=0.0)
+    current = jnp.linspace(-1.0, 2.0, 30)[:, None, None] * jnp.ones((30, 2, 1))
+    p = mean_response(neuron, current, 0.5, 0.4, 0.5, 4000, key=KEY)[:, 0]
+    expected = -jnp.expm1(-binned_hazard(neuron, current, jnp.zeros((30, 2, 1)), 0.5, 0.4, 0.5)[:, 0])
+    error = np.sqrt(np.asarray(expected * (1 - expected)) / 4000)
+    assert np.all(np.abs(np.asarray(p - expected)) < 5 * error + 5e-4)
+
+
+# Ranges
+
+
+@given(st.floats(0.02, 0.98))
+@settings(max_examples=20, deadline=None)
+def test_ranges_go_back_and_forth(part):
+    ranges = MODELS["glif"].ranges
+    values = {name: r.low * (r.high / r.low) ** part if r.log else r.low + part * (r.high - r.low) for name, r in ranges.items()}
+    back = physical(ranges, unbounded(ranges, values))
+    for name, value in values.items():
+        assert float(back[name]) == pytest.approx(value, rel=1e-9, abs=1e-9)
+
+
+def test_ranges_hold():
+    ranges = MODELS["adex"].ranges
+    starts = random_starts(ranges, 50, key=KEY)
+    for scale in (1.0, 1e3):
+        for name, value in physical(ranges, {name: scale * u for name, u in starts.items()}).items():
+            assert float(value.min()) >= ranges[name].low * (1 - 1e-12) - 1e-9
+            assert float(value.max()) <= ranges[name].high * (1 + 1e-12) + 1e-9
+    with pytest.raises(ValueError, match=r"`C` of 5.0 pF"):
+        unbounded(ranges, {"C": 5.0})
+
+
+# Current clamp
+
+
+TRUE = {"E_L": -65.0, "R": 200.0, "tau_mem": 15.0, "v_th": -45.0, "drop": 12.0, "tau_ref": 3.0, "R_s": 5.0, "escape": 1.0, "drift": -1.0}
+
+
+def synthetic(kind="lif", values=TRUE, amplitudes=(-60.0, 40.0, 90.0, 110.0, 140.0, 180.0, 230.0), duration=300.0, noise=0.2):
+    """A recording of a known model: steps of current, its voltage with noise, and its spikes drawn on it."""
+    model, sample = MODELS[kind], 0.5
+    steps = round(duration / sample) + 1
+    current = np.zeros((len(amplitudes), steps))
+    current[:, 60:-60] = np.array(amplitudes)[:, None]
+    empty = tuple(np.array([]) for _ in amplitudes)
+    start = np.full_like(current, values["E_L"])
+    recording = CurrentClamp("known", sample, current, start, np.arange(len(amplitudes)), empty)
+    p = {name: values[name] for name in model.ranges}
+    stepped = step_current_clamp(recording, sample, "refuse")
+    run = predict_clamp(model, p, stepped, np.arange(len(amplitudes)), Gate(width=5.0))
+    voltage = np.concatenate([start[:, :1], run.voltage], axis=1)
+    voltage += noise * np.random.default_rng(0).normal(size=voltage.shape)
+    spikes = tuple(np.round((times + 0.5 * sample) / sample) * sample for times in run.spikes)
+    return recording._replace(voltage=voltage, spikes=spikes)
+
+
+@pytest.mark.parametrize("free_steps", [0, pytest.param(60, marks=pytest.mark.slow)])
+def test_fit_finds_known_parameters(free_steps):
+    recording = synthetic()
+    stepped = step_current_clamp(recording, 0.5, "refuse")
+    counts = [len(times) for times in recording.spikes]
+    assert counts[0] == counts[1] == 0
+    assert max(counts) > 10
+    data = sweeps_to_fit(stepped, np.array([0, 1, 2, 4, 6]))
+    plan = Plan(starts=6, keep=2, forced_steps=400, free_steps=free_steps, weights=Weights(sigma=0.5))
+    fit = fit_clamp(MODELS["lif"], data, Gate(width=5.0), 0.5, plan, key=KEY)
+    # A series resistance of 5 MOhm is 1 mV at most here: it shows in the sum with R alone.
+    assert fit.values["R"] + fit.values["R_s"] == pytest.approx(TRUE["R"] + TRUE["R_s"], rel=0.04)
+    for name, tolerance in (("E_L", 0.3), ("drift", 0.5), ("tau_mem", 1.0), ("v_th", 1.0), ("drop", 1.5), ("tau_ref", 0.7)):
+        assert fit.values[name] == pytest.approx(TRUE[name], abs=tolerance), name
+    left_out = np.array([3, 5])
+    predicted = predict_clamp(MODELS["lif"], fit.values, stepped, left_out, Gate(width=5.0))
+    score = spike_scores(tuple(recording.spikes[i] for i in left_out), predicted.spikes, 300.0)
+    # Counts within 1 take the second stage.
+    assert score.count_error <= (1.0 if free_steps else 2.5)
+    assert score.gamma > (0.6 if free_steps else 0.0)
+
+
+def test_gradient_of_the_free_loss_is_that_of_differences(quick_jit):
+    recording = synthetic(amplitudes=(110.0, 180.0), duration=120.0)
+    stepped = step_current_clamp(recording, 0.5, "refuse")
+    data, model, gate = sweeps_to_fit(stepped, np.arange(2)), MODELS["lif"], Gate(width=5.0)
+    raw = unbounded(model.ranges, TRUE | {"v_th": -46.0, "R": 210.0})
+    names = ("R", "v_th", "tau_ref")
+
+    def loss(shift):
+        moved = raw | {name: raw[name] + shift[k] for k, name in enumerate(names)}
+        return free_loss(model, moved, data, jnp.full_like(data.spikes, 0.05), gate, 0.5, Weights())[0]
+
+    exact = quick_jit(jax.grad(loss))(jnp.zeros(3))
+    value = quick_jit(loss)
+    for k, name in enumerate(names):
+        step = 1e-6 * jnp.eye(3)[k]
+        secant = (value(step) - value(-step)) / 2e-6
+        assert abs(float(exact[k])) > 1e-3, name
+        assert float(exact[k]) == pytest.approx(float(secant), rel=1e-4), name
+
+
+@pytest.mark.parametrize("kind", list(MODELS))
+def test_every_model_runs(kind, quick_jit):
+    model = MODELS[kind]
+    recording = read_current_clamp(CLAMP, R)
+    stepped = step_current_clamp(recording, 0.5, "average")
+    data = sweeps_to_fit(stepped, np.array([0, 3]), (0.0, 100.0))
+    p = physical(model.ranges, {name: jnp.asarray(0.0) for name in model.ranges})
+    _, record = quick_jit(lambda p: run_free(model, p, data, Gate(width=5.0).hard(), 0.5, 10.0))(p)
+    assert record.v.shape == data.current.shape == (200, 2)
+    assert bool(jnp.all(jnp.isfinite(record.v)))
+    assert np.all(np.asarray(record.v) > -150)
+    assert np.all(np.asarray(record.v) < 100)
+
+
+def test_window_is_checked():
+    stepped = step_current_clamp(ramp(), 0.1, "refuse")
+    with pytest.raises(ValueError, match="window from 1 to 9 ms is not inside the sweeps of 4 ms"):
+        sweeps_to_fit(stepped, np.array([0]), (1.0, 9.0))
+    data = sweeps_to_fit(stepped, np.array([0]), (1.0, 2.0))
+    assert float(data.start[0]) == 10.0  # the voltage where the window begins
+    np.testing.assert_array_equal(data.voltage[:, 0], np.arange(11.0, 21.0))
+
+
+# Sound
+
+
+@pytest.fixture(scope="module")
+def sound():
+    return prepare_sound(read_sound_spikes(SOUND), 1.0, 1.0, 0.75, 20.0, "average")
+
+
+def test_features_are_causal():
+    rng = np.random.default_rng(0)
+    stimulus = rng.uniform(0.1, 1.0, (1, 400))
+    basis = make_basis(stimulus, 0.5, 20.0, 300)
+    later = stimulus.copy()
+    later[0, 200] = 1.5
+    a, b = features(basis, stimulus), features(basis, later)
+    np.testing.assert_allclose(a[:, :200], b[:, :200], atol=1e-9)
+    assert np.abs(a[:, 200] - b[:, 200]).max() > 1e-3
+
+
+def test_segments_have_the_loss_of_the_whole(sound):
+    from spikejax.fitting import sound_fit
+
+    model = SoundModel.start(len(sound.features))
+    model = SoundModel(0.02 * jax.random.normal(KEY, model.weight.shape), model.bias, model.raw)
+    arrays = sound_fit._segments(sound)
+    assert float(arrays[3].sum()) == 2 * sound.train
+    parts = float(penalised_loss(model, arrays, sound.dt, 1.0))
+    x, steps, held = (
+        jnp.asarray(a) for a in (sound.features[:, : sound.train], sound.steps[: sound.train], sound.spikes[:, : sound.train].T)
+    )
+    whole = float(penalised_loss(model, (x, steps, held, jnp.ones_like(held)), sound.dt, 1.0))
+    assert parts == pytest.approx(whole, rel=1e-3)  # what a warm-up of 500 ms leaves
+
+
+def test_sound_fit_beats_chance(sound):
+    seen = []
+    fit = fit_sound(sound, ridge=30.0, steps=10, samples=40, key=KEY, report=lambda step, loss: seen.append(loss))
+    assert seen == sorted(seen, reverse=True)
+    assert fit.with_history.shape == fit.stimulus_only.shape == sound.spikes.shape
+    test = slice(sound.train, None)
+    alone, past = (bits_per_spike(p[:, test], sound.spikes[:, test]) for p in (fit.stimulus_only, fit.with_history))
+    assert alone > 0.2
+    assert past > alone + 0.2
+
+
+@pytest.mark.slow
+def test_uncertainty_is_that_of_the_curvature(sound):
+    fit = fit_sound(sound, ridge=30.0, steps=80, samples=1, key=KEY)
+    errors = uncertainty(fit.model, sound, 30.0)
+    assert set(errors) == set(fit.model.values)
+    assert 0 < errors["tau_ref"] < 2.0
+
+
+# The command
+
+
+CLAMP_CONFIG = f"""
+kind = "current_clamp"
+dt = 1.0
+[data]
+file = "{CLAMP}"
+recording = "{R}"
+resample = "average"
+hold_out_every = 3
+[model]
+kind = "lif"
+[fit]
+starts = 2
+keep = 1
+driven_steps = 3
+free_steps = 2
+"""
+SOUND_CONFIG = f"""
+kind = "sound"
+dt = 0.5
+[data]
+file = "{SOUND}"
+resample = "average"
+[model]
+filter = 20.0
+[fit]
+steps = 2
+samples = 2
+"""
+
+
+@pytest.fixture
+def config(tmp_path):
+    path = tmp_path / "clamp.toml"
+    path.write_text(CLAMP_CONFIG)
+    return path
+
+
+def test_fit_command(config, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert (
+        cli.main(["fit", str(config), "--out", str(out), "--quiet", "--data.recording", R, "--data.test_file", str(further(tmp_path))]) == 0
+    )
+    assert "Gamma" in capsys.readouterr().out
+    result = json.loads((out / "fit.json").read_text())
+    assert result["sweeps"]["left_out"] == [14, 24]
+    assert result["parameters"]["R"]["unit"] == "MOhm"
+    assert set(result["scores"]) == {
+        "fitted sweeps", "left-out sweeps", "left-out sweeps, interpolated", "sweeps of test_file", "sweeps of test_file, interpolated",
+    }  # fmt: skip
+    assert {p.name for p in (out / "figures").iterdir()} == {"traces.png", "counts.png"}
+    assert [m["step"] for m in read_metrics(out / "metrics.jsonl")] == [1, 2, 3, 4, 5]
+    before = (out / "fit.json").read_bytes()
+    assert "already holds a run" in fails(capsys, "fit", config, "--out", out)
+    assert (out / "fit.json").read_bytes() == before
+
+
+def further(tmp_path):
+    """A file with the same sweeps under other numbers."""
+    with np.load(CLAMP) as file:
+        return changed(tmp_path, CLAMP, **{f"{R}/sweep": file[f"{R}/sweep"] + 100})
+
+
+@pytest.mark.slow
+def test_fit_command_for_sound(tmp_path, capsys):
+    path = tmp_path / "sound.toml"
+    path.write_text(SOUND_CONFIG)
+    assert cli.main(["fit", str(path), "--out", str(tmp_path / "out"), "--quiet"]) == 0
+    assert "model, stimulus alone" in capsys.readouterr().out
+    result = json.loads((tmp_path / "out" / "fit.json").read_text())
+    assert set(result["bits_per_spike"]) == {f"{who}, {what}" for who in ("model", "glm") for what in ("stimulus alone", "with history")}
+    assert {p.name for p in (tmp_path / "out" / "figures").iterdir()} == {"rate.png", "bits.png", "filters.png"}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["--data.resample", "refuse"], ["dt of 1 ms", "0.1 ms", "average"]),
+        (["--dt", "0.25"], ["whole multiple", "0.1 ms"]),
+        (["--data.recording", "x"], ["no recording 'x'", R]),
+        (["--data.recording", "1871_3001"], ["no recording '1871_3001'"]),
+        (["--data.file", "absent.npz"], ["absent.npz", "No such file"]),
+        (["--data.file", str(SOUND)], ["no array 'recordings'"]),
+        (["--data.test_file", str(CLAMP)], ["sweep 4", "too"]),
+        (["--data.window", "[500.0, 900.0]"], ["window", "559 ms"]),
+        (["--data.window", "[50.0, 9.0]"], ["window begins at 50 ms"]),
+        (["--data.hold_out_first", "7"], ["hold_out_first", "below"]),
+        (["--model.kind", "izhikevich"], ["model.kind", "izhikevich"]),
+        (["--model.ranges.vth", "[-50.0, -40.0]"], ["model.ranges.vth", "no such parameter", "v_th"]),
+        (["--model.ranges.R", "[-50.0, -40.0]"], ["model.ranges.R", "no range"]),
+        (["--gate.width", "6.0"], ["gate.width", "drop", "5 mV"]),
+        (["--fit.keep", "5"], ["keep (5)", "starts (2)"]),
+        (["--fit.stats", "5"], ["unknown key fit.stats", "starts"]),
+        (["--kind", "voltage_clamp"], ["kind", "current_clamp, sound", "voltage_clamp"]),
+    ],
+)
+def test_bad_fit(config, tmp_path, capsys, overrides, words):
+    error = fails(capsys, "fit", config, "--out", tmp_path / "out", "--quiet", *overrides)
+    assert all(word in error for word in words), error
+    assert not (tmp_path / "out").exists()
+
+
+def test_shipped_configurations(tmp_path, capsys):
+    configs = Path(__file__).parent.parent / "configs"
+    for name in ("patchclamp", "grasshopper"):
+        error = fails(capsys, "fit", configs / f"{name}.toml", "--out", tmp_path / "out", "--quiet", "--data.file", tmp_path / "none.npz")
+        assert "data.file" in error
