@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -130,23 +130,32 @@ def _stage(config: Config, task_at: TaskAt, model: Network, fixed: Network, opti
         check_step(model, gate, config.dt)
     for dt in (config.dt, config.dt / 2) if training.finer else (config.dt,):
         tasks_at.append(task_at(config.task, dt))
-        updates.append(
-            make_train_step(
-                fixed,
-                build_loss(config),
-                optimiser,
-                dt=dt,
-                adjoint=build_adjoint(config),
-                accumulate=training.accumulate,
-                noise=build_noise(config),
-                averaging=training.averaging,
-            )
-        )
+        settings = step_settings(config) | {"optimiser": optimiser, "dt": dt}
+        updates.append(make_train_step(fixed, adjoint=build_adjoint(config), **settings))
 
     def pick(step: int) -> int:
         return int(np.random.default_rng((config.seed, 2, step)).random() < training.finer)
 
     return Stage(tuple(tasks_at), tuple(updates), gate_schedule(config), rate_schedule(config), training.steps, training.batch, pick)
+
+
+def step_settings(config: Config) -> dict[str, Any]:
+    """The arguments of a train step that are not arrays: what a program is compiled for."""
+    training = config.training
+    return {
+        "loss": build_loss(config),
+        "optimiser": build_optimiser(config),
+        "dt": config.dt,
+        "accumulate": training.accumulate,
+        "noise": build_noise(config),
+        "averaging": training.averaging,
+    }
+
+
+@functools.cache
+def evaluator(loss: BaseModel, noise: BaseModel, dt: float):
+    """The evaluation for two tables of the configuration; the same one for all networks, so that it is compiled once."""
+    return make_evaluate(_loss(loss), dt=dt, noise=Noise(**noise.model_dump()))
 
 
 def _judge(config: Config, task_at: TaskAt, first: Gate, final: Gate):
@@ -159,7 +168,7 @@ def _judge(config: Config, task_at: TaskAt, first: Gate, final: Gate):
         held = task_at(config.task, dt).parts("validation")
         if not any(len(part.stimulus) for part in held):
             raise ConfigError(f"task.validation of {config.task.validation:g} holds out no trial: use a larger fraction")
-        evaluate = make_evaluate(build_loss(config), dt=dt, noise=build_noise(config))
+        evaluate = evaluator(config.loss, config.noise, dt)
         judges += [(evaluate, held, gate) for gate in gates[config.training.judge]]
 
     def judge(network: Network) -> dict[str, float]:
@@ -349,7 +358,10 @@ def build_noise(config: Config) -> Noise:
 
 def build_loss(config: Config) -> losses.AbstractLoss:
     """The loss, with its regularisers if it has any."""
-    c = config.loss
+    return _loss(config.loss)
+
+
+def _loss(c) -> losses.AbstractLoss:
     main = {
         "squared_error": losses.SquaredError,
         "response": lambda: losses.ResponseError(c.margin),

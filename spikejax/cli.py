@@ -1,4 +1,4 @@
-"""The command line: ``spikejax train | evaluate | plot | analyse | fit``.
+"""The command line: ``spikejax train | evaluate | plot | analyse | sweep | fit``.
 
 argparse reads the command; the keys of the configuration are checked by the schema that also checks the files, so that a
 wrong key gets the same one-line answer in both places.
@@ -62,6 +62,10 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--out", type=Path, help="folder of the run (default: a new folder runs/NAME)")
     train.add_argument("--resume", action="store_true", help="continue the run in --out, or the newest of runs/NAME, bit for bit")
     train.add_argument("--quiet", action="store_true", help="no progress bar")
+    sweep = add("sweep", "train every point of a sweep ([sweep] table), those that are one program side by side", "CONFIG",
+                "spikejax sweep configs/sharpness_braille.toml --training.steps 100")  # fmt: skip
+    sweep.add_argument("--out", type=Path, help="folder of the sweep (default: runs/NAME); one that was interrupted goes on there")
+    sweep.add_argument("--quiet", action="store_true", help="no progress bar")
     add("evaluate", "evaluate a finished run on the test split, with smooth and hard threshold", "RUN",
         "spikejax evaluate runs/braille --gate.sharpness_end 8")  # fmt: skip
     add("plot", "draw the figures of a run again", "RUN", "spikejax plot runs/braille")
@@ -112,6 +116,15 @@ def _run(args: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
         summary = runs.train_run(config, folder, resume=args.resume, progress=not args.quiet)
         print(_show(summary))
         print(f"figures and summary.json: {folder}")
+        return
+    if args.command == "sweep":
+        from .sweeps import load_sweep, sweep_run
+
+        points = load_sweep(args.config, overrides)
+        folder = args.out or Path("runs") / args.config.stem
+        print(f"{len(points)} points in {folder}", flush=True)
+        rows = sweep_run(points, folder, progress=not args.quiet)
+        print(f"{sum(bool(row['lost']) for row in rows)} of {len(rows)} were lost; table.csv and figures: {folder}")
         return
     if args.command == "fit":
         from .fitting.run import fit_run, show

@@ -25,12 +25,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from .build import Run, batch_key, build, build_noise, solve_readout
+from .build import Run, batch_key, build, build_noise, evaluator, solve_readout
 from .config import Config, ConfigError, dump, load
 from .config.load import new_folder
 from .metrics import confusion
 from .network import Network
-from .training import checkpoint, make_evaluate, train
+from .training import checkpoint, train
 from .training.checkpoint import write_atomically
 
 
@@ -81,15 +81,12 @@ def train_run(config: Config, folder: Path, *, resume: bool = False, progress: b
     if (folder / "config.toml").exists():
         if not resume:
             raise ConfigError(f"{folder} already holds a run: continue it with --resume, or choose another folder with --out")
-        _same(config, load(folder), folder)
+        same(config, load(folder), folder)
     elif resume:
         raise ConfigError(f"there is no run to resume in {folder}")
     run = build(config)
-    new_folder(folder)
-    _write(folder / "config.toml", dump(config))
-    if not (folder / "versions.json").exists():
-        _write(folder / "versions.json", json.dumps(versions(), indent=2) + "\n")
-    with _clock(folder / "minutes.json") as minutes:
+    prepare(folder, config)
+    with clock(folder / "minutes.json") as minutes:
         state = run.state
         if config.network.readout.init == "ridge" and not (resume and (folder / "last.ckpt").exists()):
             state = solve_readout(config, run)
@@ -97,9 +94,22 @@ def train_run(config: Config, folder: Path, *, resume: bool = False, progress: b
     spent = minutes()
     summary = evaluate_network(run, network, config)
     summary |= {"training_minutes": round(spent, 2), "steps": int(state.step), "seed": config.seed}
-    _write(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
+    write_json(folder / "summary.json", summary)
     plot_run(folder)
     return summary
+
+
+def prepare(folder: Path, config: Config) -> None:
+    """Make a run's folder, with its configuration and versions, if they are not there."""
+    new_folder(folder)
+    _write(folder / "config.toml", dump(config))
+    if not (folder / "versions.json").exists():
+        write_json(folder / "versions.json", versions())
+
+
+def write_json(path: Path, tree: Any) -> None:
+    """Write `tree` as JSON, whole or not at all."""
+    _write(path, json.dumps(tree, indent=2) + "\n")
 
 
 def finished_run(config: Config, folder: Path, *, progress: bool = True) -> dict[str, Any]:
@@ -109,13 +119,13 @@ def finished_run(config: Config, folder: Path, *, progress: bool = True) -> dict
     """
     folder = Path(folder)
     if (folder / "summary.json").exists():
-        _same(config, load(folder), folder)
+        same(config, load(folder), folder)
         return json.loads((folder / "summary.json").read_text())
     return train_run(config, folder, resume=(folder / "config.toml").exists(), progress=progress)
 
 
 @contextlib.contextmanager
-def _clock(path: Path):
+def clock(path: Path):
     """Adds the minutes spent inside to those that earlier sessions of the run left in `path` (a killed one leaves none)."""
     begin = time.perf_counter()
     try:
@@ -132,7 +142,7 @@ def _clock(path: Path):
         _write(path, json.dumps(minutes()))
 
 
-def _same(config: Config, there: Config, folder: Path) -> None:
+def same(config: Config, there: Config, folder: Path) -> None:
     a, b = (dict(_flat(c.model_dump(mode="json"))) for c in (config, there))
     for name in sorted(a.keys() | b.keys()):
         if a.get(name) != b.get(name):
@@ -166,7 +176,7 @@ def trained(folder: Path, config: Config | None = None) -> tuple[Run, Network, C
 
 def evaluate_network(run: Run, network: Network, config: Config) -> dict[str, Any]:
     """Test-split results with the gate that training ended with, and with a hard threshold in its place."""
-    evaluate = make_evaluate(run.loss, dt=config.dt, noise=build_noise(config))
+    evaluate = evaluator(config.loss, config.noise, config.dt)
     test = run.task.parts("test")
     summary: dict[str, Any] = {"release": run.final_gate.release}
     for name, gate in (("smooth", run.final_gate), ("hard", run.final_gate.hard())):
@@ -185,7 +195,7 @@ def evaluate_run(folder: Path, config: Config | None = None) -> dict[str, Any]:
     there, here = (dict(_flat(c.model_dump(mode="json"))) for c in (load(folder), config))
     summary = evaluate_network(run, network, config)
     summary["changed"] = {name: value for name, value in here.items() if there.get(name) != value}
-    _write(Path(folder) / "evaluation.json", json.dumps(summary, indent=2) + "\n")
+    write_json(Path(folder) / "evaluation.json", summary)
     return summary
 
 
@@ -198,7 +208,7 @@ def analyse_run(folder: Path, config: Config | None = None) -> list[Path]:
     target = folder / "analysis"
     new_folder(target)
     summary = analyse(run, network, config.dt, target, noise=build_noise(config))
-    _write(target / "analysis.json", json.dumps(summary, indent=2) + "\n")
+    write_json(target / "analysis.json", summary)
     return [target / "analysis.json", *sorted(target.glob("*.png"))]
 
 

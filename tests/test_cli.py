@@ -223,12 +223,22 @@ def test_shipped_configurations_build():
     from pathlib import Path
 
     from spikejax.build import build
+    from spikejax.config import FITS, load_fit
+    from spikejax.config.load import read
+    from spikejax.sweeps import load_sweep
 
     paths = sorted(Path(__file__).parent.parent.glob("configs/*.toml"))
     assert paths
     # Recordings that are not part of the package are stood in for by the tests' own few.
     few = {"folder": Path(__file__).parent / "data" / "spoken_digits", "train": "digits_train.h5", "test": "digits_test.h5"}
     for path in paths:
+        tables = read(path)
+        if tables.get("kind") in FITS:
+            assert load_fit(path).kind == tables["kind"]
+            continue
+        if "sweep" in tables:
+            assert build(load_sweep(path)[-1].config).network.layers
+            continue
         overrides = [(f"task.{name}", str(value)) for name, value in few.items()] + [("task.validation", "0.34"), ("training.batch", "20")]
         run = build(load(path, overrides if path.stem == "spoken_digits" else []))
         assert jnp.isfinite(run.network.layers[0].bias).all()

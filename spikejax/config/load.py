@@ -32,12 +32,9 @@ def load(path: Path, overrides: Sequence[tuple[str, str]] = ()) -> Config:
 
     **Raises:** `ConfigError`.
     """
-    path, data = _read(path)
-    for name, value in overrides:
-        if name.startswith("network.layers.0.") and isinstance(data.get("network", {}), dict):
-            # The schema's default is one layer.
-            data.setdefault("network", {}).setdefault("layers", [{}])
-        _assign(data, name, value)
+    data = override(read(path), overrides)
+    if "sweep" in data:
+        raise ConfigError(f"{path} has a [sweep] table: run it with spikejax sweep")
     return check(data, str(path))
 
 
@@ -46,31 +43,47 @@ def load_fit(path: Path, overrides: Sequence[tuple[str, str]] = ()) -> CurrentCl
 
     **Raises:** `ConfigError`.
     """
-    path, data = _read(path)
-    for name, value in overrides:
-        # A recording may be called 18713001, or 171116_0018, which TOML reads as numbers.
-        quoted = name in TEXT and value[:1] not in ("'", '"')
-        _assign(data, name, json.dumps(value) if quoted else value)
+    # A recording may be called 18713001, or 171116_0018, which TOML reads as numbers.
+    quoted = [(name, json.dumps(x) if name in TEXT and x[:1] not in ("'", '"') else x) for name, x in overrides]
+    data = override(read(path), quoted)
     kind = data.get("kind")
     if not isinstance(kind, str) or kind not in FITS:
         raise ConfigError(f"{path}: kind says what to fit and is one of {', '.join(FITS)}, but it is {kind!r}")
-    return _validate(data, str(path), FITS[kind])
+    return validate(data, str(path), FITS[kind])
 
 
-def _read(path: Path) -> tuple[Path, dict[str, Any]]:
+def read(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file, or of the one in a run's folder, unchecked.
+
+    **Raises:** `ConfigError`.
+    """
     path = Path(path)
     if path.is_dir():
         if not (path / "config.toml").exists():
             raise ConfigError(f"{path} is not a run folder: it has no config.toml")
         path = path / "config.toml"
     try:
-        return path, tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"there is no configuration file {path} (it comes first, then --key VALUE)") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
+
+
+def override(data: dict[str, Any], overrides: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """`data` with ``("a.b", text)`` set, the text read as a TOML value, else as a string.
+
+    **Raises:** `ConfigError`.
+    """
+    for name, text in overrides:
+        try:
+            value = tomllib.loads(f"x = {text}")["x"]
+        except tomllib.TOMLDecodeError:
+            value = text
+        place(data, name, value)
+    return data
 
 
 def check(data: dict[str, Any], source: str = "configuration") -> Config:
@@ -80,10 +93,14 @@ def check(data: dict[str, Any], source: str = "configuration") -> Config:
     """
     if isinstance(data.get("task"), dict):
         data = data | {"task": {"kind": "braille"} | data["task"]}
-    return _validate(_with_kinds(data), source, Config)
+    return validate(_with_kinds(data), source, Config)
 
 
-def _validate(data: dict[str, Any], source: str, schema: type[Schema]) -> Schema:
+def validate(data: dict[str, Any], source: str, schema: type[Schema]) -> Schema:
+    """`data` as the table that `schema` describes.
+
+    **Raises:** `ConfigError` naming the first offending key.
+    """
     try:
         # Through JSON: strict mode in Python refuses TOML's lists where the schema has tuples.
         return schema.model_validate_json(json.dumps(data, default=str))
@@ -111,8 +128,14 @@ def dump(config: BaseModel) -> str:
     return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True, exclude_unset=False))
 
 
-def _assign(data: dict[str, Any], name: str, text: str) -> None:
-    """Set ``data["a"]["b"]`` for the name ``a.b`` (list items by number) to `text` read as a TOML value, else as a string."""
+def place(data: dict[str, Any], name: str, value: Any) -> None:
+    """Set ``data["a"]["b"]`` for the name ``a.b`` (list items by number).
+
+    **Raises:** `ConfigError` where there is no such place.
+    """
+    if name.startswith("network.layers.0.") and isinstance(data.get("network", {}), dict):
+        # The schema's default is one layer.
+        data.setdefault("network", {}).setdefault("layers", [{}])
     *tables, last = name.split(".")
     here: Any = data
     for i, part in enumerate(tables):
@@ -122,10 +145,6 @@ def _assign(data: dict[str, Any], name: str, text: str) -> None:
             raise ConfigError(f"--{name}: {'.'.join(tables[:i])} has {len(here)} item(s), numbered from 0; there is no {part!r}") from None
         if not isinstance(here, dict | list):
             raise ConfigError(f"--{name}: {'.'.join(tables[: i + 1])} is a value, not a table")
-    try:
-        value = tomllib.loads(f"x = {text}")["x"]
-    except tomllib.TOMLDecodeError:
-        value = text
     if isinstance(here, list):
         raise ConfigError(f"--{name}: name a field of one item, such as --{'.'.join(tables)}.0.FIELD")
     here[last] = value

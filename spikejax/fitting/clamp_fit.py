@@ -177,7 +177,7 @@ def filtered(spikes: Float[Array, "time sweeps"], tau: float, dt: float) -> Floa
     synapse = Exponential((tau,))
 
     def step(s, y):
-        s = synapse.step(s, y, dt)
+        s, _ = synapse.step(s, y, dt)
         return s, s[0]
 
     return jax.lax.scan(step, synapse.init(spikes.shape[1:], spikes.dtype), spikes)[1]

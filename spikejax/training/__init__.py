@@ -3,7 +3,7 @@
 from .loop import Interrupted, Plan, Rollback, Stage, TrainingStopped, train
 from .optimisers import scale_by_tensor_adam, scale_groups
 from .readout import fit_readout
-from .step import Evaluation, TrainState, make_evaluate, make_train_step, start
+from .step import Evaluation, TrainState, make_evaluate, make_group_step, make_train_step, start
 
 __all__ = [
     "Evaluation",
@@ -15,6 +15,7 @@ __all__ = [
     "TrainingStopped",
     "fit_readout",
     "make_evaluate",
+    "make_group_step",
     "make_train_step",
     "scale_by_tensor_adam",
     "scale_groups",

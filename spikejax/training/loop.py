@@ -85,16 +85,21 @@ class Plan(NamedTuple):
         """Updates of all stages."""
         return sum(stage.steps for stage in self.stages)
 
-    def stage_at(self, step: int) -> tuple[Stage, int]:
-        """The stage that a step belongs to, and the number of the step within it."""
-        for stage in self.stages:
+    def number_at(self, step: int) -> tuple[int, int]:
+        """The number of the stage that a step belongs to, and that of the step within it."""
+        for number, stage in enumerate(self.stages):
             if step < stage.steps:
-                return stage, step
+                return number, step
             step -= stage.steps
         raise IndexError(step)
 
+    def stage_at(self, step: int) -> tuple[Stage, int]:
+        """The stage that a step belongs to, and the number of the step within it."""
+        number, within = self.number_at(step)
+        return self.stages[number], within
 
-class _Progress:
+
+class Progress:
     """The best parameters so far, and how training has gone since."""
 
     def __init__(self, params: PyTree):
@@ -120,6 +125,13 @@ class _Progress:
             self.worse = 0
         return False
 
+    def roll_back(self, plan: Plan) -> bool:
+        """Whether training goes on from the best parameters, at a lower rate, which is taken note of."""
+        if plan.rollback is None or self.scale * plan.rollback.factor <= SLOWEST:
+            return False
+        self.scale, self.worse, self.loud = self.scale * plan.rollback.factor, 0, 0
+        return True
+
 
 def train(
     plan: Plan,
@@ -142,7 +154,7 @@ def train(
     and what to try; `Interrupted` on Ctrl-C; `CheckpointError` if a checkpoint does not fit.
     """
     last, best_path = folder / "last.ckpt", folder / "best.ckpt"
-    so_far = _Progress(state.params)
+    so_far = Progress(state.params)
     if resume and last.exists():
         (state, so_far.best), header = checkpoint.load(last, (state, state.params))
         if not so_far.header().keys() <= header.keys():
@@ -157,7 +169,7 @@ def train(
 
     hidden = None if progress else True  # None: shown on a terminal only
     bar = tqdm(range(first, plan.steps), initial=first, total=plan.steps, disable=hidden, unit="step", dynamic_ncols=True)
-    with _Interrupt() as interrupt:
+    with Interrupt() as interrupt:
         try:
             for i in bar:
                 stage, within = plan.stage_at(i)
@@ -172,14 +184,12 @@ def train(
                     score = held[plan.score] if plan.score == "accuracy" else -held[plan.score]
                     if so_far.judge(score, state.judged, plan.rollback):
                         checkpoint.save(best_path, network, step=i + 1, score=score)
-                so_far.loud = so_far.loud + 1 if float(metrics["gradient"]) > plan.gradient_limit else 0
-                reason = _lost(metrics, so_far, plan)
-                metrics["rollback"] = bool(reason and plan.rollback)
+                reason = lost(metrics, so_far, plan)
+                metrics["rollback"] = bool(reason and so_far.roll_back(plan))
                 log.write(i + 1, metrics)
                 bar.set_postfix(_shown(metrics), refresh=False)
-                if reason and plan.rollback and so_far.scale * plan.rollback.factor > SLOWEST:
+                if metrics["rollback"]:
                     state = plan.restart(so_far.best, i + 1)
-                    so_far.scale, so_far.worse, so_far.loud = so_far.scale * plan.rollback.factor, 0, 0
                     bar.write(f"step {i + 1}: {reason}: back to the best parameters, learning rate times {so_far.scale:.3g}")
                 elif reason:
                     raise TrainingStopped(f"stopped at step {i + 1}: {reason}. {REMEDY}")
@@ -197,7 +207,7 @@ def train(
     return state, eqx.combine(so_far.best, fixed)
 
 
-class _Interrupt:
+class Interrupt:
     """Turns Ctrl-C and SIGTERM into a flag that is read between two steps, so that no step is lost; a second Ctrl-C is immediate."""
 
     def __enter__(self):
@@ -229,8 +239,9 @@ REMEDY = (
 )
 
 
-def _lost(metrics: dict, so_far: _Progress, plan: Plan) -> str | None:
-    """Why it makes no sense to go on from here, if it makes none."""
+def lost(metrics: dict, so_far: Progress, plan: Plan) -> str | None:
+    """Take note of a step's metrics; why it makes no sense to go on from here, if it makes none."""
+    so_far.loud = so_far.loud + 1 if float(metrics["gradient"]) > plan.gradient_limit else 0
     groups = {name.removeprefix("gradient/"): float(x) for name, x in metrics.items() if name.startswith("gradient/")}
     if not bool(metrics["finite"]):
         bad = [name for name, x in groups.items() if not math.isfinite(x)]

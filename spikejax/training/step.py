@@ -50,6 +50,62 @@ def start(params: PyTree, optimiser: optax.GradientTransformation, *, average: b
     return TrainState(params, optimiser.init(params), jnp.asarray(step, jnp.int32), kept)
 
 
+def update(
+    inputs: tuple[Network, AbstractAdjoint | None, Trial, Gate, Float[Array, ""]],
+    state: TrainState,
+    *,
+    loss: AbstractLoss,
+    optimiser: optax.GradientTransformation,
+    dt: float,
+    accumulate: int = 1,
+    noise: Noise | None = None,
+    averaging: float = 0.0,
+) -> tuple[TrainState, dict[str, Array]]:
+    """One update: pure, not jitted; `make_train_step` and `make_group_step` compile it.
+
+    **Arguments:** `inputs`: the part of the network that is not trained, the adjoint, a batch of trials, the gate, and the factor of the
+    update: the arrays that may differ between networks that are trained together; the others as in `make_train_step`.
+    """
+    fixed, adjoint, trials, gate, rate = inputs
+
+    def objective(params, trials: Trial):
+        network = eqx.combine(params, fixed)
+
+        def run(trial):
+            solution = simulate(
+                network, trial.stimulus, gate=gate, dt=dt, adjoint=adjoint, mask=trial.mask, save=loss.series, **randomness(trial, noise)
+            )
+            value, scalars = loss(solution, trial, dt)
+            return value, (scalars, solution.counts)
+
+        values, aux = jax.vmap(run)(trials)
+        return jnp.mean(values), aux
+
+    gradient = eqx.filter_value_and_grad(objective, has_aux=True)
+    if accumulate == 1:
+        (value, (scalars, counts)), grads = gradient(state.params, trials)
+    else:
+        parts = jax.tree.map(lambda x: x.reshape(accumulate, -1, *x.shape[1:]), trials)
+        (value, aux), grads = jax.lax.map(lambda part: gradient(state.params, part), parts)
+        value, grads = jax.tree.map(lambda x: jnp.mean(x, axis=0), (value, grads))
+        scalars, counts = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), aux)
+    norm = optax.tree.norm(grads)
+    finite = jnp.isfinite(value) & jnp.isfinite(norm)
+    updates, opt_state = optimiser.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, jax.tree.map(lambda u: rate * u, updates))
+    average = None
+    if state.average is not None:
+        average = jax.tree.map(lambda a, p: averaging * a + (1 - averaging) * p, state.average, params)
+    new = TrainState(params, opt_state, state.step + 1, average)
+    kept = state._replace(step=state.step + 1)
+    state = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, kept)
+    metrics = {"loss": value, "gradient": norm, "finite": finite}
+    metrics |= {name: jnp.mean(x) for name, x in scalars.items() if name != "label"}
+    metrics |= {f"gradient/{name}": x for name, x in group_norms(grads).items()}
+    metrics |= activity(counts, durations(trials, dt), dt)
+    return state, metrics
+
+
 def make_train_step(
     fixed: Network,
     loss: AbstractLoss,
@@ -78,47 +134,11 @@ def make_train_step(
     **Metrics:** `loss`; what the loss reports; `gradient` (norm before the optimiser) and ``gradient/<parameter>``; `rate` (Hz),
     `silent` and `saturated` (fractions) per layer; `finite`.
     """
-
-    def objective(params, trials: Trial, gate):
-        network = eqx.combine(params, fixed)
-
-        def run(trial):
-            solution = simulate(
-                network, trial.stimulus, gate=gate, dt=dt, adjoint=adjoint, mask=trial.mask, save=loss.series, **randomness(trial, noise)
-            )
-            value, scalars = loss(solution, trial, dt)
-            return value, (scalars, solution.counts)
-
-        values, aux = jax.vmap(run)(trials)
-        return jnp.mean(values), aux
-
-    gradient = eqx.filter_value_and_grad(objective, has_aux=True)
+    settings = {"loss": loss, "optimiser": optimiser, "dt": dt, "accumulate": accumulate, "noise": noise, "averaging": averaging}
 
     @eqx.filter_jit(donate="all-except-first")
     def step(inputs, state: TrainState):
-        trials, gate, rate = inputs
-        if accumulate == 1:
-            (value, (scalars, counts)), grads = gradient(state.params, trials, gate)
-        else:
-            parts = jax.tree.map(lambda x: x.reshape(accumulate, -1, *x.shape[1:]), trials)
-            (value, aux), grads = jax.lax.map(lambda part: gradient(state.params, part, gate), parts)
-            value, grads = jax.tree.map(lambda x: jnp.mean(x, axis=0), (value, grads))
-            scalars, counts = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), aux)
-        norm = optax.tree.norm(grads)
-        finite = jnp.isfinite(value) & jnp.isfinite(norm)
-        updates, opt_state = optimiser.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, jax.tree.map(lambda u: rate * u, updates))
-        average = None
-        if state.average is not None:
-            average = jax.tree.map(lambda a, p: averaging * a + (1 - averaging) * p, state.average, params)
-        new = TrainState(params, opt_state, state.step + 1, average)
-        kept = state._replace(step=state.step + 1)
-        state = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, kept)
-        metrics = {"loss": value, "gradient": norm, "finite": finite}
-        metrics |= {name: jnp.mean(x) for name, x in scalars.items() if name != "label"}
-        metrics |= {f"gradient/{name}": x for name, x in group_norms(grads).items()}
-        metrics |= activity(counts, durations(trials, dt), dt)
-        return state, metrics
+        return update((fixed, adjoint, *inputs), state, **settings)
 
     def train_step(state: TrainState, trials: Trial, gate: Gate, rate: float | Float[Array, ""] = 1.0):
         size = trials.stimulus.shape[0]
@@ -127,6 +147,29 @@ def make_train_step(
         return step((trials, gate, as_parameter(rate)), state)
 
     return train_step
+
+
+def make_group_step(**settings) -> Callable[..., tuple[TrainState, dict[str, Array]]]:
+    """A jitted step of several networks that are trained side by side, each as by `make_train_step`, as one vmapped program:
+    ``step((fixed, adjoint, gate, rate, which), batches, states) -> (states, metrics)``.
+
+    Every array has one more axis in front, the networks', but those of `batches`: there it is that of different batches, of which
+    network i is given number ``which[i]``.
+
+    **Arguments:** those of `update`.
+    """
+
+    @eqx.filter_jit(donate="all-except-first")
+    def step(inputs, states: TrainState):
+        (fixed, adjoint, gate, rate, which), batches = inputs
+
+        def one(fixed, adjoint, gate, rate, which, state):
+            trials = jax.tree.map(lambda x: x[which], batches)
+            return update((fixed, adjoint, trials, gate, rate), state, **settings)
+
+        return eqx.filter_vmap(one)(fixed, adjoint, gate, rate, which, states)
+
+    return lambda networks, batches, states: step((networks, batches), states)
 
 
 def randomness(trial: Trial, noise: Noise | None) -> dict:

@@ -1,0 +1,84 @@
+"""Figures of a sweep: what was reached against the key that was swept."""
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from ..plotting import STYLE
+from .points import Point
+
+SCORES = {"accuracy": "accuracy", "error": "normalised squared error", "loss": "loss"}
+
+
+def sweep_figures(folder: Path, points: list[Point], rows: list[dict[str, Any]]) -> list[Path]:
+    """Scores and gradients against the first key with several values, a line for each combination of the others; mean and range over
+    seeds."""
+    swept = [
+        key
+        for key in dict.fromkeys(k for p in points for k in p.values)
+        if key != "seed" and len({str(p.values.get(key)) for p in points}) > 1
+    ]
+    if not swept:
+        return []
+    # Numbers make the better axis.
+    numeric = [key for key in swept if all(isinstance(p.values.get(key), int | float) for p in points)]
+    key = numeric[0] if numeric else swept[0]
+    others = [k for k in swept if k != key]
+    score = next(name for name in SCORES if f"hard {name}" in rows[0])
+    folder.mkdir(parents=True, exist_ok=True)
+    with mpl.rc_context(STYLE):
+        paths = []
+        for name, panels in {
+            "scores": [
+                (f"smooth {score}", f"test {SCORES[score]}, smooth gate"),
+                (f"hard {score}", f"test {SCORES[score]}, hard threshold"),
+            ],
+            "gradients": [
+                ("gradient norm", "norm of the gradient"),
+                ("gradient noise", "variance over trials / squared norm"),
+                ("gradient agreement", "secant / gradient"),
+            ],
+        }.items():
+            figure = _lines(points, rows, key, others, panels, sharey=name == "scores")
+            paths.append(folder / f"{name}.png")
+            figure.savefig(paths[-1])
+    return paths
+
+
+def _lines(points, rows, key, others, panels, sharey) -> Figure:
+    figure = Figure(figsize=(3.6 * len(panels), 3.2), layout="constrained")
+    axes = figure.subplots(1, len(panels), sharey=sharey, squeeze=False)[0]
+    values = list(dict.fromkeys(str(p.values.get(key)) for p in points))
+    numbers = [p.values.get(key) for p in points]
+    numeric = all(isinstance(x, int | float) for x in numbers)
+    if numeric:
+        values = sorted(set(numbers))
+    combinations = list(dict.fromkeys(tuple(str(p.values.get(k)) for k in others) for p in points))
+    for ax, (column, label) in zip(axes, panels, strict=True):
+        for combination in combinations:
+            chosen = [i for i, p in enumerate(points) if tuple(str(p.values.get(k)) for k in others) == combination]
+            stats = []
+            for value in values:
+                same = [i for i in chosen if (points[i].values.get(key) if numeric else str(points[i].values.get(key))) == value]
+                found = np.array([rows[i].get(column, np.nan) for i in same], float)
+                found = found[np.isfinite(found)]
+                stats.append((found.mean(), found.min(), found.max()) if found.size else (np.nan,) * 3)
+            mean, low, high = np.array(stats).T
+            x = values if numeric else np.arange(len(values))
+            line = ax.plot(x, mean, "o-", ms=3, label=", ".join(combination) or None)[0]
+            ax.fill_between(x, low, high, color=line.get_color(), alpha=0.2, lw=0)
+        if numeric and min(values) > 0 and max(values) / min(values) >= 8:
+            ax.set_xscale("log")
+            ax.set_xticks(values, [f"{v:g}" for v in values], minor=False)
+        elif not numeric:
+            ax.set_xticks(np.arange(len(values)), values, rotation=20)
+        if column in ("gradient norm", "gradient noise") or "error" in column or "loss" in column:
+            ax.set_yscale("log")
+        ax.set_xlabel(key)
+        ax.set_ylabel(label)
+    if others:
+        axes[0].legend(title=", ".join(others), fontsize="x-small", title_fontsize="x-small")
+    return figure

@@ -1,0 +1,134 @@
+"""Running a sweep: points side by side, one run folder each, a table and figures of all.
+
+```
+SWEEP/points/NAME/   a run folder for each point: `spikejax evaluate` and `plot` work on it
+SWEEP/group-0.ckpt   the state of points that are trained together, until they are finished
+SWEEP/table.csv      a line for each point
+SWEEP/figures/*.png
+```
+"""
+
+import csv
+import functools
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+
+from ..analysis.gradients import gradient_report
+from ..build import build, build_adjoint, build_loss
+from ..config import Config, load
+from ..config.load import new_folder
+from ..runs import clock, evaluate_network, prepare, same, train_run, trained, write_json
+from ..tasks.base import first_trials
+from ..training import TrainingStopped
+from ..training.checkpoint import write_atomically
+from ..training.loop import Interrupted
+from .figures import sweep_figures
+from .points import Point
+from .together import alone, groups, train_together
+
+TRIALS = 64
+"""Held-out trials on which the gradients of trained networks are compared."""
+
+
+def sweep_run(points: list[Point], folder: Path, *, progress: bool = True) -> list[dict[str, Any]]:
+    """Train every point that is not finished in `folder`, then write the table and the figures; returns the table's rows.
+
+    **Raises:** `ConfigError` if the folder holds another sweep; `TrainingStopped` on Ctrl-C, after which the same call goes on.
+    """
+    folder = Path(folder)
+    places = {p.name: folder / "points" / p.name for p in points}
+    for point in points:
+        if (places[point.name] / "config.toml").exists():
+            same(point.config, load(places[point.name]), places[point.name])
+    new_folder(folder)
+    for number, group in enumerate(groups(points)):
+        if all((places[p.name] / "summary.json").exists() for p in group):
+            continue
+        for point in group:
+            prepare(places[point.name], point.config)
+        if alone(group[0].config):
+            for point in group:
+                _train_alone(point, places[point.name], progress)
+        else:
+            _train_group(group, [places[p.name] for p in group], folder / f"group-{number}.ckpt", progress)
+    rows = [_row(p, places[p.name]) for p in points]
+    _write_table(folder / "table.csv", rows)
+    sweep_figures(folder / "figures", points, rows)
+    return rows
+
+
+def _train_group(group: list[Point], folders: list[Path], state: Path, progress: bool) -> None:
+    with clock(state.with_suffix(".minutes")) as minutes:
+        found = train_together(group, folders, state, progress=progress)
+        spent = minutes() / len(group)
+    for point, place, (run, network, reason) in zip(group, folders, found, strict=True):
+        _finish(point.config, place, run, network, reason, spent)
+    # Only now: a kill before this trains nothing again.
+    state.unlink(missing_ok=True)
+
+
+def _train_alone(point: Point, place: Path, progress: bool) -> None:
+    if (place / "summary.json").exists():
+        return
+    reason = None
+    try:
+        train_run(point.config, place, resume=True, progress=progress)
+    except Interrupted:
+        raise
+    except TrainingStopped as error:
+        reason = str(error)
+    run, network = build(point.config), None
+    if (place / "best.ckpt").exists():
+        run, network, _ = trained(place)
+    _finish(point.config, place, run, run.network if network is None else network, reason, float("nan"))
+
+
+@functools.cache
+def _report(loss: str, dt: float, fields: tuple[str, ...]):
+    """Compiled once for all points that share it; `loss` is its table as text, which a cache can hold."""
+    objective = build_loss(Config.model_validate_json(json.dumps({"loss": json.loads(loss)})))
+
+    @eqx.filter_jit
+    def report(network, trials, gate, adjoint):
+        return gradient_report(network, trials, objective, gate, dt=dt, adjoint=adjoint, fields=fields)
+
+    return report
+
+
+def _finish(config: Config, place: Path, run, network, reason: str | None, minutes: float) -> None:
+    summary = evaluate_network(run, network, config)
+    trials = first_trials(run.task.parts("validation"), TRIALS)
+    last = config.stage(len(config.stages) - 1) if config.stages else config
+    report = _report(config.loss.model_dump_json(), config.dt, config.training.trainable)
+    found = report(network, trials, run.final_gate, build_adjoint(last))
+    summary["gradient"] = {name: float(x) for name, x in jax.device_get(found)._asdict().items()}
+    summary |= {"training_minutes": minutes, "steps": run.plan.steps, "seed": config.seed, "lost": reason}
+    write_json(place / "summary.json", summary)
+
+
+def _row(point: Point, place: Path) -> dict[str, Any]:
+    """A line of the table."""
+    summary = json.loads((place / "summary.json").read_text())
+    row = dict(point.values) | {"lost": summary.get("lost") or ""}
+    for gate in ("smooth", "hard"):
+        row |= {f"{gate} {name}": summary[gate][name] for name in ("loss", "accuracy", "error") if name in summary[gate]}
+        row[f"{gate} rate (Hz)"] = summary[gate].get("rate/0")
+    row["silent"] = summary["smooth"].get("silent/0")
+    return row | {f"gradient {name}": x for name, x in summary["gradient"].items() if name != "loss"}
+
+
+def _write_table(path: Path, rows: list[dict[str, Any]]) -> None:
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names)
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(path, lambda file: file.write(text.getvalue().encode()))
+
+
+__all__ = ["sweep_run"]
