@@ -370,7 +370,8 @@ def test_fit_finds_known_parameters(free_steps):
     assert counts[0] == counts[1] == 0
     assert max(counts) > 10
     data = sweeps_to_fit(stepped, np.array([0, 1, 2, 4, 6]))
-    plan = Plan(starts=6, keep=2, forced_steps=400, free_steps=free_steps, weights=Weights(sigma=0.5))
+    weights = Weights(driven=0.1, sigma=0.5)
+    plan = Plan(starts=6, keep=2, forced_steps=400, free_steps=free_steps, free_rate=0.02, weights=weights)
     fit = fit_clamp(MODELS["lif"], data, Gate(width=5.0), 0.5, plan, key=KEY)
     # A series resistance of 5 MOhm is 1 mV at most here: it shows in the sum with R alone.
     assert fit.values["R"] + fit.values["R_s"] == pytest.approx(TRUE["R"] + TRUE["R_s"], rel=0.04)

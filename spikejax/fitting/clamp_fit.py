@@ -54,7 +54,7 @@ class Sweeps(NamedTuple):
 class Weights(NamedTuple):
     """What the loss is made of (see `free_loss`)."""
 
-    driven: float = 0.03
+    driven: float = 0.003
     trains: float = 1.0
     counts: float = 1.0
     sigma: float = 4.0
@@ -72,7 +72,7 @@ class Plan(NamedTuple):
     forced_steps: int = 120
     free_steps: int = 120
     forced_rate: float = 0.08
-    free_rate: float = 0.02
+    free_rate: float = 0.05
     sharpness: tuple[float, float] = (1.0, 4.0)
     """Of the gate at the begin and the end of the second stage."""
     weights: Weights = Weights()
