@@ -8,12 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from spikejax import LIF, Dense, Exponential, Gate, Layer, Network, simulate
+from spikejax import LIF, Costate, Dense, Exponential, Gate, Layer, Leash, Network, simulate, trainable
 from spikejax.analysis import (
     ablate_neurons,
     ablate_synapses,
     balance,
     decode,
+    gradient_report,
     grouping,
     growth,
     interval_statistics,
@@ -206,3 +207,24 @@ def test_analyse_command(tmp_path, capsys):
     summary = json.loads((tmp_path / "run" / "analysis" / "analysis.json").read_text())
     assert set(summary["raster_similarity"]) == {"after pulse 1", "after the cue"}
     assert len(summary["ablation"]["neuron_loss"]) == 10
+
+
+def test_gradient_report(network, trials, quick_jit):
+    report = lambda adjoint, span=1e-8: quick_jit(
+        lambda n: gradient_report(n, trials, SquaredError(), GATE, dt=1.0, adjoint=adjoint, span=span)
+    )(network)
+    exact = report(Costate())
+    params, fixed = eqx.partition(network, trainable(network))
+
+    def loss(params, trial):
+        solution = simulate(eqx.combine(params, fixed), trial.stimulus, gate=GATE, dt=1.0, mask=trial.mask)
+        return SquaredError()(solution, trial, 1.0)[0]
+
+    each = quick_jit(jax.vmap(jax.grad(loss), (None, 0)))(params, trials)
+    flat = np.concatenate([np.asarray(x).reshape(6, -1) for x in jax.tree.leaves(each)], axis=1)
+    assert float(exact.norm) == pytest.approx(np.linalg.norm(flat.mean(0)), rel=1e-9)
+    assert float(exact.noise) == pytest.approx(flat.var(0).sum() / np.sum(flat.mean(0) ** 2), rel=1e-9)
+    # The exact gradient keeps its promise, to the curvature over the span; a damped one does not.
+    assert float(exact.agreement) == pytest.approx(1.0, abs=1e-3)
+    damped = report(Costate(Leash(damping=0.3)))
+    assert abs(float(damped.agreement) - 1) > 5 * abs(float(exact.agreement) - 1)

@@ -4,6 +4,7 @@ from .ablation import Ablation, ablate_neurons, ablate_synapses
 from .coding import lagged_error
 from .currents import Balance, balance, split_currents
 from .decoding import decode
+from .gradients import GradientReport, gradient_report
 from .linearisation import growth, one_step_eigenvalues
 from .record import Recording, record
 from .spikes import IntervalStatistics, grouping, interval_statistics, raster_similarity, smooth
@@ -13,12 +14,14 @@ __all__ = [
     "Ablation",
     "Balance",
     "Components",
+    "GradientReport",
     "IntervalStatistics",
     "Recording",
     "ablate_neurons",
     "ablate_synapses",
     "balance",
     "decode",
+    "gradient_report",
     "grouping",
     "growth",
     "interval_statistics",
