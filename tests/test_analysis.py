@@ -210,7 +210,7 @@ def test_analyse_command(tmp_path, capsys):
 
 
 def test_gradient_report(network, trials, quick_jit):
-    report = lambda adjoint, span=1e-8: quick_jit(
+    report = lambda adjoint, span=1e-9: quick_jit(
         lambda n: gradient_report(n, trials, SquaredError(), GATE, dt=1.0, adjoint=adjoint, span=span)
     )(network)
     exact = report(Costate())
@@ -225,6 +225,6 @@ def test_gradient_report(network, trials, quick_jit):
     assert float(exact.norm) == pytest.approx(np.linalg.norm(flat.mean(0)), rel=1e-9)
     assert float(exact.noise) == pytest.approx(flat.var(0).sum() / np.sum(flat.mean(0) ** 2), rel=1e-9)
     # The exact gradient keeps its promise, to the curvature over the span; a damped one does not.
-    assert float(exact.agreement) == pytest.approx(1.0, abs=1e-3)
+    assert float(exact.agreement) == pytest.approx(1.0, abs=5e-3)
     damped = report(Costate(Leash(damping=0.3)))
     assert abs(float(damped.agreement) - 1) > 5 * abs(float(exact.agreement) - 1)
