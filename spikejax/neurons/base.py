@@ -185,7 +185,9 @@ def _crossing(neuron: AbstractNeuron, state: AnyState, current, dt, spiked: Bool
     """
     height = lambda t: neuron._height(neuron.flow(state, current, t))
     zero = jnp.zeros_like(state.v)
-    accuracy = 4 * jnp.finfo(zero.dtype).eps * dt
+    eps = jnp.finfo(zero.dtype).eps
+    # What rounding leaves of a time, and of a height, which is a difference of potentials.
+    accuracy, noise = 4 * eps * dt, 4 * eps * (jnp.abs(state.v) + jnp.abs(neuron.threshold(state)))
 
     def unfinished(carry):
         i, _, _, _, moving = carry
@@ -200,7 +202,7 @@ def _crossing(neuron: AbstractNeuron, state: AnyState, current, dt, spiked: Bool
         good = (slope > 0) & (newton > low) & (newton < high) & (i % 4 != 3)
         new = jnp.where(good, newton, 0.5 * (low + high))
         new = jnp.where(moving, new, at)
-        return i + 1, low, high, new, moving & (jnp.abs(new - at) > accuracy) & (high - low > accuracy)
+        return i + 1, low, high, new, moving & (jnp.abs(new - at) > accuracy) & (high - low > accuracy) & (jnp.abs(value) > noise)
 
     start = (jnp.asarray(0), zero, jnp.full_like(zero, dt), jnp.full_like(zero, dt), spiked)
     return jax.lax.while_loop(unfinished, narrow, start)[3]
