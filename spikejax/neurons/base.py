@@ -201,8 +201,9 @@ def _crossing(neuron: AbstractNeuron, state: AnyState, current, dt, spiked: Bool
         # Every fourth step halves the bracket, so that a flow Newton cannot follow costs iterations, not the answer.
         good = (slope > 0) & (newton > low) & (newton < high) & (i % 4 != 3)
         new = jnp.where(good, newton, 0.5 * (low + high))
+        moving = moving & (jnp.abs(value) > noise)
         new = jnp.where(moving, new, at)
-        return i + 1, low, high, new, moving & (jnp.abs(new - at) > accuracy) & (high - low > accuracy) & (jnp.abs(value) > noise)
+        return i + 1, low, high, new, moving & (jnp.abs(new - at) > accuracy) & (high - low > accuracy)
 
     start = (jnp.asarray(0), zero, jnp.full_like(zero, dt), jnp.full_like(zero, dt), spiked)
     return jax.lax.while_loop(unfinished, narrow, start)[3]
