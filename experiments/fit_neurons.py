@@ -23,6 +23,9 @@ CHANGES = {
     "hodgkin_huxley": {"dt": "0.2", "fit.starts": "4", "fit.keep": "2", "fit.driven_steps": "80", "fit.free_steps": "40"},
 }
 """What a model needs that is not in the configuration."""
+WINDOWS = {"18711001": "[750.0, 1450.0]", "18713001": "[750.0, 1450.0]"}
+"""Where recordings are fitted, ms: around the step that makes spikes. Before it comes one to -100 pA, at which these cells have half the
+resistance; a linear membrane can have one only."""
 KINDS = {"fitted": "fitted sweeps", "left out": "left-out sweeps", "interpolated": "left-out sweeps, interpolated"}
 
 
@@ -42,6 +45,8 @@ def patchclamp(file: Path, recordings: list[str], models: list[str], out: Path, 
         result = None
         for model in models:
             changes = {"data.file": str(file), "data.recording": recording, "model.kind": model} | CHANGES.get(model, {})
+            if recording in WINDOWS:
+                changes["data.window"] = WINDOWS[recording]
             result = finished(f"{recording}-{model}", "patchclamp.toml", changes, out, quiet)
             fitted, left, _ = (result["scores"][kind] for kind in KINDS.values())
             print(f"| {recording} | {model} | {cell(fitted)} | {cell(left)} | {gamma(left)} | {result['minutes']:.1f} |", flush=True)
