@@ -197,7 +197,9 @@ def killed_and_resumed(tmp_path, text):
     """Train 40 steps of a configuration in one go, and once more killed on the way and resumed; the files must be the same."""
     config = tmp_path / "tiny.toml"
     config.write_text(text)
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    # The three processes compile the same programs: they share them.
+    cache = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)} | cache
 
     def command(out, *more):
         return [sys.executable, "-m", "spikejax", "train", str(config), "--out", str(tmp_path / out), "--quiet", *more]
