@@ -312,7 +312,7 @@ def entries() -> list[Entry]:
     rows, part = [], functools.partial
     exact = ("NIF", "LIF", "theta", "ALIF", "GLIF")
     # Of 10 steps below threshold; numerical flows leave more than rounding.
-    bounds = {"EIF": 1e-7, "AdEx": 1e-7, "Izhikevich": 1e-8, "Hodgkin-Huxley, squid": 1e-4, "Hodgkin-Huxley, cortical": 1e-4}
+    bounds = {"EIF": 1e-7, "AdEx": 1e-7, "Izhikevich": 1e-8, "Hodgkin-Huxley, squid": 1e-5, "Hodgkin-Huxley, cortical": 1e-5}
     solver, events = "diffrax, Dopri8, tolerance 1e-11", "diffrax, crossings by its event handling"
     for name, model in MODELS.items():
         dt, bound, known = f"dt {model.dt:g} ms", bounds.get(name, 1e-9), model.differences

@@ -181,7 +181,7 @@ class AbstractNeuron(eqx.Module):
 def _crossing(neuron: AbstractNeuron, state: AnyState, current, dt, spiked: Bool[Array, "*n"]) -> Float[Array, "*n"]:
     """Time of the crossing of the neurons that `spiked`: Newton's method, kept inside a bracket that every step makes smaller.
 
-    A loop of no iterations where none did, which is most steps; a spike takes 4 to 8.
+    A loop of no iterations where none did, which is most steps.
     """
     height = lambda t: neuron._height(neuron.flow(state, current, t))
     zero = jnp.zeros_like(state.v)

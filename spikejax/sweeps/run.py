@@ -22,7 +22,7 @@ from ..analysis.gradients import gradient_report
 from ..build import build, build_adjoint, build_loss
 from ..config import Config, load
 from ..config.load import new_folder
-from ..runs import clock, evaluate_network, prepare, same, train_run, trained, write_json
+from ..runs import clock, evaluate_network, finished_run, prepare, same, trained, write_json
 from ..tasks.base import first_trials
 from ..training import TrainingStopped
 from ..training.checkpoint import write_atomically
@@ -47,7 +47,7 @@ def sweep_run(points: list[Point], folder: Path, *, progress: bool = True) -> li
             same(point.config, load(places[point.name]), places[point.name])
     new_folder(folder)
     for number, group in enumerate(groups(points)):
-        if all((places[p.name] / "summary.json").exists() for p in group):
+        if all(_finished(places[p.name]) for p in group):
             continue
         for point in group:
             prepare(places[point.name], point.config)
@@ -62,6 +62,12 @@ def sweep_run(points: list[Point], folder: Path, *, progress: bool = True) -> li
     return rows
 
 
+def _finished(place: Path) -> bool:
+    """Whether the point's summary is there, with what a sweep adds to that of a training run."""
+    file = place / "summary.json"
+    return file.exists() and "gradient" in json.loads(file.read_text())
+
+
 def _train_group(group: list[Point], folders: list[Path], state: Path, progress: bool) -> None:
     with clock(state.with_suffix(".minutes")) as minutes:
         found = train_together(group, folders, state, progress=progress)
@@ -73,11 +79,11 @@ def _train_group(group: list[Point], folders: list[Path], state: Path, progress:
 
 
 def _train_alone(point: Point, place: Path, progress: bool) -> None:
-    if (place / "summary.json").exists():
+    if _finished(place):
         return
-    reason = None
+    reason, minutes = None, None
     try:
-        train_run(point.config, place, resume=True, progress=progress)
+        minutes = finished_run(point.config, place, progress=progress)["training_minutes"]
     except Interrupted:
         raise
     except TrainingStopped as error:
@@ -85,7 +91,7 @@ def _train_alone(point: Point, place: Path, progress: bool) -> None:
     run, network = build(point.config), None
     if (place / "best.ckpt").exists():
         run, network, _ = trained(place)
-    _finish(point.config, place, run, run.network if network is None else network, reason, float("nan"))
+    _finish(point.config, place, run, run.network if network is None else network, reason, minutes)
 
 
 @functools.cache
@@ -100,7 +106,7 @@ def _report(loss: str, dt: float, fields: tuple[str, ...]):
     return report
 
 
-def _finish(config: Config, place: Path, run, network, reason: str | None, minutes: float) -> None:
+def _finish(config: Config, place: Path, run, network, reason: str | None, minutes: float | None) -> None:
     summary = evaluate_network(run, network, config)
     trials = first_trials(run.task.parts("validation"), TRIALS)
     last = config.stage(len(config.stages) - 1) if config.stages else config
