@@ -219,3 +219,12 @@ def test_over_two_devices(done, tmp_path):
     for point in load_sweep(done / "sweep.toml"):
         same_networks(tmp_path / "out" / "points" / point.name, done / "out" / "points" / point.name, 1e-9)
         assert load(tmp_path / "out" / "points" / point.name) == point.config
+
+
+def test_a_point_that_is_trained_alone(tmp_path):
+    points = load_sweep(write(tmp_path, BASE.replace("steps = 5", "steps = 2\nfiner = 0.5") + "[sweep]\nseeds = [0]\n"))
+    (row,) = sweep_run(points, tmp_path / "out", progress=False)
+    summary = json.loads((tmp_path / "out" / "points" / "seed=0" / "summary.json").read_text())
+    assert not row["lost"]
+    assert row["gradient norm"] > 0
+    assert summary["training_minutes"] >= 0
