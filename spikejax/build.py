@@ -24,7 +24,9 @@ from .parameters import as_parameter, field_name, positive, resolve, trainable
 from .simulate import check_step
 from .synapses import DoubleExponential, Exponential
 from .training import (
+    Annealing,
     Plan,
+    Plateau,
     Rollback,
     Stage,
     TrainState,
@@ -136,7 +138,8 @@ def _stage(config: Config, task_at: TaskAt, model: Network, fixed: Network, opti
     def pick(step: int) -> int:
         return int(np.random.default_rng((config.seed, 2, step)).random() < training.finer)
 
-    return Stage(tuple(tasks_at), tuple(updates), gate_schedule(config), rate_schedule(config), training.steps, training.batch, pick)
+    plateau, gate_at = build_annealing(config).plateau, gate_schedule(config)
+    return Stage(tuple(tasks_at), tuple(updates), gate_at, rate_schedule(config), training.steps, training.batch, pick, plateau)
 
 
 def step_settings(config: Config) -> dict[str, Any]:
@@ -310,24 +313,31 @@ def _neuron(n, size: int, key: jax.Array) -> AbstractNeuron:
 
 def build_gate(config: Config) -> tuple[Gate, Gate]:
     """The gate at the start and at the end of training."""
+    g, annealing = config.gate, build_annealing(config)
+    gate = Gate(g.kernel, g.width, annealing.start, release=g.release, detach_reset=g.detach_reset)
+    return gate, gate.sharpen(annealing.end)
+
+
+def build_annealing(config: Config) -> Annealing:
+    """The schedule of the sharpness over a stage."""
     g = config.gate
-    gate = Gate(g.kernel, g.width, g.sharpness, release=g.release, detach_reset=g.detach_reset)
-    return gate, gate.sharpen(g.sharpness_end or g.sharpness)
+    end = g.sharpness if g.sharpness_end is None else g.sharpness_end
+    kind = "constant" if g.sharpness_end is None else g.schedule
+    values = np.broadcast_arrays(*(np.asarray(x, float) for x in (g.sharpness, end, g.hold, g.anneal)))
+    return Annealing(kind, *values, plateau=Plateau(**g.plateau.model_dump()) if kind == "plateau" else None)
 
 
 def gate_schedule(config: Config):
-    """The gate at a step of a stage: sharpness growing geometrically over the first part, then constant; or a mixture up to that."""
-    g, (gate, _) = config.gate, build_gate(config)
-    ratio = (g.sharpness_end or g.sharpness) / g.sharpness
-    until = max(g.anneal * config.training.steps - 1, 1)
+    """The gate at a step of a stage, and at the number of plateaus of the loss so far: the annealed one, or a mixture up to that."""
+    g, (gate, _), annealing, steps = config.gate, build_gate(config), build_annealing(config), config.training.steps
 
-    def gate_at(step: int) -> Gate:
-        part = min(step / until, 1.0)
+    def gate_at(step: int, level: int = 0) -> Gate:
+        stretch = 1.0
         if g.mixture is not None:
             first, last = g.mixture
             draw = np.random.default_rng((config.seed, 1, step)).random()
-            part *= min(max(draw - first, 0.0) / max(1 - first - last, 1e-9), 1.0)
-        return gate.sharpen(g.sharpness * ratio**part)
+            stretch = min(max(draw - first, 0.0) / max(1 - first - last, 1e-9), 1.0)
+        return gate.sharpen(annealing.at(step, steps, level=level, stretch=stretch))
 
     return gate_at
 
@@ -372,6 +382,7 @@ def _loss(c) -> losses.AbstractLoss:
         (c.log_rate_weight, lambda: losses.LogRate(c.log_rate_weight, c.log_rate)),
         (c.activity_weight, lambda: losses.ActivityCost(c.activity_weight)),
         (c.voltage_weight, lambda: losses.LowVoltage(c.voltage_weight, c.voltage_low)),
+        (c.partial_weight, lambda: losses.WholeCharge(c.partial_weight)),
     ]
     parts = [make() for weight, make in extra if weight]
     return losses.Sum((main, *parts)) if parts else main

@@ -140,7 +140,8 @@ class Gate(eqx.Module):
     g_a(v) = a g(a (v - v0) + v0)                        sharpness a, about the fixed point v0
     ```
     so the zone of ``g_a`` is ``a`` times narrower and ``a -> inf`` is the ordinary threshold. ``width`` and
-    ``sharpness`` are arrays: changing them recompiles nothing, and `jax.vmap` runs over them.
+    ``sharpness`` are arrays: changing them recompiles nothing, and `jax.vmap` runs over them. Each may have one value for every layer
+    of the network.
 
     `release` is one word:
 
@@ -167,8 +168,8 @@ class Gate(eqx.Module):
     """
 
     kernel: AbstractKernel
-    width: Float[Array, ""]
-    sharpness: Float[Array, ""]
+    width: Float[Array, "*layers"]
+    sharpness: Float[Array, "*layers"]
     release: Release = eqx.field(static=True)
     detach_reset: bool = eqx.field(static=True)
 
@@ -201,9 +202,24 @@ class Gate(eqx.Module):
             )
 
     @property
-    def support(self) -> Float[Array, ""]:
+    def support(self) -> Float[Array, "*layers"]:
         """Width of the active zone, in units of v."""
         return self.width / self.sharpness
+
+    def of_layer(self, i: int) -> "Gate":
+        """The gate of layer `i`: this one, unless its width or sharpness has one value a layer.
+
+        **Raises:** `ValueError` if there are not that many values.
+        """
+        for x in (self.width, self.sharpness):
+            if x.ndim and i >= x.shape[0]:
+                raise ValueError(
+                    f"the gate has {x.shape[0]} values of width or sharpness, one a layer, but there is a layer {i}: give one for each"
+                )
+        if not (self.width.ndim or self.sharpness.ndim):
+            return self
+        width, sharpness = (x[i] if x.ndim else x for x in (self.width, self.sharpness))
+        return Gate(self.kernel, width, sharpness, release=self.release, detach_reset=self.detach_reset)
 
     def density(self, u: Float[Array, "*n"]) -> Float[Array, "*n"]:
         """``g_a`` at distance `u` from the zone's centre, in 1/v. Surrogate-only kernels keep their conventional peak of 1."""

@@ -167,6 +167,29 @@ class LowVoltage(AbstractLoss):
         return 0.5 * self.weight * (_time_weight(trial.mask, *per_step.shape, per_step.dtype) @ per_step), {}
 
 
+class WholeCharge(AbstractLoss):
+    """``weight <mean_j 4 c_j (1 - c_j)>``, c the charge that neuron j has released so far, without its whole spikes: the fraction of time
+    that neurons spend in the active zone.
+
+    A smooth gate lets a network compute with partial charge, from a voltage that lingers in the zone or turns around there. A hard
+    threshold does not, so this is what is lost with it. Neurons are taken to start below the zone.
+    """
+
+    weight: float = eqx.field(static=True)
+
+    @property
+    def series(self):
+        return frozenset({"release"})
+
+    def __call__(self, solution, trial, dt):
+        del dt
+        release = jnp.concatenate([record.release.reshape(len(solution.readout), -1) for record in solution.layers], axis=1)
+        charge = jnp.cumsum(release, axis=0)
+        part = charge - jax.lax.stop_gradient(jnp.floor(charge))
+        per_step = jnp.mean(4 * part * (1 - part), axis=1)
+        return self.weight * (_time_weight(trial.mask, *per_step.shape, per_step.dtype) @ per_step), {}
+
+
 class Sum(AbstractLoss):
     """The sum of several losses; reports what the parts report."""
 
@@ -207,4 +230,5 @@ __all__ = [
     "ResponseError",
     "SquaredError",
     "Sum",
+    "WholeCharge",
 ]

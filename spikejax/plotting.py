@@ -86,7 +86,11 @@ def training(metrics: list[dict]) -> Figure:
         middle.plot(step, series(name), lw=0.6, color=f"C{i}", alpha=0.7, label=name.removeprefix("gradient/"))
     middle.set(ylabel="gradient norm", yscale="log")
     middle.legend(frameon=False, fontsize=6, ncols=3)
-    bottom.plot(step, series("sharpness"), color="C2")
+    sharpness = np.array([m["sharpness"] for m in metrics], float).reshape(len(metrics), -1)
+    for i, one in enumerate(sharpness.T):
+        bottom.plot(step, one, color=f"C{2 + i}", label=f"layer {i}")
+    if sharpness.shape[1] > 1:
+        bottom.legend(frameon=False, fontsize=6)
     bottom.set(ylabel="gate sharpness a", xlabel="update")
     return figure
 
@@ -118,7 +122,7 @@ def voltages(solution: Solution, network: Network, gate: Gate, dt: float, name: 
     rows = iter(axes)
     for i, (layer, record, count) in enumerate(zip(resolve(network).layers, solution.layers, solution.counts, strict=True)):
         v = np.asarray(record.v).reshape(len(record.v), -1)
-        low, high = (np.broadcast_to(np.asarray(edge), layer.shape).reshape(-1) for edge in layer.neuron.zone(gate))
+        low, high = (np.broadcast_to(np.asarray(edge), layer.shape).reshape(-1) for edge in layer.neuron.zone(gate.of_layer(i)))
         for n in np.argsort(-np.asarray(count).reshape(-1))[:SHOWN_NEURONS]:
             ax = next(rows)
             ax.axhspan(low[n], high[n], color="C1", alpha=0.25, lw=0, label="active zone")

@@ -85,7 +85,7 @@ def simulate(
         raise ValueError("`noise` is random: give a `key`")
     if state is None:
         state = network.init(key=key, noise=None if noise is None else noise.initial)
-    cells = tuple(Cell(layer.neuron, layer.synapse, gate, dt, layer.reversal) for layer in network.layers)
+    cells = tuple(Cell(layer.neuron, layer.synapse, gate.of_layer(i), dt, layer.reversal) for i, layer in enumerate(network.layers))
     carries = tuple(cell.start(own) for cell, own in zip(cells, state.layers, strict=True))
 
     background = _background(network, noise, key, stimulus.shape[0], dt)
@@ -168,9 +168,10 @@ def check_step(network: Network, gate: Gate, dt: float) -> None:
                 f"release='graded' takes a part of the reset, which layer {i}'s {type(neuron).__name__} neurons do not have: "
                 "use charge, surrogate or hard"
             )
-        values = (gate.support, neuron.v_th, neuron.v_reset)
+        support = gate.of_layer(i).support
+        values = (support, neuron.v_th, neuron.v_reset)
         if gate.release == "charge" and all(map(_concrete, values)):
-            width, room = float(np.max(gate.support)), float(np.min(np.asarray(neuron.v_th - neuron.v_reset)))
+            width, room = float(np.max(support)), float(np.min(np.asarray(neuron.v_th - neuron.v_reset)))
             if width > room * (1 + 1e-6):
                 raise ValueError(
                     f"the active zone is {width:g} wide but layer {i} has only {room:g} between v_reset and v_th: "

@@ -62,8 +62,8 @@ def test_stages_follow_each_other(problem, tmp_path):  # noqa: F811
 
     plan, state, fixed = plan_for(problem)
     step = plan.stages[0].updates[0]
-    one = Stage((Task("a"), Task("fine")), (step, step), lambda i: gate, lambda i: 1.0, 3, 8, lambda i: int(i == 1))
-    two = Stage((Task("b"),), (step,), lambda i: gate.sharpen(2.0 + i), lambda i: 0.1 * i, 2, 4)
+    one = Stage((Task("a"), Task("fine")), (step, step), lambda i, level: gate, lambda i: 1.0, 3, 8, lambda i: int(i == 1))
+    two = Stage((Task("b"),), (step,), lambda i, level: gate.sharpen(2.0 + i), lambda i: 0.1 * i, 2, 4)
     train(plan._replace(stages=(one, two)), state, fixed, tmp_path, key=jax.random.key(0), progress=False)
     assert seen == [("a", 0, 8), ("fine", 1, 8), ("a", 2, 8), ("b", 3, 4), ("b", 4, 4)]
     metrics = read_metrics(tmp_path / "metrics.jsonl")
@@ -243,8 +243,8 @@ def test_stages_are_checked():
     run = build(config)
     assert run.plan.steps == 7
     assert float(run.final_gate.sharpness) == 2.0
-    assert run.plan.stage_at(2)[1] == 2
-    assert run.plan.stage_at(3) == (run.plan.stages[1], 0)
+    assert run.plan.number_at(2) == (0, 2)
+    assert run.plan.number_at(3) == (1, 0)
     for stage, message in (
         ({"network": {"layers": []}}, r"stages\.0\.network: a stage can change"),
         ({"training": {"averaging": 0.5}}, r"stages\.0\.training\.averaging"),

@@ -143,7 +143,7 @@ def plan_for(problem, **changes):
     def restart(params, at):
         return start(params, optax.adam(1e-2), step=at)
 
-    stage = Stage((changes.pop("task", Task()),), (step,), lambda i: gate, lambda i: 1.0, changes.pop("steps", 6), 8)
+    stage = Stage((changes.pop("task", Task()),), (step,), lambda i, level: gate, lambda i: 1.0, changes.pop("steps", 6), 8)
     plan = Plan((stage,), lambda n: evaluate(n, trials, gate).metrics, restart, 2, 2)
     return plan._replace(**changes), state, fixed
 

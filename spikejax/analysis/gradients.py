@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from ..adjoints import AbstractAdjoint
+from ..adjoints import AbstractAdjoint, Costate, Leash
 from ..gates import Gate
 from ..losses import AbstractLoss
 from ..network import Network
@@ -29,6 +29,11 @@ class GradientReport(NamedTuple):
     agreement: Float[Array, ""]
     """Secant of the loss along the gradient over what the gradient promises, ``(L(p + e g) - L(p - e g))/(2 e |g|^2)``: 1 for the exact
     gradient of a smooth loss, near 0 for one that the loss does not follow."""
+    alignment: Float[Array, ""]
+    """Cosine between the mean gradient and that without damping and clipping of the costate, whose bias it shows."""
+    exact_norm: Float[Array, ""]
+    exact_noise: Float[Array, ""]
+    """Norm and noise without damping and clipping; with neither, these are the same gradient's."""
 
 
 def gradient_report(
@@ -48,29 +53,42 @@ def gradient_report(
     the secant relative to the norm of the parameters.
     """
     params, fixed = eqx.partition(network, trainable(network, fields))
+    leashes = [x for x in jax.tree.leaves(adjoint, is_leaf=lambda x: isinstance(x, Leash)) if isinstance(x, Leash)]
+    adjoints = (adjoint,) if all(leash.off for leash in leashes) else (adjoint, Costate())
 
-    def objective(params, trial):
+    def objective(params, trial, adjoint):
         network = eqx.combine(params, fixed)
         solution = simulate(network, trial.stimulus, gate=gate, dt=dt, adjoint=adjoint, mask=trial.mask, save=loss.series)
         return loss(solution, trial, dt)[0]
 
-    def one(total, trial):
-        value, gradient = jax.value_and_grad(objective)(params, trial)
-        squared = optax.tree.norm(gradient, squared=True)
+    def one(totals, trial):
+        found = []
+        for adjoint in adjoints:
+            value, gradient = jax.value_and_grad(objective)(params, trial, adjoint)
+            found.append((value, gradient, optax.tree.norm(gradient, squared=True)))
         # A running sum rather than all gradients at once, which a large network has no room for.
-        return jax.tree.map(jnp.add, total, (value, gradient, squared)), None
+        return jax.tree.map(jnp.add, totals, tuple(found)), None
 
     zero = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, params), jnp.zeros(()))
+    zero = jax.tree.map(lambda x: x.astype(jnp.result_type(float)), zero)
     count = trials.stimulus.shape[0]
-    total, _ = jax.lax.scan(one, jax.tree.map(lambda x: x.astype(jnp.result_type(float)), zero), trials)
-    value, mean, squared = jax.tree.map(lambda x: x / count, total)
-    norm = optax.tree.norm(mean)
-    step = span * optax.tree.norm(params) / jnp.where(norm > 0, norm, 1.0)
+    totals, _ = jax.lax.scan(one, (zero,) * len(adjoints), trials)
+    (value, mean, squared), (_, exact, exact_squared) = jax.tree.map(lambda x: x / count, (totals[0], totals[-1]))
+    norm, exact_norm = optax.tree.norm(mean), optax.tree.norm(exact)
+    positive = lambda x: jnp.where(x > 0, x, 1.0)
+    step = span * optax.tree.norm(params) / positive(norm)
     moved = lambda sign: jax.tree.map(lambda p, g: p + sign * step * g, params, mean)
-    at = lambda params: jnp.mean(jax.lax.map(lambda trial: objective(params, trial), trials))
+    at = lambda params: jnp.mean(jax.lax.map(lambda trial: objective(params, trial, adjoint), trials))
     rise = at(moved(1.0)) - at(moved(-1.0))
-    safe = jnp.where(norm > 0, norm**2, 1.0)
-    return GradientReport(value, norm, (squared - norm**2) / safe, rise / (2 * step * safe))
+    return GradientReport(
+        loss=value,
+        norm=norm,
+        noise=(squared - norm**2) / positive(norm**2),
+        agreement=rise / (2 * step * positive(norm**2)),
+        alignment=optax.tree.vdot(mean, exact) / positive(norm * exact_norm),
+        exact_norm=exact_norm,
+        exact_noise=(exact_squared - exact_norm**2) / positive(exact_norm**2),
+    )
 
 
 __all__ = ["GradientReport", "gradient_report"]

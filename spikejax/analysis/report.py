@@ -37,7 +37,7 @@ def analyse(
     # Linearisation and ablation's gradient need the smooth gate; the rest uses the same, so that all figures show one network.
     gate = run.final_gate
     recording = record(network, probe.trials, gate=gate, dt=dt, noise=noise)
-    pages, summary = {}, {"trials": len(recording.v), "sharpness": float(gate.sharpness)}
+    pages, summary = {}, {"trials": len(recording.v), "sharpness": np.asarray(gate.sharpness).tolist()}
 
     components = principal_components(recording.activation, 10, recording.mask)
     if len(components.explained) > 1:

@@ -2,8 +2,9 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
+import numpy as np
 from pydantic import Field, ValidationError, model_validator
 
 from .neurons import LIF, ExponentialSynapse, Neuron, Synapse
@@ -25,7 +26,7 @@ class BrailleTask(Table):
 
 
 class PredictiveCodingTask(Table):
-    """Reproduce random sums of sinusoids by the spikes of a few neurons; generated."""
+    """Reproduce random sums of sinusoids, now or a while later, by the spikes of a few neurons; generated."""
 
     kind: Literal["predictive_coding"] = Field("predictive_coding", description="predictive_coding")
     duration: PositiveFloat = Field(100.0, description="length of a training trial, ms")
@@ -33,6 +34,8 @@ class PredictiveCodingTask(Table):
     channels: Count = Field(2, description="number of signals")
     components: Count = Field(6, description="sinusoids in a signal")
     frequencies: tuple[PositiveFloat, PositiveFloat] = Field((0.5, 4.0), description="lowest and highest frequency, Hz")
+    lag: NonNegative = Field(0.0, description="of the target behind the signal, ms")
+    onset: NonNegative = Field(0.0, description="time over which the signal rises from 0 at the begin of a trial, ms")
     held_out: tuple[Count, Count] = Field((8, 24), description="trials of the validation and of the test split")
 
 
@@ -170,6 +173,20 @@ class Network(Table):
     readout: Readout = Readout()
 
 
+Value = TypeVar("Value")
+PerLayer = Value | Annotated[tuple[Value, ...], Field(min_length=1)]
+"""One value, or one for every layer of the network."""
+UpToOne = Annotated[float, Field(gt=0, le=1)]
+
+
+class Plateau(Table):
+    """When the gate gets sharper with gate.schedule plateau."""
+
+    patience: Count = Field(20, description="updates over which the loss is averaged, to be compared with those before")
+    tolerance: Fraction = Field(0.02, description="by what fraction it has to fall, or else the gate gets sharper")
+    factor: Annotated[float, Field(gt=1, allow_inf_nan=False)] = Field(1.25, description="by which it then gets sharper")
+
+
 class Gate(Table):
     """The smooth threshold, and the gradient method."""
 
@@ -177,11 +194,16 @@ class Gate(Table):
         "raised_cosine", description="shape of the gate (fast_sigmoid, arctan: surrogate only)"
     )
     width: PositiveFloat = Field(0.5, description="width of the active zone at sharpness 1, in units of v")
-    sharpness: PositiveFloat = Field(1.0, description="sharpness at the start of training")
-    sharpness_end: PositiveFloat | None = Field(None, description="sharpness at the end of annealing; default: no annealing")
-    anneal: Annotated[float, Field(gt=0, le=1)] = Field(
-        1.0, description="fraction of training over which the sharpness grows, geometrically"
+    sharpness: PerLayer[PositiveFloat] = Field(1.0, description="sharpness at the start of training; a list: one a layer")
+    sharpness_end: PerLayer[PositiveFloat] | None = Field(
+        None, description="sharpness at the end of annealing; a list: one a layer; default: no annealing"
     )
+    schedule: Literal["constant", "linear", "geometric", "plateau"] = Field(
+        "geometric", description="how the sharpness goes from one to the other; plateau: whenever the loss stops falling"
+    )
+    hold: PerLayer[Decay] = Field(0.0, description="fraction of training at the first sharpness, before annealing; a list: one a layer")
+    anneal: PerLayer[UpToOne] = Field(1.0, description="fraction of training at which the last sharpness is reached; a list: one a layer")
+    plateau: Plateau = Plateau()
     mixture: tuple[Fraction, Fraction] | None = Field(
         None,
         description="fractions of the updates at the first and at the annealed sharpness, the others log-uniform between; default: [0, 1]",
@@ -197,7 +219,25 @@ class Gate(Table):
             raise ValueError(f"mixture {list(self.mixture)} are two fractions whose sum is at most 1")
         if self.mixture is not None and self.sharpness_end is None:
             raise ValueError("mixture draws between sharpness and sharpness_end: set sharpness_end")
+        if self.mixture is not None and self.schedule not in ("linear", "geometric"):
+            raise ValueError(f"mixture draws up to a sharpness that grows with time: schedule {self.schedule} has none")
+        if self.schedule == "constant" and self.sharpness_end is not None:
+            raise ValueError("schedule constant stays at sharpness: leave out sharpness_end")
+        if self.schedule == "plateau" and self.sharpness_end is None:
+            raise ValueError("schedule plateau sharpens up to sharpness_end: set it")
+        if self.layers == 0:
+            raise ValueError("lists of sharpness, sharpness_end, hold and anneal must be equally long: one value a layer")
+        if self.schedule == "plateau" and np.any(np.asarray(self.sharpness_end) < np.asarray(self.sharpness)):
+            raise ValueError("schedule plateau only sharpens: sharpness_end must not be below sharpness")
+        if np.any(np.asarray(self.hold) >= np.asarray(self.anneal)):
+            raise ValueError("hold must be below anneal: annealing begins before it ends")
         return self
+
+    @property
+    def layers(self) -> int | None:
+        """Number of values a layer; None if all are plain numbers, and 0 if lists differ in length."""
+        lengths = {len(x) for x in (self.sharpness, self.sharpness_end, self.hold, self.anneal) if isinstance(x, tuple)}
+        return None if not lengths else lengths.pop() if len(lengths) == 1 else 0
 
 
 class Adjoint(Table):
@@ -225,6 +265,7 @@ class Loss(Table):
     log_rate: NonNegative = Field(20.0, description="that target's rate, Hz")
     activity_weight: NonNegative = Field(0.0, description="weight of the squared activation of the slowest synapses, summed over neurons")
     voltage_weight: NonNegative = Field(0.0, description="weight of squared voltages below voltage_low")
+    partial_weight: NonNegative = Field(0.0, description="weight of the fraction of time that neurons spend in the active zone")
     voltage_low: Finite = Field(-1.0, description="membrane potentials below this are pushed up")
 
     @model_validator(mode="after")
@@ -334,6 +375,10 @@ class Config(Table):
 
     @model_validator(mode="after")
     def _valid_stages(self):
+        if self.gate.layers not in (None, len(self.network.layers)):
+            raise ValueError(
+                f"gate has lists of {self.gate.layers} values, but the network {len(self.network.layers)} layers: give one for each"
+            )
         for i in range(len(self.stages)):
             self.stage(i)
         return self

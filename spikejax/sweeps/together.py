@@ -21,7 +21,7 @@ from ..training.loop import Interrupt, Progress, TrainingStopped, lost
 from .points import Point
 
 ARRAYS = {
-    "gate": ("width", "sharpness", "sharpness_end", "anneal", "mixture"),
+    "gate": ("width", "sharpness", "sharpness_end", "schedule", "hold", "anneal", "plateau", "mixture"),
     "adjoint": ("damping", "clip"),
     "training": ("learning_rate", "warmup", "final"),
 }
@@ -46,6 +46,8 @@ def program(config: Config) -> str:
             value = tree[table].pop(key)
             # On or off is another program.
             tree[table][f"{key} is set"] = bool(value) if table == "adjoint" else None
+    # One value a layer is an array of another shape.
+    tree["gate"]["layers"] = config.gate.layers
     # The schedules of stages are read from the points' own plans; what else a stage sets is compiled in.
     return json.dumps(tree, sort_keys=True)
 
@@ -152,7 +154,9 @@ def train_together(
                     adjoint = spread(stack([build_adjoint(c) for c in parts]), count)
                     steps[number] = (make_group_step(**step_settings(parts[0])), adjoint)
                 step, adjoint = steps[number]
-                gates = [stage.gate_at(within) for stage in stages]
+                for one in so_far:
+                    one.enter(number)
+                gates = [stage.gate_at(within, one.level) for one, stage in zip(so_far, stages, strict=True)]
                 rates = [one.scale * stage.rate_at(within) for one, stage in zip(so_far, stages, strict=True)]
                 batches = stack([o.run.plan.stages[number].tasks[0].batch(o.key, i, stages[0].batch) for o in owners])
                 inputs = (fixed, adjoint, *spread((stack(gates), jnp.asarray(rates), which), count))
@@ -171,6 +175,7 @@ def train_together(
                         score = held[plan.score] if plan.score == "accuracy" else -held[plan.score]
                         if so_far[k].judge(score, judged, plan.rollback):
                             checkpoint.save(folders[k] / "best.ckpt", network, step=i + 1, score=score)
+                    so_far[k].note(float(metrics["loss"]), stages[k].plateau)
                     reason = lost(metrics, so_far[k], plan)
                     metrics["rollback"] = bool(reason and so_far[k].roll_back(plan))
                     logs[k].write(i + 1, metrics)

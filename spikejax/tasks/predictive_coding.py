@@ -1,4 +1,4 @@
-"""Predictive coding: reproduce a signal by the spikes of a few neurons."""
+"""Predictive coding: reproduce a signal, now or a while later, by the spikes of a few neurons."""
 
 import equinox as eqx
 import jax
@@ -9,15 +9,17 @@ from .base import AbstractTask, Trial
 
 
 class PredictiveCoding(AbstractTask):
-    """An autoencoder in time: the readout reproduces the stimulus, ``y(t) = x(t)``.
+    """An autoencoder in time: the readout reproduces the stimulus, ``y(t) = x(t - lag)``.
 
     ```
     x_c(t) = sum_k a_ck sin(2 pi f_ck t + p_ck),   sum_k a_ck^2 = 2   (mean square 1 in every channel)
     ```
-    with frequencies and phases uniform and relative amplitudes ``U(0.2, 1)``, drawn anew for every trial.
+    with frequencies and phases uniform and relative amplitudes ``U(0.2, 1)``, drawn anew for every trial. Over the first `onset` ms the
+    signal rises from 0 as ``(1 - cos(pi t/onset))/2``, so that a network at rest can follow it from the beginning.
 
     **Arguments:** `dt` (ms); `duration` of a training trial and `test_duration` of a held-out one, ms; `channels`; `components`:
-    sinusoids a channel; `frequencies`: lowest and highest, Hz; `held_out`: trials of the validation and of the test split.
+    sinusoids a channel; `frequencies`: lowest and highest, Hz; `lag` of the target, ms, 0 before the signal begins; `onset`, ms;
+    `held_out`: trials of the validation and of the test split.
 
     **Reference:** Huh & Sejnowski 2018, section 3.1 (the network; the paper does not state the signal's spectrum).
     """
@@ -28,6 +30,8 @@ class PredictiveCoding(AbstractTask):
     channels: int = eqx.field(static=True, default=2)
     components: int = eqx.field(static=True, default=6)
     frequencies: tuple[float, float] = eqx.field(static=True, default=(0.5, 4.0))
+    lag: float = eqx.field(static=True, default=0.0)
+    onset: float = eqx.field(static=True, default=0.0)
     held_out: tuple[int, int] = eqx.field(static=True, default=(8, 24))
     labels: tuple[str, ...] = eqx.field(static=True, default=(), init=False)
 
@@ -36,6 +40,10 @@ class PredictiveCoding(AbstractTask):
         for name in ("duration", "test_duration"):
             if getattr(self, name) < self.dt:
                 raise ValueError(f"`{name}` of {getattr(self, name):g} ms is shorter than a step of `dt` = {self.dt:g} ms")
+        if self.lag < 0 or self.onset < 0:
+            raise ValueError(f"`lag` and `onset` are {self.lag:g} and {self.onset:g} ms: give times of at least 0")
+        if self.lag >= min(self.duration, self.test_duration):
+            raise ValueError(f"the `lag` of {self.lag:g} ms is as long as a trial: use a shorter one")
         if not 0 < low <= high:
             raise ValueError(f"`frequencies` are {low:g} to {high:g} Hz: give a lowest above 0 and a highest not below it")
         if 1e3 / high < 4 * self.dt:
@@ -54,7 +62,10 @@ class PredictiveCoding(AbstractTask):
         amplitude = jax.random.uniform(key_a, shape, minval=0.2, maxval=1.0)
         amplitude = amplitude / jnp.sqrt(jnp.sum(amplitude**2, axis=1, keepdims=True) / 2)
         t = (jnp.arange(round(duration / self.dt)) + 0.5) * self.dt * 1e-3
-        return jnp.sum(amplitude * jnp.sin(2 * jnp.pi * frequency * t[:, None, None] + phase), axis=-1)
+        x = jnp.sum(amplitude * jnp.sin(2 * jnp.pi * frequency * t[:, None, None] + phase), axis=-1)
+        if self.onset:
+            x = x * (0.5 - 0.5 * jnp.cos(jnp.pi * jnp.minimum(t / (self.onset * 1e-3), 1.0)))[:, None]
+        return x
 
     def batch(self, key, step, size):
         return _trials(self, jax.random.fold_in(key, step), size, self.duration)
@@ -68,4 +79,6 @@ class PredictiveCoding(AbstractTask):
 def _trials(task: PredictiveCoding, key: PRNGKeyArray, size: int, duration: float) -> Trial:
     keys = jax.random.split(key, size)
     x = jax.vmap(lambda k: task.signal(k, duration))(keys)
-    return Trial(x, x, key=jax.vmap(lambda k: jax.random.fold_in(k, 3))(keys))
+    late = round(task.lag / task.dt)
+    y = jnp.pad(x, ((0, 0), (late, 0), (0, 0)))[:, : x.shape[1]]
+    return Trial(x, y, key=jax.vmap(lambda k: jax.random.fold_in(k, 3))(keys))

@@ -33,7 +33,10 @@ class MetricsLog:
 
 
 def _plain(x):
-    x = np.asarray(x).item()
+    x = np.asarray(x)
+    if x.ndim:
+        return [_plain(one) for one in x]
+    x = x.item()
     return x if not isinstance(x, float) or np.isfinite(x) else None
 
 

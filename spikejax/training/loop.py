@@ -17,6 +17,7 @@ from ..gates import Gate
 from ..network import Network
 from ..tasks import AbstractTask
 from . import checkpoint
+from .annealing import Plateau
 from .log import MetricsLog
 from .step import TrainState
 
@@ -43,14 +44,16 @@ class Stage(NamedTuple):
     """The task, and possibly the same at other time steps."""
     updates: tuple[Callable, ...]
     """The train step (from `make_train_step`) that goes with each."""
-    gate_at: Callable[[int], Gate]
-    """The gate at a step of the stage: the sharpness schedule."""
+    gate_at: Callable[[int, int], Gate]
+    """The gate at a step of the stage, and at the number of plateaus of the loss so far: the sharpness schedule."""
     rate_at: Callable[[int], float]
     """The factor of the update at a step of the stage: the learning-rate schedule."""
     steps: int
     batch: int
     pick: Callable[[int], int] = lambda step: 0
     """Which of the tasks a step of the stage is trained on."""
+    plateau: Plateau | None = None
+    """What counts as a plateau of the loss; None: nothing does."""
 
 
 class Rollback(NamedTuple):
@@ -93,11 +96,6 @@ class Plan(NamedTuple):
             step -= stage.steps
         raise IndexError(step)
 
-    def stage_at(self, step: int) -> tuple[Stage, int]:
-        """The stage that a step belongs to, and the number of the step within it."""
-        number, within = self.number_at(step)
-        return self.stages[number], within
-
 
 class Progress:
     """The best parameters so far, and how training has gone since."""
@@ -109,10 +107,33 @@ class Progress:
         self.loud = 0  # consecutive steps with an exploding gradient
         self.worse = 0  # consecutive evaluations far below the best
         self.scale = 1.0  # of the learning rate, after rollbacks
+        self.stage = 0
+        self.level = 0  # plateaus of the loss in this stage
+        self.total, self.count = 0.0, 0  # sum of the loss in this window, and its updates
+        self.lowest: float | None = None  # mean loss of a window since the last plateau
 
     def header(self) -> dict:
         """What a checkpoint's header keeps."""
-        return {name: getattr(self, name) for name in ("score", "loud", "worse", "scale")}
+        names = ("score", "loud", "worse", "scale", "stage", "level", "total", "count", "lowest")
+        return {name: getattr(self, name) for name in names}
+
+    def enter(self, stage: int) -> None:
+        """Begin a stage, if it is another one: its schedule knows nothing of plateaus before it."""
+        if stage != self.stage:
+            self.stage, self.level, self.total, self.count, self.lowest = stage, 0, 0.0, 0, None
+
+    def note(self, loss: float, plateau: Plateau | None) -> None:
+        """Take note of an update's loss, and whether it completes a plateau."""
+        if plateau is None:
+            return
+        self.total, self.count = self.total + loss, self.count + 1
+        if self.count < plateau.patience:
+            return
+        mean, self.total, self.count = self.total / self.count, 0.0, 0
+        if self.lowest is None or mean < self.lowest - plateau.tolerance * abs(self.lowest):
+            self.lowest = mean
+        else:
+            self.level, self.lowest = self.level + 1, None
 
     def judge(self, score: float, params: PyTree, rollback: Rollback | None) -> bool:
         """Take note of a held-out score; whether it is the best so far."""
@@ -172,8 +193,10 @@ def train(
     with Interrupt() as interrupt:
         try:
             for i in bar:
-                stage, within = plan.stage_at(i)
-                gate, rate = stage.gate_at(within), so_far.scale * stage.rate_at(within)
+                number, within = plan.number_at(i)
+                stage = plan.stages[number]
+                so_far.enter(number)
+                gate, rate = stage.gate_at(within, so_far.level), so_far.scale * stage.rate_at(within)
                 which = stage.pick(within)
                 state, metrics = stage.updates[which](state, stage.tasks[which].batch(key, i, stage.batch), gate, rate)
                 metrics = {"sharpness": gate.sharpness, "learning_rate": rate, **jax.device_get(metrics)}
@@ -184,6 +207,7 @@ def train(
                     score = held[plan.score] if plan.score == "accuracy" else -held[plan.score]
                     if so_far.judge(score, state.judged, plan.rollback):
                         checkpoint.save(best_path, network, step=i + 1, score=score)
+                so_far.note(float(metrics["loss"]), stage.plateau)
                 reason = lost(metrics, so_far, plan)
                 metrics["rollback"] = bool(reason and so_far.roll_back(plan))
                 log.write(i + 1, metrics)
