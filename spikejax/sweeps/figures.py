@@ -21,6 +21,10 @@ def sweep_figures(folder: Path, points: list[Point], rows: list[dict[str, Any]])
         for key in dict.fromkeys(k for p in points for k in p.values)
         if key != "seed" and len({str(p.values.get(key)) for p in points}) > 1
     ]
+    if "name" in swept:  # which stands for the keys that go with it
+        names = dict.fromkeys(p.values.get("name") for p in points)
+        whole = lambda key: all(len({str(p.values.get(key)) for p in points if p.values.get("name") == n}) == 1 for n in names)
+        swept = ["name", *(key for key in swept if key != "name" and not whole(key))]
     if not swept:
         return []
     # Numbers make the better axis.
@@ -68,13 +72,16 @@ def _lines(points, rows, key, others, panels, sharey) -> Figure:
                 stats.append((found.mean(), found.min(), found.max()) if found.size else (np.nan,) * 3)
             mean, low, high = np.array(stats).T
             x = values if numeric else np.arange(len(values))
-            line = ax.plot(x, mean, "o-", ms=3, label=", ".join(combination) or None)[0]
-            ax.fill_between(x, low, high, color=line.get_color(), alpha=0.2, lw=0)
+            line = ax.plot(x, mean, "o-" if numeric else "o", ms=3, label=", ".join(combination) or None)[0]
+            if numeric:
+                ax.fill_between(x, low, high, color=line.get_color(), alpha=0.2, lw=0)
+            else:
+                ax.vlines(x, low, high, color=line.get_color(), lw=1)
         if numeric and min(values) > 0 and max(values) / min(values) >= 8:
             ax.set_xscale("log")
             ax.set_xticks(values, [f"{v:g}" for v in values], minor=False)
         elif not numeric:
-            ax.set_xticks(np.arange(len(values)), values, rotation=20)
+            ax.set_xticks(np.arange(len(values)), values, rotation=60, ha="right", rotation_mode="anchor")
         if column in ("gradient norm", "gradient noise") or "error" in column or "loss" in column:
             ax.set_yscale("log")
         ax.set_xlabel(key)

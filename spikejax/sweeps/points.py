@@ -21,7 +21,9 @@ class Sweep(Table):
 
     seeds: tuple[Annotated[int, Field(ge=0, lt=2**32)], ...] = Field((0,), min_length=1, description="seeds of every point")
     grid: dict[str, tuple[Value, ...]] = Field({}, description='keys and their values, such as "gate.sharpness" = [1, 2, 4]')
-    list: tuple[dict[str, Value], ...] = Field(({},), min_length=1, description="points by name: tables of keys and values")
+    list: tuple[dict[str, Value], ...] = Field(
+        ({},), min_length=1, description="tables of keys and values, each with a name for folder, table and figures if it likes"
+    )
 
     @model_validator(mode="after")
     def _says_something(self):
@@ -31,6 +33,8 @@ class Sweep(Table):
         twice = self.grid.keys() & set().union(*self.list)
         if twice:
             raise ValueError(f"{min(twice)} is in grid and in list: set it in one of them")
+        if not all(isinstance(one.get("name", ""), str) for one in self.list):
+            raise ValueError("list: a name is text")
         if "seed" in self.grid.keys() | set().union(*self.list):
             raise ValueError("seed: list the seeds in seeds")
         return self
@@ -61,9 +65,11 @@ def load_sweep(path: Path, overrides: Sequence[tuple[str, str]] = ()) -> list[Po
     for listed, crossed, seed in itertools.product(sweep.list, grid, sweep.seeds):
         values = listed | crossed
         one = copy.deepcopy(data)
-        for name, value in values.items():
-            place(one, name, value)
-        name = _name(values | {"seed": seed})
+        for key, value in values.items():
+            if key != "name":
+                place(one, key, value)
+        shown = {"name": listed["name"]} | crossed if "name" in listed else values
+        name = _name(shown | {"seed": seed})
         if name in names:
             raise ConfigError(f"{path}: the sweep has the point {name} twice")
         names.add(name)
