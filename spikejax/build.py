@@ -247,6 +247,11 @@ def _readout_connection(config: Config, connection: Dense, last: network.Layer) 
     return connection
 
 
+def initial_state(config: Config, run: Run) -> TrainState:
+    """The state to start training from: the initial parameters, with the readout solved for if the configuration asks for it."""
+    return solve_readout(config, run) if config.network.readout.init == "ridge" else run.state
+
+
 def solve_readout(config: Config, run: Run) -> TrainState:
     """The state to start training from with ``network.readout.init = "ridge"``; see `spikejax.training.fit_readout`."""
     readout, key, stage = config.network.readout, jax.random.fold_in(batch_key(config), 1), run.plan.stages[0]
@@ -354,11 +359,15 @@ def rate_schedule(config: Config):
 
 def build_adjoint(config: Config) -> AbstractAdjoint:
     """The adjoint."""
-    a = config.adjoint
-    leash = Leash(damping=a.damping or None, clip=a.clip)
-    if a.kind == "checkpointed":
-        return Checkpointed(a.chunk, inner=Autodiff(leash))
-    return Costate(leash) if a.kind == "costate" else Autodiff(leash)
+    kind, leash = config.adjoint.kind, build_leash(config)
+    if kind == "checkpointed":
+        return Checkpointed(config.adjoint.chunk, inner=Autodiff(leash))
+    return Costate(leash) if kind == "costate" else Autodiff(leash)
+
+
+def build_leash(config: Config) -> Leash:
+    """Damping and clipping of the adjoint."""
+    return Leash(damping=config.adjoint.damping or None, clip=config.adjoint.clip)
 
 
 def build_noise(config: Config) -> Noise:

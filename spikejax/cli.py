@@ -1,4 +1,4 @@
-"""The command line: ``spikejax train | evaluate | plot | analyse | sweep | fit``.
+"""The command line: ``spikejax train | evaluate | plot | analyse | landscape | sweep | fit``.
 
 argparse reads the command; the keys of the configuration are checked by the schema that also checks the files, so that a
 wrong key gets the same one-line answer in both places.
@@ -71,11 +71,35 @@ def _parser() -> argparse.ArgumentParser:
     add("plot", "draw the figures of a run again", "RUN", "spikejax plot runs/braille")
     add("analyse", "analyse a trained network: state space, decoding, rasters, ablation, stability", "RUN",
         "spikejax analyse runs/delayed_xor")  # fmt: skip
+    around = add("landscape", "draw the loss around a trained network and around its initialisation, and what gradients say", "RUN",
+                 "spikejax landscape runs/braille --directions random --sharpness 2.5 10 --no-plane")  # fmt: skip
+    _landscape_options(around)
     fit = add("fit", "fit a model to recordings of a real neuron, and predict what was left out", "CONFIG",
               "spikejax fit configs/patchclamp.toml --data.file FILE --model.kind adex", _fit_keys)  # fmt: skip
     fit.add_argument("--out", type=Path, help="folder of the run (default: a new folder runs/NAME)")
     fit.add_argument("--quiet", action="store_true", help="no progress bar")
     return parser
+
+
+def _landscape_options(parser: argparse.ArgumentParser) -> None:
+    """Those of `spikejax.analysis.landscape_report.Options`, where the defaults are: what is not given is left out."""
+
+    def option(name: str, text: str, **kwargs):
+        parser.add_argument(f"--{name}", help=text, default=argparse.SUPPRESS, **kwargs)
+
+    option("directions", "random (filter-normalised) and gradient (downhill); default: both", nargs="+", metavar="NAME")
+    option(
+        "range", "largest change of the parameters along a random direction, relative to their norm (default 0.5)", type=float, metavar="X"
+    )
+    option("gradient_range", "the same along the gradient, which is steep (default 0.05)", type=float, metavar="X")
+    option("points", "of a line, an odd number (default 41)", type=int, metavar="N")
+    option("sharpness", "of the smooth gates (default: 1, 4 and 16 times what training ended with)", nargs="+", type=float, metavar="A")
+    option("surrogate", "kernel of the surrogate gradient (default fast_sigmoid)", metavar="KERNEL")
+    option("split", "validation (default) or test", metavar="NAME")
+    option("trials", "number of trials, the first of the split (default 40)", type=int, metavar="N")
+    option("trial", "the one of them that is looked at alone (default 0)", type=int, metavar="I")
+    option("seed", "of the random direction (default 0)", type=int, metavar="N")
+    option("plane", "the loss on a plane too (default) or not", action=argparse.BooleanOptionalAction)
 
 
 def key_values(words: list[str]) -> list[tuple[str, str]]:
@@ -145,6 +169,10 @@ def _run(args: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
             raise ConfigError(f"--{name}: the last stage of the run sets it, and would hide this")
     if args.command == "evaluate":
         print(_show(runs.evaluate_run(args.run, load(args.run, overrides))))
+    elif args.command == "landscape":
+        options = {name: value for name, value in vars(args).items() if name not in ("command", "run")}
+        for path in runs.landscape_run(args.run, load(args.run, overrides), **options):
+            print(path)
     else:
         draw = runs.plot_run if args.command == "plot" else runs.analyse_run
         for path in draw(args.run, load(args.run, overrides)):

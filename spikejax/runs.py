@@ -10,6 +10,7 @@ RUN/minutes.json     of training so far
 RUN/summary.json     results on the test split (evaluation.json: of `evaluate`)
 RUN/figures/*.png
 RUN/analysis/        figures and numbers of `analyse`
+RUN/landscape/       figures and numbers of `landscape`
 ```
 """
 
@@ -22,10 +23,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+import equinox as eqx
 import jax
 import numpy as np
 
-from .build import Run, batch_key, build, build_noise, evaluator, solve_readout
+from .build import Run, batch_key, build, build_leash, build_noise, evaluator, initial_state
 from .config import Config, ConfigError, dump, load
 from .config.load import new_folder
 from .metrics import confusion
@@ -87,9 +89,8 @@ def train_run(config: Config, folder: Path, *, resume: bool = False, progress: b
     run = build(config)
     prepare(folder, config)
     with clock(folder / "minutes.json") as minutes:
-        state = run.state
-        if config.network.readout.init == "ridge" and not (resume and (folder / "last.ckpt").exists()):
-            state = solve_readout(config, run)
+        # A checkpoint replaces it: then it need not be solved for.
+        state = run.state if resume and (folder / "last.ckpt").exists() else initial_state(config, run)
         state, network = train(run.plan, state, run.fixed, folder, key=batch_key(config), resume=resume, progress=progress)
     spent = minutes()
     summary = evaluate_network(run, network, config)
@@ -210,6 +211,27 @@ def analyse_run(folder: Path, config: Config | None = None) -> list[Path]:
     summary = analyse(run, network, config.dt, target, noise=build_noise(config))
     write_json(target / "analysis.json", summary)
     return [target / "analysis.json", *sorted(target.glob("*.png"))]
+
+
+def landscape_run(folder: Path, config: Config | None = None, **options) -> list[Path]:
+    """Landscapes around a run's trained network and around its initialisation; writes ``landscape/`` and returns the files' paths.
+
+    **Arguments:** `options`: those of `spikejax.analysis.landscape_report.Options`.
+
+    **Raises:** `ConfigError` for options that make no landscape of this run.
+    """
+    from .analysis.landscape_report import Options, landscape
+
+    wanted = Options(**options)
+    run, network, config = trained(folder, config)
+    target = Path(folder) / "landscape"
+    new_folder(target)
+    last = config.stage(len(config.stages) - 1) if config.stages else config
+    networks = {"trained": network, "initial": eqx.combine(initial_state(config, run).params, run.fixed)}
+    try:
+        return landscape(run, networks, config.dt, target, wanted, leash=build_leash(last), noise=build_noise(config))
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def plot_run(folder: Path, config: Config | None = None) -> list[Path]:

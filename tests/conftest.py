@@ -39,3 +39,12 @@ def quick_jit():
 def relative():
     """Largest difference between two pytrees, relative to the largest entry of each expected leaf (with a floor of 1e-3 of the tree's)."""
     return _relative
+
+
+@pytest.fixture
+def quick_compiles():
+    """For tests of whole programs that compile by themselves: JAX compiles with hardly any optimisation."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
