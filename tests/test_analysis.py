@@ -193,7 +193,7 @@ def test_ablation(network, trials):
     assert np.array_equal(synapses.parts[0], np.unravel_index(np.argmax(carried), carried.shape))
 
 
-def test_analyse_command(tmp_path, capsys):
+def test_analyse_command(tmp_path, capsys, quick_compiles):
     path = tmp_path / "xor.toml"
     path.write_text(dump(check(XOR)))
     assert main(["train", str(path), "--out", str(tmp_path / "run"), "--quiet"]) == 0
