@@ -21,6 +21,7 @@ from spikejax.training import TrainingStopped, checkpoint, make_evaluate, make_t
 from spikejax.training.log import read_metrics
 from spikejax.training.loop import Plan, Stage
 
+from .conftest import QUICK
 from .test_cli import TINY
 
 DT = 1.0
@@ -199,7 +200,7 @@ def killed_and_resumed(tmp_path, text):
     config.write_text(text)
     # Both processes compile the same programs, quickly: they share them.
     cache = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-    cache |= {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    cache["XLA_FLAGS"] = " ".join(f"--{name}={str(value).lower()}" for name, value in QUICK.items())
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)} | cache
 
     def command(out, *more):
