@@ -216,8 +216,8 @@ def test_gradient_report(network, trials, quick_jit):
     exact = report(Costate())
     params, fixed = eqx.partition(network, trainable(network))
 
-    def loss(params, trial):
-        solution = simulate(eqx.combine(params, fixed), trial.stimulus, gate=GATE, dt=1.0, mask=trial.mask)
+    def loss(params, trial, adjoint=None):
+        solution = simulate(eqx.combine(params, fixed), trial.stimulus, gate=GATE, dt=1.0, mask=trial.mask, adjoint=adjoint)
         return SquaredError()(solution, trial, 1.0)[0]
 
     each = quick_jit(jax.vmap(jax.grad(loss), (None, 0)))(params, trials)
@@ -228,3 +228,13 @@ def test_gradient_report(network, trials, quick_jit):
     assert float(exact.agreement) == pytest.approx(1.0, abs=5e-3)
     damped = report(Costate(Leash(damping=0.3)))
     assert abs(float(damped.agreement) - 1) > 5 * abs(float(exact.agreement) - 1)
+    # Beside the damped gradient stands the exact one.
+    leashed = quick_jit(jax.grad(lambda p: jnp.mean(jax.vmap(lambda t: loss(p, t, Costate(Leash(damping=0.3))))(trials))))(params)
+    other = np.concatenate([np.asarray(x).reshape(-1) for x in jax.tree.leaves(leashed)])
+    cosine = other @ flat.mean(0) / np.linalg.norm(other) / np.linalg.norm(flat.mean(0))
+    assert cosine < 0.999
+    assert float(damped.alignment) == pytest.approx(cosine, rel=1e-9)
+    assert float(exact.alignment) == pytest.approx(1, rel=1e-12)
+    for report_ in (exact, damped):
+        assert float(report_.exact_norm) == pytest.approx(float(exact.norm), rel=1e-9)
+        assert float(report_.exact_noise) == pytest.approx(float(exact.noise), rel=1e-9)

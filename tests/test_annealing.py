@@ -73,7 +73,7 @@ def test_plateaus_of_the_loss():
     assert [float(annealing.at(0, 10, level=k)) for k in range(4)] == [1, 2, 4, 5]
 
 
-def test_the_loop_sharpens_on_plateaus_and_resumes(tmp_path, quick_jit):
+def test_the_loop_sharpens_on_plateaus_and_resumes(tmp_path, quick_compiles):
     gate = {"sharpness_end": 3.0, "schedule": "plateau", "plateau": {"patience": 1, "tolerance": 0.9, "factor": 1.5}}
     # Windows of one update that never fall by 90 %: a rise every second update, and two stages that each begin anew.
     run = build(check(TINY | {"gate": gate, "stages": [{"training": {"steps": 7}}, {"training": {"steps": 3}}]}))
@@ -97,7 +97,7 @@ def test_the_loop_sharpens_on_plateaus_and_resumes(tmp_path, quick_jit):
     assert read_metrics(again / "metrics.jsonl") == read_metrics(tmp_path / "metrics.jsonl")
 
 
-def test_a_gate_for_every_layer(quick_jit):
+def test_a_gate_for_every_layer():
     network = Network.dense(2, (4, 3), 1, neuron=LIF(), synapse=Exponential(5.0), key=jax.random.key(0))
     network = eqx.tree_at(lambda n: [layer.bias for layer in n.layers], network, [jnp.full(4, 1.2), jnp.full(3, 1.1)])
     x = jnp.ones((40, 2))
@@ -114,7 +114,7 @@ def test_a_gate_for_every_layer(quick_jit):
         Gate(sharpness=jnp.ones(2)).of_layer(2)
 
 
-def test_layers_are_trained_with_gates_of_their_own(tmp_path, quick_jit):
+def test_layers_are_trained_with_gates_of_their_own(tmp_path, quick_compiles):
     layer = TINY["network"]["layers"][0]
     gate = {"sharpness": [1.0, 2.0], "sharpness_end": [4.0, 2.0]}
     run = build(check(TINY | {"network": {"layers": [layer, layer]}, "gate": gate}))

@@ -1,12 +1,14 @@
 """Predictive coding and delayed XOR: the trials are what the docstrings say."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from spikejax import LIF, Exponential, Gate, Network, simulate
 from spikejax.adjoints import Record
-from spikejax.losses import ActivityCost, LogRate, LowVoltage, ResponseError, SquaredError, Sum
+from spikejax.losses import ActivityCost, LogRate, LowVoltage, ResponseError, SquaredError, Sum, WholeCharge
 from spikejax.simulate import Solution
 from spikejax.tasks import DelayedXOR, PredictiveCoding, Trial
 from spikejax.tasks.delayed_xor import KINDS, PULSES, SIGNS
@@ -21,6 +23,18 @@ def test_signals_have_the_stated_power_and_spectrum():
     frequency = np.fft.rfftfreq(20000, 1e-3)
     inside = (frequency > 1.8) & (frequency < 6.2)
     assert power[inside].sum() > 0.99 * power.sum()
+
+
+def test_lag_and_onset():
+    late = PredictiveCoding(dt=0.5, duration=40.0, lag=10.0, onset=20.0)
+    x, y = (np.asarray(part) for part in late.batch(jax.random.key(0), 0, 3)[:2])
+    assert np.array_equal(y[:, 20:], x[:, :-20])
+    assert not y[:, :20].any()
+    plain = np.asarray(PredictiveCoding(dt=0.5, duration=40.0).batch(jax.random.key(0), 0, 3).stimulus)
+    assert np.array_equal(plain[:, 40:], x[:, 40:])
+    # Half way up the signal is half as large; its middle is between the steps 19 and 20.
+    np.testing.assert_allclose((x[:, 19] / plain[:, 19] + x[:, 20] / plain[:, 20]) / 2, 0.5)
+    assert abs(x[:, 0]).max() < 1e-3
 
 
 def test_splits_and_batches_are_different_and_repeatable():
@@ -130,6 +144,10 @@ def test_bad_tasks_are_named():
         PredictiveCoding(dt=100.0)
     with pytest.raises(ValueError, match="lowest above 0"):
         PredictiveCoding(dt=1.0, frequencies=(5.0, 2.0))
+    with pytest.raises(ValueError, match="times of at least 0"):
+        PredictiveCoding(dt=1.0, lag=-1.0)
+    with pytest.raises(ValueError, match="as long as a trial"):
+        PredictiveCoding(dt=1.0, lag=100.0)
 
 
 def solution(readout, **record):
@@ -162,3 +180,27 @@ def test_costs():
     rates = np.array([0.0, 2 / 4e-3, 0.0])
     assert np.isclose(LogRate(0.4, 20.0)(record, whole, 1.0)[0], 0.2 * np.mean((np.log1p(rates) - np.log(21)) ** 2))
     assert Sum((SquaredError(), ActivityCost(1.0), LowVoltage(1.0))).series == {"activation", "v"}
+    # One neuron releases half a spike and takes it back, one a whole spike, one a spike and a half.
+    release = jnp.array([[0.5, 0.5, 1.0], [-0.5, 0.5, 0.25], [0.0, 0.0, 0.25], [0.0, 0.0, 0.0]])
+    partial = WholeCharge(2.0)(solution(jnp.zeros((4, 1)), release=release), whole, 1.0)[0]
+    assert np.isclose(partial, 2.0 * (1 + 1 + 0.75 + 1 + 1) / 12)
+
+
+def test_lingering_in_the_zone_costs(quick_jit):
+    # A neuron that comes to rest within the zone, and one that passes it again and again.
+    network = Network.dense(1, (2,), 1, neuron=LIF(), synapse=Exponential(5.0), key=jax.random.key(0))
+    network = eqx.tree_at(lambda n: n.layers[0].recurrent.weight, network, replace_fn=jnp.zeros_like)
+    trial = Trial(jnp.zeros((100, 1)), jnp.zeros((100, 1)))
+
+    def cost(bias, sharpness):
+        moved = eqx.tree_at(lambda n: n.layers[0].bias, network, jnp.full(2, bias))
+        return WholeCharge(1.0)(
+            simulate(moved, trial.stimulus, gate=Gate(width=0.5, sharpness=sharpness), dt=0.5, save="release"), trial, 0.5
+        )[0]
+
+    cost = quick_jit(cost)
+    assert cost(0.75, 1.0) > 0.5 > 0.3 > cost(3.0, 1.0) > 0
+    # The sharper the gate, the less time a passage takes: proportional to the width of the zone.
+    assert float(cost(3.0, 4.0) / cost(3.0, 2.0)) == pytest.approx(0.5, rel=0.1)
+    slope = (cost(3.0 + 1e-5, 1.0) - cost(3.0 - 1e-5, 1.0)) / 2e-5
+    assert float(jax.grad(cost)(3.0, 1.0)) == pytest.approx(float(slope), rel=1e-4)

@@ -15,6 +15,7 @@ from spikejax.cli import main
 from spikejax.config import ConfigError, load
 from spikejax.runs import train_run, trained
 from spikejax.sweeps import groups, load_sweep, sweep_run
+from spikejax.sweeps.figures import sweep_figures
 from spikejax.sweeps.together import alone
 
 BASE = """
@@ -73,12 +74,33 @@ def test_points_of_a_grid_a_list_and_seeds(tmp_path):
     assert load_sweep(tmp_path / "sweep.toml", [("sweep.seeds", "[7]"), ("dt", "0.25")])[0].config.dt == 0.25
 
 
+def test_points_with_a_name(tmp_path):
+    text = BASE + (
+        '[sweep]\nseeds = [0, 1]\n[sweep.grid]\n"gate.kernel" = ["boxcar", "triangle"]\n'
+        '[[sweep.list]]\nname = "as it is"\n'
+        '[[sweep.list]]\nname = "in two stages"\n'
+        '"stages" = [{ training = { steps = 2 } }, { gate = { sharpness = 3.0 }, training = { steps = 3 } }]\n'
+    )
+    points = load_sweep(write(tmp_path, text))
+    assert [p.name for p in points[::2]] == [
+        f"name={n},kernel={k},seed=0" for n in ("as_it_is", "in_two_stages") for k in ("boxcar", "triangle")
+    ]
+    assert points[-1].values["name"] == "in two stages"
+    assert points[-1].config.stage(1).gate.sharpness == 3.0
+    # The name stands for what goes with it: the figure has it on the axis and a colour for every kernel.
+    rows = [{"smooth error": 0.1, "hard error": 0.1 + i, "gradient norm": 1.0} for i in range(len(points))]
+    assert {path.name for path in sweep_figures(tmp_path / "figures", points, rows)} == {"scores.png", "gradients.png"}
+
+
 def test_points_that_are_one_program_are_together(tmp_path):
     text = SWEEP + '"gate.release" = ["charge", "surrogate"]\n"training.learning_rate" = [0.01, 0.02]\n'
     sizes = [len(g) for g in groups(load_sweep(write(tmp_path, text)))]
     assert sizes == [8, 8]
     text = SWEEP + '"network.layers.0.neuron.tau_mem" = [5.0, 10.0]\n"network.layers.0.size" = [6, 7]\n'
     assert [len(g) for g in groups(load_sweep(write(tmp_path, text)))] == [8, 8]
+    # So are gates with a value for every layer.
+    text = SWEEP.replace("[1.0, 4.0]", "[1.0, 4.0, [2.0]]")
+    assert sorted(len(g) for g in groups(load_sweep(write(tmp_path, text)))) == [2, 4]
     # A damping that is on is another program than none, and batches of another size are too.
     text = SWEEP + '"adjoint.damping" = [0.0, 0.01, 0.02]\n'
     assert sorted(len(g) for g in groups(load_sweep(write(tmp_path, text)))) == [4, 8]
@@ -97,6 +119,7 @@ def test_points_that_are_one_program_are_together(tmp_path):
         (BASE + '[sweep.grid]\n"gate.sharpness" = []\n', ["gate.sharpness is empty"]),
         (BASE + '[sweep.grid]\n"gate.sharpness" = [1.0, -2.0]\n', ["gate.sharpness", "greater than 0", "sharpness=-2.0"]),
         (BASE + '[sweep.grid]\n"seed" = [1]\n', ["seeds"]),
+        (BASE + "[sweep]\n[[sweep.list]]\nname = 3\n", ["a name is text"]),
         (BASE + '[sweep.grid]\n"gate.width" = [0.2]\n[[sweep.list]]\n"gate.width" = 0.3\n', ["gate.width", "grid and in list"]),
         (BASE + '[sweep.grid]\n"gate.width" = [0.2, 0.2]\n', ["twice"]),
     ],

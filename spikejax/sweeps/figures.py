@@ -82,7 +82,10 @@ def _lines(points, rows, key, others, panels, sharey) -> Figure:
             ax.set_xticks(values, [f"{v:g}" for v in values], minor=False)
         elif not numeric:
             ax.set_xticks(np.arange(len(values)), values, rotation=60, ha="right", rotation_mode="anchor")
-        if column in ("gradient norm", "gradient noise") or "error" in column or "loss" in column:
+        found = np.array([row.get(column, np.nan) for row in rows], float)
+        if (column in ("gradient norm", "gradient noise") or "error" in column or "loss" in column) and np.any(
+            found[np.isfinite(found)] > 0
+        ):
             ax.set_yscale("log")
         ax.set_xlabel(key)
         ax.set_ylabel(label)
