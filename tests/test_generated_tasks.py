@@ -190,16 +190,16 @@ def test_lingering_in_the_zone_costs(quick_jit):
     # A neuron that comes to rest within the zone, and one that passes it again and again.
     network = Network.dense(1, (2,), 1, neuron=LIF(), synapse=Exponential(5.0), key=jax.random.key(0))
     network = eqx.tree_at(lambda n: n.layers[0].recurrent.weight, network, replace_fn=jnp.zeros_like)
-    trial = Trial(jnp.zeros((100, 1)), jnp.zeros((100, 1)))
+    trial = Trial(jnp.zeros((800, 1)), jnp.zeros((800, 1)))
 
     def cost(bias, sharpness):
         moved = eqx.tree_at(lambda n: n.layers[0].bias, network, jnp.full(2, bias))
         return WholeCharge(1.0)(
-            simulate(moved, trial.stimulus, gate=Gate(width=0.5, sharpness=sharpness), dt=0.5, save="release"), trial, 0.5
+            simulate(moved, trial.stimulus, gate=Gate(width=0.5, sharpness=sharpness), dt=0.05, save="release"), trial, 0.5
         )[0]
 
     cost = quick_jit(cost)
-    assert cost(0.75, 1.0) > 0.5 > 0.3 > cost(3.0, 1.0) > 0
+    assert cost(0.75, 1.0) > 0.4 > 0.3 > cost(3.0, 1.0) > 0
     # The sharper the gate, the less time a passage takes: proportional to the width of the zone.
     assert float(cost(3.0, 4.0) / cost(3.0, 2.0)) == pytest.approx(0.5, rel=0.1)
     slope = (cost(3.0 + 1e-5, 1.0) - cost(3.0 - 1e-5, 1.0)) / 2e-5
