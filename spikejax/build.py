@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 from pydantic import BaseModel
 
 from . import losses, network, tasks
@@ -60,20 +61,22 @@ class Run(NamedTuple):
     """The network without its trained parameters: ``equinox.combine(state.params, fixed)``."""
 
 
-def build(config: Config) -> Run:
+def build(config: Config, mesh: Mesh | None = None) -> Run:
     """The objects of a configuration.
+
+    **Arguments:** `mesh`: the devices that batches are cut over in training; see `spikejax.distributed`.
 
     **Raises:** `ConfigError` where values that are valid by themselves do not fit together.
     """
     try:
-        return _build(config)
+        return _build(config, mesh)
     except ConfigError:
         raise
     except ValueError as error:
         raise ConfigError(str(error)) from error
 
 
-def _build(config: Config) -> Run:
+def _build(config: Config, mesh: Mesh | None) -> Run:
     key_network, _ = jax.random.split(jax.random.key(config.seed))
     # One task for all stages that do not change it, and for the judge: recordings are encoded once.
     task_at = functools.cache(lambda table, dt: _task(table, dt, config.seed))
@@ -85,7 +88,7 @@ def _build(config: Config) -> Run:
     check_groups(params, config.training.rates)
     optimiser = build_optimiser(config)
     parts = [config.stage(i) for i in range(len(config.stages))] or [config]
-    stages = tuple(_stage(part, task_at, model, fixed, optimiser) for part in parts)
+    stages = tuple(_stage(part, task_at, model, fixed, optimiser, mesh) for part in parts)
     gate, final = build_gate(parts[0])[0], build_gate(parts[-1])[1]
 
     def restart(params, step: int) -> TrainState:
@@ -122,17 +125,23 @@ def _check_loss(config: Config, task: tasks.AbstractTask) -> None:
         raise ConfigError(f"training.score is {config.training.score}, which the task {config.task.kind} does not report: use loss")
 
 
-def _stage(config: Config, task_at: TaskAt, model: Network, fixed: Network, optimiser) -> Stage:
+def _stage(config: Config, task_at: TaskAt, model: Network, fixed: Network, optimiser, mesh: Mesh | None) -> Stage:
     """One stage of training; `config` is the whole configuration as that stage sees it."""
     training, task = config.training, task_at(config.task, config.dt)
     tasks_at, updates = [], []
     if task.trials is not None and training.batch > task.trials:
         raise ConfigError(f"training.batch is {training.batch}, but the task has {task.trials} training trials")
+    if mesh is not None and training.batch % (training.accumulate * mesh.size):
+        at_once = "training.batch / training.accumulate" if training.accumulate > 1 else "training.batch"
+        raise ConfigError(
+            f"{at_once} is {training.batch // training.accumulate}, which {mesh.size} devices cannot share equally: "
+            f"make it a multiple of {mesh.size}"
+        )
     for gate in build_gate(config):
         check_step(model, gate, config.dt)
     for dt in (config.dt, config.dt / 2) if training.finer else (config.dt,):
         tasks_at.append(task_at(config.task, dt))
-        settings = step_settings(config) | {"optimiser": optimiser, "dt": dt}
+        settings = step_settings(config) | {"optimiser": optimiser, "dt": dt, "mesh": mesh}
         updates.append(make_train_step(fixed, adjoint=build_adjoint(config), **settings))
 
     def pick(step: int) -> int:

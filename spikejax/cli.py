@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from . import __version__
+from . import __version__, distributed
 from .config import FITS, Config, ConfigError, describe, load, load_fit
 from .training.checkpoint import CheckpointError
 from .training.loop import TrainingStopped
@@ -62,10 +62,13 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--out", type=Path, help="folder of the run (default: a new folder runs/NAME)")
     train.add_argument("--resume", action="store_true", help="continue the run in --out, or the newest of runs/NAME, bit for bit")
     train.add_argument("--quiet", action="store_true", help="no progress bar")
+    train.add_argument("--devices", type=_devices, metavar="N", help="cut every batch over N devices of this machine, or all [1]")
+    _join_options(train)
     sweep = add("sweep", "train every point of a sweep ([sweep] table), those that are one program side by side", "CONFIG",
                 "spikejax sweep configs/sharpness_braille.toml --training.steps 100")  # fmt: skip
     sweep.add_argument("--out", type=Path, help="folder of the sweep (default: runs/NAME); one that was interrupted goes on there")
     sweep.add_argument("--quiet", action="store_true", help="no progress bar")
+    _join_options(sweep)
     add("evaluate", "evaluate a finished run on the test split, with smooth and hard threshold", "RUN",
         "spikejax evaluate runs/braille --gate.sharpness_end 8")  # fmt: skip
     add("plot", "draw the figures of a run again", "RUN", "spikejax plot runs/braille")
@@ -102,6 +105,29 @@ def _landscape_options(parser: argparse.ArgumentParser) -> None:
     option("plane", "the loss on a plane too (default) or not", action=argparse.BooleanOptionalAction)
 
 
+def _devices(text: str) -> int:
+    if text == "all":
+        return 0
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of devices, or all")
+    return int(text)
+
+
+def _join_options(parser: argparse.ArgumentParser) -> None:
+    """How several processes find each other (docs/many_machines.md)."""
+    parser.add_argument("--distributed", action="store_true", help="one of several processes, started by Slurm, Open MPI or on a TPU pod")
+    parser.add_argument("--coordinator", metavar="HOST:PORT", help="one of several processes, started by hand: address of the first")
+    parser.add_argument("--processes", type=int, metavar="N", help="their number")
+    parser.add_argument("--process", type=int, metavar="I", help="which one this is, from 0")
+
+
+def _join(args: argparse.Namespace) -> None:
+    """Become one of several processes, if that is asked for."""
+    given = (args.coordinator, args.processes, args.process)
+    if args.distributed or any(x is not None for x in given):
+        distributed.join(*given)
+
+
 def key_values(words: list[str]) -> list[tuple[str, str]]:
     """``--a.b VALUE`` and ``--a.b=VALUE`` as pairs."""
     pairs, rest = [], list(words)
@@ -135,20 +161,24 @@ def _run(args: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
     if args.command == "train":
         config: Config = load(args.config, overrides)
         name = args.config.resolve().name if args.config.is_dir() else args.config.stem
-        folder = args.out or (runs.newest_folder(name) if args.resume else runs.free_folder(name))
-        print(f"run folder: {folder}", flush=True)
-        summary = runs.train_run(config, folder, resume=args.resume, progress=not args.quiet)
-        print(_show(summary))
-        print(f"figures and summary.json: {folder}")
+        _join(args)
+        folder = distributed.call(lambda: args.out or (runs.newest_folder(name) if args.resume else runs.free_folder(name)))
+        say = print if distributed.leads() else lambda *_, **__: None
+        say(f"run folder: {folder}", flush=True)
+        summary = runs.train_run(config, folder, resume=args.resume, progress=not args.quiet, devices=args.devices)
+        say(_show(summary))
+        say(f"figures and summary.json: {folder}")
         return
     if args.command == "sweep":
         from .sweeps import load_sweep, sweep_run
 
         points = load_sweep(args.config, overrides)
         folder = args.out or Path("runs") / args.config.stem
-        print(f"{len(points)} points in {folder}", flush=True)
+        _join(args)
+        say = print if distributed.leads() else lambda *_, **__: None
+        say(f"{len(points)} points in {folder}", flush=True)
         rows = sweep_run(points, folder, progress=not args.quiet)
-        print(f"{sum(bool(row['lost']) for row in rows)} of {len(rows)} were lost; table.csv and figures: {folder}")
+        say(f"{sum(bool(row['lost']) for row in rows)} of {len(rows)} were lost; table.csv and figures: {folder}")
         return
     if args.command == "fit":
         from .fitting.run import fit_run, show

@@ -20,6 +20,7 @@ import json
 import platform
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from . import distributed
 from .build import Run, batch_key, build, build_leash, build_noise, evaluator, initial_state
 from .config import Config, ConfigError, dump, load
 from .config.load import new_folder
@@ -73,31 +75,55 @@ def newest_folder(name: str, root: Path = Path("runs")) -> Path:
     return max(found, key=lambda p: int(p.name.removeprefix(name).lstrip("-") or 1))
 
 
-def train_run(config: Config, folder: Path, *, resume: bool = False, progress: bool = True) -> dict[str, Any]:
+def train_run(
+    config: Config,
+    folder: Path,
+    *,
+    resume: bool = False,
+    progress: bool = True,
+    devices: int | None = None,
+    report: Callable[[int, float], None] | None = None,
+    figures: bool = True,
+) -> dict[str, Any]:
     """Train, evaluate on the test split, draw the figures; returns the summary.
+
+    With several processes (`spikejax.distributed`) each of them makes the same call, and process 0 alone reads and writes `folder`.
+
+    **Arguments:** `devices`: number of devices of this process that every batch is cut over (0: all; default: one); `report`: see `train`;
+    `figures`: whether they are drawn.
 
     **Raises:** `ConfigError`, before anything is computed, if the folder cannot be written, holds another run, or (with `resume`) a run of
     another configuration; `spikejax.training.TrainingStopped` if training stops early.
     """
     folder = Path(folder)
+    distributed.call(lambda: _check_folder(config, folder, resume))
+    run = build(config, distributed.mesh(devices))
+    distributed.call(lambda: prepare(folder, config))
+    with clock(folder / "minutes.json") as minutes:
+        # A checkpoint replaces it: then it need not be solved for.
+        saved = distributed.call(lambda: resume and (folder / "last.ckpt").exists())
+        state = run.state if saved else initial_state(config, run)
+        state, network = train(run.plan, state, run.fixed, folder, key=batch_key(config), resume=resume, progress=progress, report=report)
+    spent = minutes()
+
+    def finish() -> dict[str, Any]:
+        summary = evaluate_network(run, network, config)
+        summary |= {"training_minutes": round(spent, 2), "steps": int(state.step), "seed": config.seed}
+        write_json(folder / "summary.json", summary)
+        if figures:
+            plot_run(folder)
+        return summary
+
+    return distributed.call(finish)
+
+
+def _check_folder(config: Config, folder: Path, resume: bool) -> None:
     if (folder / "config.toml").exists():
         if not resume:
             raise ConfigError(f"{folder} already holds a run: continue it with --resume, or choose another folder with --out")
         same(config, load(folder), folder)
     elif resume:
         raise ConfigError(f"there is no run to resume in {folder}")
-    run = build(config)
-    prepare(folder, config)
-    with clock(folder / "minutes.json") as minutes:
-        # A checkpoint replaces it: then it need not be solved for.
-        state = run.state if resume and (folder / "last.ckpt").exists() else initial_state(config, run)
-        state, network = train(run.plan, state, run.fixed, folder, key=batch_key(config), resume=resume, progress=progress)
-    spent = minutes()
-    summary = evaluate_network(run, network, config)
-    summary |= {"training_minutes": round(spent, 2), "steps": int(state.step), "seed": config.seed}
-    write_json(folder / "summary.json", summary)
-    plot_run(folder)
-    return summary
 
 
 def prepare(folder: Path, config: Config) -> None:
@@ -119,10 +145,15 @@ def finished_run(config: Config, folder: Path, *, progress: bool = True) -> dict
     **Raises:** as `train_run`; also for a finished run of another configuration.
     """
     folder = Path(folder)
-    if (folder / "summary.json").exists():
+
+    def there() -> tuple[bool, dict[str, Any] | None]:
+        if not (folder / "summary.json").exists():
+            return (folder / "config.toml").exists(), None
         same(config, load(folder), folder)
-        return json.loads((folder / "summary.json").read_text())
-    return train_run(config, folder, resume=(folder / "config.toml").exists(), progress=progress)
+        return True, json.loads((folder / "summary.json").read_text())
+
+    begun, summary = distributed.call(there)
+    return train_run(config, folder, resume=begun, progress=progress) if summary is None else summary
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ import jax
 import jax.tree_util as jtu
 from jaxtyping import PyTree
 
+from ..distributed import leads
 from ..metrics import leaf_name
 
 FORMAT = 1
@@ -20,7 +21,12 @@ class CheckpointError(ValueError):
 
 
 def write_atomically(path: Path, write) -> None:
-    """Call ``write(file)`` on a temporary file beside `path`, flush it to disk and put it in the place of `path`."""
+    """Call ``write(file)`` on a temporary file beside `path`, flush it to disk and put it in the place of `path`.
+
+    Of several processes the first does this, the others nothing.
+    """
+    if not leads():
+        return
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:

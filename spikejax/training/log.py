@@ -2,16 +2,18 @@
 
 import contextlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..distributed import leads
 from .checkpoint import write_atomically
 
 
 class MetricsLog:
-    """Appends one line per step to a file; every line is complete when `write` returns.
+    """Appends one line per step to a file; every line is complete when `write` returns. Of several processes the first writes.
 
     On resuming at step n the lines after n, which the resumed run will write again, are removed.
     """
@@ -20,7 +22,7 @@ class MetricsLog:
         if resume_at is not None and path.exists():
             kept = [m for m in read_metrics(path) if m["step"] <= resume_at]
             write_atomically(path, lambda file: file.writelines(f"{json.dumps(m)}\n".encode() for m in kept))
-        self._file = open(path, "a", buffering=1, encoding="utf-8")  # noqa: SIM115 (closed by close)
+        self._file = open(path if leads() else os.devnull, "a", buffering=1, encoding="utf-8")  # noqa: SIM115 (closed by close)
 
     def write(self, step: int, metrics: dict[str, Any]) -> None:
         """Append the metrics of a step. Values that are not finite become null."""

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray, PyTree
 from tqdm import tqdm
 
+from .. import distributed
 from ..gates import Gate
 from ..network import Network
 from ..tasks import AbstractTask
@@ -163,6 +164,7 @@ def train(
     key: PRNGKeyArray,
     resume: bool = False,
     progress: bool = True,
+    report: Callable[[int, float], None] | None = None,
 ) -> tuple[TrainState, Network]:
     """Train until ``plan.steps`` updates are made; returns the last state and the best network.
 
@@ -171,13 +173,18 @@ def train(
     is not finite, goes on from the best parameters at a lower rate. All randomness is a function of `key` and the step, so a run
     that is killed and resumed ends bit for bit where it would have ended.
 
+    With several processes (`spikejax.distributed`) each of them makes the same call; process 0 evaluates and writes.
+
+    **Arguments:** `report`: called with the step and the score of every evaluation; a `TrainingStopped` from it ends training in order.
+
     **Raises:** `TrainingStopped` if loss or gradient stop being finite or the gradient explodes, naming the step, the parameter
     and what to try; `Interrupted` on Ctrl-C; `CheckpointError` if a checkpoint does not fit.
     """
     last, best_path = folder / "last.ckpt", folder / "best.ckpt"
     so_far = Progress(state.params)
-    if resume and last.exists():
-        (state, so_far.best), header = checkpoint.load(last, (state, state.params))
+    found = distributed.call(lambda: checkpoint.load(last, (state, state.params)) if resume and last.exists() else None)
+    if found:
+        (state, so_far.best), header = jax.tree.map(jnp.asarray, found[0]), found[1]
         if not so_far.header().keys() <= header.keys():
             raise checkpoint.CheckpointError(f"{last} was written by an earlier version: start anew with --out")
         vars(so_far).update({name: header[name] for name in so_far.header()})
@@ -186,9 +193,10 @@ def train(
     warned: set[str] = set()
 
     def keep():
-        checkpoint.save(last, (state, so_far.best), step=int(state.step), **so_far.header())
+        checkpoint.save(last, (distributed.local(state), so_far.best), step=int(state.step), **so_far.header())
 
-    hidden = None if progress else True  # None: shown on a terminal only
+    vote = distributed.Vote()
+    hidden = None if progress and distributed.leads() else True  # None: shown on a terminal only
     bar = tqdm(range(first, plan.steps), initial=first, total=plan.steps, disable=hidden, unit="step", dynamic_ncols=True)
     with Interrupt() as interrupt:
         try:
@@ -201,11 +209,12 @@ def train(
                 state, metrics = stage.updates[which](state, stage.tasks[which].batch(key, i, stage.batch), gate, rate)
                 metrics = {"sharpness": gate.sharpness, "learning_rate": rate, **jax.device_get(metrics)}
                 if (i + 1) % plan.evaluate_every == 0 or i + 1 == plan.steps:
-                    network = eqx.combine(state.judged, fixed)
-                    held = plan.evaluate(network)
+                    judged = distributed.local(state.judged)
+                    network = eqx.combine(judged, fixed)
+                    held = distributed.call(lambda: plan.evaluate(network))
                     metrics |= {f"held_out/{name}": x for name, x in held.items()}
                     score = held[plan.score] if plan.score == "accuracy" else -held[plan.score]
-                    if so_far.judge(score, state.judged, plan.rollback):
+                    if so_far.judge(score, judged, plan.rollback):
                         checkpoint.save(best_path, network, step=i + 1, score=score)
                 so_far.note(float(metrics["loss"]), stage.plateau)
                 reason = lost(metrics, so_far, plan)
@@ -214,13 +223,15 @@ def train(
                 bar.set_postfix(_shown(metrics), refresh=False)
                 if metrics["rollback"]:
                     state = plan.restart(so_far.best, i + 1)
-                    bar.write(f"step {i + 1}: {reason}: back to the best parameters, learning rate times {so_far.scale:.3g}")
+                    _say(bar, f"step {i + 1}: {reason}: back to the best parameters, learning rate times {so_far.scale:.3g}")
                 elif reason:
                     raise TrainingStopped(f"stopped at step {i + 1}: {reason}. {REMEDY}")
                 _warn(bar, i + 1, metrics, warned)
                 if (i + 1) % plan.checkpoint_every == 0 or i + 1 == plan.steps:
                     keep()
-                if interrupt.requested:
+                if report is not None and f"held_out/{plan.score}" in metrics:
+                    report(i + 1, float(metrics[f"held_out/{plan.score}"]))
+                if vote(i + 1, interrupt.requested):
                     raise Interrupted(f"interrupted after step {i + 1} of {plan.steps}; saved: continue with --resume")
         except TrainingStopped:
             keep()
@@ -228,7 +239,7 @@ def train(
         finally:
             bar.close()
             log.close()
-    return state, eqx.combine(so_far.best, fixed)
+    return distributed.local(state), eqx.combine(so_far.best, fixed)
 
 
 class Interrupt:
@@ -250,6 +261,11 @@ class Interrupt:
     def __exit__(self, *_):
         for name, handler in self._previous.items():
             signal.signal(name, handler)
+
+
+def _say(bar, line: str) -> None:
+    if distributed.leads():
+        bar.write(line)
 
 
 def _shown(metrics: dict) -> dict[str, str]:
@@ -285,9 +301,9 @@ def _warn(bar, step: int, metrics: dict, warned: set[str]) -> None:
         kind, _, layer = name.partition("/")
         if kind in ("silent", "saturated") and float(x) > 0.5 and name not in warned:
             remedy = "a larger bias or input_scale" if kind == "silent" else "a smaller input_scale, bias or dt"
-            bar.write(f"warning: step {step}: {float(x):.0%} of the neurons of layer {layer} are {kind}; try {remedy}")
+            _say(bar, f"warning: step {step}: {float(x):.0%} of the neurons of layer {layer} are {kind}; try {remedy}")
             warned.add(name)
     crowded = float(metrics.get("held_out/crowded", 0))
     if crowded > 0.01 and "crowded" not in warned:
-        bar.write(f"warning: step {step}: in {crowded:.1%} of steps a neuron spikes more than once, too often for dt: try a smaller one")
+        _say(bar, f"warning: step {step}: in {crowded:.1%} of steps a neuron spikes more than once, too often for dt: try a smaller one")
         warned.add("crowded")

@@ -7,9 +7,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, PyTree
 
 from ..adjoints import AbstractAdjoint
+from ..distributed import AXIS, replicate, share
 from ..gates import Gate
 from ..losses import AbstractLoss
 from ..metrics import group_norms, rates, saturated_fraction, silent_fraction
@@ -60,6 +62,7 @@ def update(
     accumulate: int = 1,
     noise: Noise | None = None,
     averaging: float = 0.0,
+    mesh: Mesh | None = None,
 ) -> tuple[TrainState, dict[str, Array]]:
     """One update: pure, not jitted; `make_train_step` and `make_group_step` compile it.
 
@@ -86,6 +89,9 @@ def update(
         (value, (scalars, counts)), grads = gradient(state.params, trials)
     else:
         parts = jax.tree.map(lambda x: x.reshape(accumulate, -1, *x.shape[1:]), trials)
+        if mesh is not None:
+            # Each part over all devices, and not each device a part.
+            parts = eqx.filter_shard(parts, NamedSharding(mesh, PartitionSpec(None, AXIS)))
         (value, aux), grads = jax.lax.map(lambda part: gradient(state.params, part), parts)
         value, grads = jax.tree.map(lambda x: jnp.mean(x, axis=0), (value, grads))
         scalars, counts = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), aux)
@@ -116,6 +122,7 @@ def make_train_step(
     accumulate: int = 1,
     noise: Noise | None = None,
     averaging: float = 0.0,
+    mesh: Mesh | None = None,
 ) -> Callable[..., tuple[TrainState, dict[str, Array]]]:
     """A jitted ``step(state, trials, gate, rate=1.0) -> (state, metrics)``.
 
@@ -130,20 +137,28 @@ def make_train_step(
     - `accumulate`: number of equal parts the batch is run in, one after the other; the gradient is their mean.
     - `noise`: what is random within a trial, drawn with its key; a trial without a key has none.
     - `averaging`: decay per update of the running average of the parameters, if the state keeps one.
+    - `mesh`: devices that the trials of a batch are cut over (`spikejax.distributed`); the state is then on all of them. The update is that
+      of one device to rounding.
 
     **Metrics:** `loss`; what the loss reports; `gradient` (norm before the optimiser) and ``gradient/<parameter>``; `rate` (Hz),
     `silent` and `saturated` (fractions) per layer; `finite`.
     """
     settings = {"loss": loss, "optimiser": optimiser, "dt": dt, "accumulate": accumulate, "noise": noise, "averaging": averaging}
+    settings["mesh"] = mesh
 
     @eqx.filter_jit(donate="all-except-first")
     def step(inputs, state: TrainState):
-        return update((fixed, adjoint, *inputs), state, **settings)
+        found = update((fixed, adjoint, *inputs), state, **settings)
+        return found if mesh is None else eqx.filter_shard(found, NamedSharding(mesh, PartitionSpec()))
 
     def train_step(state: TrainState, trials: Trial, gate: Gate, rate: float | Float[Array, ""] = 1.0):
         size = trials.stimulus.shape[0]
         if size % accumulate:
             raise ValueError(f"a batch of {size} trials cannot be cut into `accumulate` = {accumulate} equal parts")
+        if mesh is not None:
+            if size // accumulate % mesh.size:
+                raise ValueError(f"{size // accumulate} trials at a time cannot be cut into equal parts for {mesh.size} devices")
+            state, trials = replicate(state, mesh), share(trials, mesh)
         return step((trials, gate, as_parameter(rate)), state)
 
     return train_step
