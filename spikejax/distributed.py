@@ -8,12 +8,13 @@ What follows from it here:
 - What must be the same in all processes though it depends on the world outside (files, signals) is asked of process 0 (`call`) or of all
   (`Vote`). Only process 0 writes.
 
-With one process `call` and `Vote` do nothing, and without a mesh nothing of this is run.
+With one process `call`, `each` and `Vote` do nothing, and without a mesh nothing of this is run.
 """
 
+import functools
 import pickle
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import equinox as eqx
@@ -66,27 +67,46 @@ def call(function: Callable[[], T]) -> T:
     """``function()``, run by process 0 alone: its result, or its error, in all processes. Every process must come here."""
     if jax.process_count() == 1:
         return function()
-    found: tuple[bool, Any] = (True, None)
-    if leads():
-        try:
-            found = True, jax.device_get(function())
-        except Exception as error:
-            found = False, error
-    fine, value = pickle.loads(_broadcast(pickle.dumps(found)))
-    if not fine:
-        raise value
+    from jax.experimental import multihost_utils
+
+    text = _outcome(function) if leads() else b""
+    length = int(multihost_utils.broadcast_one_to_all(np.int32(len(text))))
+    return _value(multihost_utils.broadcast_one_to_all(_padded(text, length))[:length].tobytes())
+
+
+def each(functions: Sequence[Callable[[], T]]) -> list[T]:
+    """The results of all functions, in all processes, each of which runs some of them. Every process must come here."""
+    count = jax.process_count()
+    if count == 1:
+        return [function() for function in functions]
+    from jax.experimental import multihost_utils
+
+    text = _outcome(lambda: [function() for function in functions[jax.process_index() :: count]])
+    lengths = multihost_utils.process_allgather(np.int32(len(text)))
+    texts = multihost_utils.process_allgather(_padded(text, max(lengths)))
+    parts = [_value(row[:length].tobytes()) for row, length in zip(texts, lengths, strict=True)]
+    return [parts[i % count][i // count] for i in range(len(functions))]
+
+
+def _outcome(function: Callable[[], Any]) -> bytes:
+    try:
+        return pickle.dumps((jax.device_get(function()), None))
+    except Exception as error:
+        return pickle.dumps((None, error))
+
+
+def _value(outcome: bytes) -> Any:
+    value, error = pickle.loads(outcome)
+    if error is not None:
+        raise error
     return value
 
 
-def _broadcast(text: bytes) -> bytes:
-    from jax.experimental import multihost_utils
-
-    length = int(multihost_utils.broadcast_one_to_all(np.int32(len(text))))
-    # A few lengths only: each is compiled once.
-    padded = np.zeros(1 << max(10, (length - 1).bit_length()), np.uint8)
-    if leads():
-        padded[:length] = np.frombuffer(text, np.uint8)
-    return np.asarray(multihost_utils.broadcast_one_to_all(padded))[:length].tobytes()
+def _padded(text: bytes, length: int) -> np.ndarray:
+    """Bytes as an array of one of few lengths, for each of which a collective is compiled."""
+    padded = np.zeros(1 << max(10, (int(length) - 1).bit_length()), np.uint8)
+    padded[: len(text)] = np.frombuffer(text, np.uint8)
+    return padded
 
 
 class Vote:
@@ -122,7 +142,7 @@ def mesh(devices: int | None = None) -> Mesh | None:
     **Raises:** `ConfigError` if there are not so many.
     """
     if jax.process_count() > 1:
-        if devices is not None:
+        if devices:
             raise ConfigError("--devices is of one process: several processes train on all their devices")
         return Mesh(np.array(jax.devices()), (AXIS,))
     there = jax.devices()
@@ -160,3 +180,13 @@ def local(tree: PyTree) -> PyTree:
         return x.addressable_data(0) if eqx.is_array(x) and len(x.sharding.device_set) > 1 else x
 
     return jax.tree.map(one, tree)
+
+
+def gather(tree: PyTree, mesh: Mesh | None) -> PyTree:
+    """Arrays that are cut over a mesh as ordinary ones of this process, whole. Every process must come here."""
+    return tree if mesh is None else local(_whole(mesh)(tree))
+
+
+@functools.cache
+def _whole(mesh: Mesh):
+    return eqx.filter_jit(lambda tree: eqx.filter_shard(tree, NamedSharding(mesh, PartitionSpec())))

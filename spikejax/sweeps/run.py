@@ -12,12 +12,14 @@ import csv
 import functools
 import io
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import equinox as eqx
 import jax
 
+from .. import distributed
 from ..analysis.gradients import gradient_report
 from ..build import build, build_adjoint, build_loss
 from ..config import Config, load
@@ -38,28 +40,44 @@ TRIALS = 64
 def sweep_run(points: list[Point], folder: Path, *, progress: bool = True) -> list[dict[str, Any]]:
     """Train every point that is not finished in `folder`, then write the table and the figures; returns the table's rows.
 
+    With several processes (`spikejax.distributed`) each of them makes the same call, and process 0 alone reads and writes `folder`.
+
     **Raises:** `ConfigError` if the folder holds another sweep; `TrainingStopped` on Ctrl-C, after which the same call goes on.
     """
     folder = Path(folder)
     places = {p.name: folder / "points" / p.name for p in points}
-    for point in points:
-        if (places[point.name] / "config.toml").exists():
-            same(point.config, load(places[point.name]), places[point.name])
-    new_folder(folder)
-    for number, group in enumerate(groups(points)):
+
+    def check() -> None:
+        for point in points:
+            if (places[point.name] / "config.toml").exists():
+                same(point.config, load(places[point.name]), places[point.name])
+        new_folder(folder)
+
+    def begin(group: list[Point]) -> bool:
+        """Whether there is something left to train."""
         if all(_finished(places[p.name]) for p in group):
-            continue
+            return False
         for point in group:
             prepare(places[point.name], point.config)
+        return True
+
+    distributed.call(check)
+    for number, group in enumerate(groups(points)):
+        if not distributed.call(partial(begin, group)):
+            continue
         if alone(group[0].config):
             for point in group:
                 _train_alone(point, places[point.name], progress)
         else:
             _train_group(group, [places[p.name] for p in group], folder / f"group-{number}.ckpt", progress)
-    rows = [_row(p, places[p.name]) for p in points]
-    _write_table(folder / "table.csv", rows)
-    sweep_figures(folder / "figures", points, rows)
-    return rows
+
+    def end() -> list[dict[str, Any]]:
+        rows = [_row(p, places[p.name]) for p in points]
+        _write_table(folder / "table.csv", rows)
+        sweep_figures(folder / "figures", points, rows)
+        return rows
+
+    return distributed.call(end)
 
 
 def _finished(place: Path) -> bool:
@@ -73,13 +91,14 @@ def _train_group(group: list[Point], folders: list[Path], state: Path, progress:
         found = train_together(group, folders, state, progress=progress)
         spent = minutes() / len(group)
     for point, place, (run, network, reason) in zip(group, folders, found, strict=True):
-        _finish(point.config, place, run, network, reason, spent)
+        distributed.call(lambda: _finish(point.config, place, run, network, reason, spent))
     # Only now: a kill before this trains nothing again.
-    state.unlink(missing_ok=True)
+    if distributed.leads():
+        state.unlink(missing_ok=True)
 
 
 def _train_alone(point: Point, place: Path, progress: bool) -> None:
-    if _finished(place):
+    if distributed.call(lambda: _finished(place)):
         return
     reason, minutes = None, None
     try:
@@ -88,10 +107,14 @@ def _train_alone(point: Point, place: Path, progress: bool) -> None:
         raise
     except TrainingStopped as error:
         reason = str(error)
-    run, network = build(point.config), None
-    if (place / "best.ckpt").exists():
-        run, network, _ = trained(place)
-    _finish(point.config, place, run, run.network if network is None else network, reason, minutes)
+
+    def finish() -> None:
+        run, network = build(point.config), None
+        if (place / "best.ckpt").exists():
+            run, network, _ = trained(place)
+        _finish(point.config, place, run, run.network if network is None else network, reason, minutes)
+
+    distributed.call(finish)
 
 
 @functools.cache

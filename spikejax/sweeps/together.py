@@ -1,6 +1,7 @@
 """Training several networks side by side, as one vmapped program."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,10 +9,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 from jaxtyping import PRNGKeyArray, PyTree
 from tqdm import tqdm
 
+from .. import distributed
 from ..build import Run, batch_key, build, build_adjoint, solve_readout, step_settings
 from ..config import Config
 from ..network import Network
@@ -90,13 +92,21 @@ def take(tree: PyTree, i: int) -> PyTree:
     return jax.tree.map(lambda x: x[i] if eqx.is_array(x) else x, tree)
 
 
-def spread(tree: PyTree, count: int) -> PyTree:
-    """`tree`, stacked from `count` networks, laid out over all devices if `count` is a multiple of their number."""
-    devices = jax.devices()
-    if len(devices) == 1 or count % len(devices):
+def layout(count: int) -> Mesh | None:
+    """The devices that `count` networks are trained on: of one process no more than there are networks."""
+    return distributed.mesh(0 if jax.process_count() > 1 else min(count, len(jax.devices())))
+
+
+def spread(tree: PyTree, mesh: Mesh | None) -> PyTree:
+    """`tree`, stacked from several networks, cut over the mesh; the last network fills it up if need be."""
+    if mesh is None:
         return tree
-    sharding = NamedSharding(Mesh(np.array(devices), ("networks",)), PartitionSpec("networks"))
-    return jax.tree.map(lambda x: jax.device_put(x, sharding) if eqx.is_array(x) else x, tree)
+
+    def full(x):
+        missing = -len(x) % mesh.size
+        return jnp.concatenate([x, jnp.repeat(x[-1:], missing, axis=0)]) if missing else x
+
+    return distributed.share(jax.tree.map(lambda x: full(x) if eqx.is_array(x) else x, tree), mesh)
 
 
 def train_together(
@@ -105,7 +115,8 @@ def train_together(
     """Train the networks of `points`, which are one program (`groups`), side by side: each as `train` would train it, to rounding.
 
     Writes ``metrics.jsonl`` and ``best.ckpt`` into each point's folder, and the state of all into `checkpoint_path`, from where a killed
-    group goes on. A network that is lost (see `train`) keeps its best parameters; the others go on.
+    group goes on. With several processes each of them makes the same call; process 0 writes. A network that is lost (see `train`) keeps its
+    best parameters; the others go on.
 
     **Returns:** for each point its run, its best network, and why it was lost, if it was.
 
@@ -121,9 +132,10 @@ def train_together(
     so_far = [Progress(state.params) for state in states]
     reasons: list[str | None] = [None] * count
     state, first = stack(states), 0
-    if checkpoint_path.exists():
-        like = (state, stack([p.best for p in so_far]))
-        (state, best), header = checkpoint.load(checkpoint_path, like)
+    like = (state, stack([p.best for p in so_far]))
+    saved = distributed.call(lambda: checkpoint.load(checkpoint_path, like) if checkpoint_path.exists() else None)
+    if saved:
+        (state, best), header = jax.tree.map(jnp.asarray, saved[0]), saved[1]
         first, reasons = header["step"], header["reasons"]
         for i, one in enumerate(so_far):
             one.best = take(best, i)
@@ -133,17 +145,17 @@ def train_together(
     seeds = list(dict.fromkeys(p.config.seed for p in points))
     owners = [next(m for m in members if m.point.config.seed == seed) for seed in seeds]
     which = jnp.asarray([seeds.index(p.config.seed) for p in points])
-    fixed = spread(stack([m.run.fixed for m in members]), count)
-    state = spread(state, count)
-    steps = {}
+    mesh = layout(count)
+    fixed, state = spread(stack([m.run.fixed for m in members]), mesh), spread(state, mesh)
+    steps, vote = {}, distributed.Vote()
 
     def keep(i: int):
         best = stack([p.best for p in so_far])
-        checkpoint.save(checkpoint_path, (state, best), step=i, reasons=reasons, members=[p.header() for p in so_far])
+        real = jax.tree.map(lambda x: x[:count], distributed.gather(state, mesh))
+        checkpoint.save(checkpoint_path, (real, best), step=i, reasons=reasons, members=[p.header() for p in so_far])
 
-    bar = tqdm(
-        range(first, plan.steps), initial=first, total=plan.steps, disable=None if progress else True, unit="step", dynamic_ncols=True
-    )
+    hidden = None if progress and distributed.leads() else True
+    bar = tqdm(range(first, plan.steps), initial=first, total=plan.steps, disable=hidden, unit="step", dynamic_ncols=True)
     with Interrupt() as interrupt:
         try:
             for i in bar:
@@ -151,45 +163,49 @@ def train_together(
                 stages = [p.stages[number] for p in plans]
                 if number not in steps:
                     parts = [p.config.stage(number) if p.config.stages else p.config for p in points]
-                    adjoint = spread(stack([build_adjoint(c) for c in parts]), count)
-                    steps[number] = (make_group_step(**step_settings(parts[0])), adjoint)
+                    adjoint = spread(stack([build_adjoint(c) for c in parts]), mesh)
+                    steps[number] = (make_group_step(mesh, **step_settings(parts[0])), adjoint)
                 step, adjoint = steps[number]
                 for one in so_far:
                     one.enter(number)
                 gates = [stage.gate_at(within, one.level) for one, stage in zip(so_far, stages, strict=True)]
                 rates = [one.scale * stage.rate_at(within) for one, stage in zip(so_far, stages, strict=True)]
                 batches = stack([o.run.plan.stages[number].tasks[0].batch(o.key, i, stages[0].batch) for o in owners])
-                inputs = (fixed, adjoint, *spread((stack(gates), jnp.asarray(rates), which), count))
+                inputs = (fixed, adjoint, *spread((stack(gates), jnp.asarray(rates), which), mesh))
                 state, found = step(inputs, batches, state)
                 found = jax.device_get(found)
-                judge = (i + 1) % plan.evaluate_every == 0 or i + 1 == plan.steps
+                judge, networks, helds = (i + 1) % plan.evaluate_every == 0 or i + 1 == plan.steps, {}, {}
+                if judge:
+                    judged = distributed.gather(state.judged, mesh)
+                    networks = {k: eqx.combine(take(judged, k), m.run.fixed) for k, m in enumerate(members) if not reasons[k]}
+                    helds = dict(zip(networks, distributed.each([partial(plans[k].evaluate, x) for k, x in networks.items()]), strict=True))
                 for k, member in enumerate(members):
                     if reasons[k]:
                         continue
                     metrics = {"sharpness": gates[k].sharpness, "learning_rate": rates[k], **{name: x[k] for name, x in found.items()}}
                     if judge:
-                        judged = take(state.judged, k)
-                        network = eqx.combine(judged, member.run.fixed)
-                        held = plans[k].evaluate(network)
+                        held = helds[k]
                         metrics |= {f"held_out/{name}": x for name, x in held.items()}
                         score = held[plan.score] if plan.score == "accuracy" else -held[plan.score]
-                        if so_far[k].judge(score, judged, plan.rollback):
-                            checkpoint.save(folders[k] / "best.ckpt", network, step=i + 1, score=score)
+                        if so_far[k].judge(score, take(judged, k), plan.rollback):
+                            checkpoint.save(folders[k] / "best.ckpt", networks[k], step=i + 1, score=score)
                     so_far[k].note(float(metrics["loss"]), stages[k].plateau)
                     reason = lost(metrics, so_far[k], plan)
                     metrics["rollback"] = bool(reason and so_far[k].roll_back(plan))
                     logs[k].write(i + 1, metrics)
                     if metrics["rollback"]:
                         fresh = plans[k].restart(so_far[k].best, i + 1)
+                        fresh = fresh if mesh is None else distributed.replicate(fresh, mesh)
                         state = jax.tree.map(lambda all_, one: all_.at[k].set(one), state, fresh)
                     elif reason:
                         reasons[k] = f"step {i + 1}: {reason}"
-                        bar.write(f"{member.point.name}: lost at {reasons[k]}")
-                shown = {"loss": f"{np.nanmedian(found['loss']):.3g}", "lost": sum(map(bool, reasons))}
+                        if distributed.leads():
+                            bar.write(f"{member.point.name}: lost at {reasons[k]}")
+                shown = {"loss": f"{np.nanmedian(found['loss'][:count]):.3g}", "lost": sum(map(bool, reasons))}
                 bar.set_postfix(shown, refresh=False)
                 if (i + 1) % plan.checkpoint_every == 0 or i + 1 == plan.steps:
                     keep(i + 1)
-                if interrupt.requested:
+                if vote(i + 1, interrupt.requested):
                     keep(i + 1)
                     raise TrainingStopped(f"interrupted after step {i + 1} of {plan.steps}; saved: the same command goes on from there")
         finally:

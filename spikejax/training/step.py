@@ -164,14 +164,14 @@ def make_train_step(
     return train_step
 
 
-def make_group_step(**settings) -> Callable[..., tuple[TrainState, dict[str, Array]]]:
+def make_group_step(mesh: Mesh | None = None, **settings) -> Callable[..., tuple[TrainState, dict[str, Array]]]:
     """A jitted step of several networks that are trained side by side, each as by `make_train_step`, as one vmapped program:
     ``step((fixed, adjoint, gate, rate, which), batches, states) -> (states, metrics)``.
 
     Every array has one more axis in front, the networks', but those of `batches`: there it is that of different batches, of which
     network i is given number ``which[i]``.
 
-    **Arguments:** those of `update`.
+    **Arguments:** those of `update`; `mesh`: the devices that the networks are cut over, if they are. They have nothing to tell each other.
     """
 
     @eqx.filter_jit(donate="all-except-first")
@@ -182,7 +182,11 @@ def make_group_step(**settings) -> Callable[..., tuple[TrainState, dict[str, Arr
             trials = jax.tree.map(lambda x: x[which], batches)
             return update((fixed, adjoint, trials, gate, rate), state, **settings)
 
-        return eqx.filter_vmap(one)(fixed, adjoint, gate, rate, which, states)
+        states, metrics = eqx.filter_vmap(one)(fixed, adjoint, gate, rate, which, states)
+        if mesh is not None:
+            states = eqx.filter_shard(states, NamedSharding(mesh, PartitionSpec(AXIS)))
+            metrics = eqx.filter_shard(metrics, NamedSharding(mesh, PartitionSpec()))
+        return states, metrics
 
     return lambda networks, batches, states: step((networks, batches), states)
 
