@@ -1,4 +1,4 @@
-"""The command line: ``spikejax train | evaluate | plot | analyse | landscape | sweep | fit``.
+"""The command line: ``spikejax train | evaluate | plot | analyse | landscape | sweep | search | fit``.
 
 argparse reads the command; the keys of the configuration are checked by the schema that also checks the files, so that a
 wrong key gets the same one-line answer in both places.
@@ -69,6 +69,10 @@ def _parser() -> argparse.ArgumentParser:
     sweep.add_argument("--out", type=Path, help="folder of the sweep (default: runs/NAME); one that was interrupted goes on there")
     sweep.add_argument("--quiet", action="store_true", help="no progress bar")
     _join_options(sweep)
+    search = add("search", "search for the best configuration ([search] table), in as many workers as this command is started", "CONFIG",
+                 "spikejax search my_search.toml --search.trials 50")  # fmt: skip
+    search.add_argument("--out", type=Path, help="folder of the search (default: runs/NAME), the same for all workers of one machine")
+    search.add_argument("--quiet", action="store_true", help="no progress bar, no line for each trial")
     add("evaluate", "evaluate a finished run on the test split, with smooth and hard threshold", "RUN",
         "spikejax evaluate runs/braille --gate.sharpness_end 8")  # fmt: skip
     add("plot", "draw the figures of a run again", "RUN", "spikejax plot runs/braille")
@@ -179,6 +183,15 @@ def _run(args: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
         say(f"{len(points)} points in {folder}", flush=True)
         rows = sweep_run(points, folder, progress=not args.quiet)
         say(f"{sum(bool(row['lost']) for row in rows)} of {len(rows)} were lost; table.csv and figures: {folder}")
+        return
+    if args.command == "search":
+        from .search import load_search, search_run
+
+        plan = load_search(args.config, overrides)
+        folder = args.out or Path("runs") / args.config.stem
+        print(f"{plan.search.trials} trials in {folder}", flush=True)
+        best = search_run(plan, folder, progress=not args.quiet).best_trial
+        print(f"best: {folder / best.user_attrs['folder']} with {best.value:.6g} (held-out); table.csv and figures: {folder}")
         return
     if args.command == "fit":
         from .fitting.run import fit_run, show

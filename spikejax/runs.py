@@ -139,8 +139,10 @@ def write_json(path: Path, tree: Any) -> None:
     _write(path, json.dumps(tree, indent=2) + "\n")
 
 
-def finished_run(config: Config, folder: Path, *, progress: bool = True) -> dict[str, Any]:
+def finished_run(config: Config, folder: Path, **options) -> dict[str, Any]:
     """The summary of the run of `config` in `folder`, which is trained first if it is not there, and goes on if it was interrupted.
+
+    **Arguments:** `options`: those of `train_run` but `resume`.
 
     **Raises:** as `train_run`; also for a finished run of another configuration.
     """
@@ -153,7 +155,7 @@ def finished_run(config: Config, folder: Path, *, progress: bool = True) -> dict
         return True, json.loads((folder / "summary.json").read_text())
 
     begun, summary = distributed.call(there)
-    return train_run(config, folder, resume=begun, progress=progress) if summary is None else summary
+    return train_run(config, folder, resume=begun, **options) if summary is None else summary
 
 
 @contextlib.contextmanager

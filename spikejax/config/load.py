@@ -35,6 +35,8 @@ def load(path: Path, overrides: Sequence[tuple[str, str]] = ()) -> Config:
     data = override(read(path), overrides)
     if "sweep" in data:
         raise ConfigError(f"{path} has a [sweep] table: run it with spikejax sweep")
+    if "search" in data:
+        raise ConfigError(f"{path} has a [search] table: run it with spikejax search")
     return check(data, str(path))
 
 
