@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from spikejax import distributed
-from spikejax.config import ConfigError, load
-from spikejax.runs import train_run, trained
+from spikejax.config import ConfigError
+from spikejax.runs import trained
 
 from .command_line import fails
 
@@ -93,6 +93,7 @@ from pathlib import Path
 from spikejax import distributed
 from spikejax.build import batch_key, build, build_adjoint, step_settings
 from spikejax.config import ConfigError, load
+from spikejax.runs import train_run
 from spikejax.training import make_train_step
 from spikejax.training.step import update
 
@@ -119,6 +120,8 @@ try:
 except ConfigError as error:
     print(error)
 dynamic, static = eqx.partition((run.fixed, adjoint, distributed.share(trials, mesh), run.gate, rate), eqx.is_array)
+distributed.mesh = lambda devices: None
+print("SUMMARY", train_run(config, Path(sys.argv[1]).parent / "alone", progress=False, figures=False)["hard"]["loss"])
 whole = lambda x, state: update(eqx.combine(x, static), state, mesh=mesh, **step_settings(config))
 print(jax.jit(whole).lower(dynamic, distributed.replicate(run.state, mesh)).compile().as_text())
 """
@@ -144,7 +147,16 @@ def folder(tmp_path_factory):
     return place
 
 
-def test_two_processes_are_as_one(folder):
+@pytest.fixture(scope="module")
+def alone(folder):
+    """What a process with two devices says, which also trains on one."""
+    command = [sys.executable, "-c", DEVICES, str(folder / "run.toml")]
+    done = subprocess.run(command, env=environment(2), capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_two_processes_are_as_one(folder, alone):
     address, pair = free_address(), []
     try:
         for i in range(2):
@@ -162,8 +174,8 @@ def test_two_processes_are_as_one(folder):
     assert not (folder / "out1").exists()
     assert not (folder / "sweep1").exists()
 
-    summary = train_run(load(folder / "run.toml"), folder / "alone", progress=False, figures=False)
-    assert summary["hard"]["loss"] == pytest.approx(float(lines[0][2]), rel=1e-8)
+    loss = next(line.split()[1] for line in alone.splitlines() if line.startswith("SUMMARY"))
+    assert float(loss) == pytest.approx(float(lines[0][2]), rel=1e-8)
     steps = [[json.loads(x) for x in (folder / f / "metrics.jsonl").read_text().splitlines()] for f in ("alone", "out0")]
     assert [m["step"] for m in steps[1]] == [1, 2, 3, 4, 5]
     for a, b in zip(*steps, strict=True):
@@ -175,17 +187,14 @@ def test_two_processes_are_as_one(folder):
             np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-9)
 
 
-def test_two_devices_of_a_process_exchange_the_gradient_alone(folder):
-    command = [sys.executable, "-c", DEVICES, str(folder / "run.toml")]
-    done = subprocess.run(command, env=environment(2), capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr
-    assert "1 trials at a time cannot be cut into equal parts for 2 devices" in done.stdout
-    assert "training.batch is 5, which 2 devices cannot share equally: make it a multiple of 2" in done.stdout
+def test_two_devices_of_a_process_exchange_the_gradient_alone(alone):
+    assert "1 trials at a time cannot be cut into equal parts for 2 devices" in alone
+    assert "training.batch is 5, which 2 devices cannot share equally: make it a multiple of 2" in alone
     for other in (" all-gather(", " all-to-all(", " collective-permute(", " reduce-scatter("):
-        assert other not in done.stdout
-    sums = [line for line in done.stdout.splitlines() if " all-reduce(" in line]
-    # Outside the loop over time: the body of a loop would be in another computation than the entry.
-    entry = done.stdout[done.stdout.index("ENTRY ") :]
+        assert other not in alone
+    sums = [line for line in alone.splitlines() if " all-reduce(" in line]
+    # Outside the loop over time, whose body would be another computation than the entry.
+    entry = alone[alone.index("ENTRY ") :]
     assert sums
     assert all(line in entry for line in sums)
 
