@@ -132,14 +132,19 @@ def test_pruned_lost_and_impossible_trials(plan, tmp_path, quick, monkeypatch):
             raise TrainingStopped("the loss is not finite")
         if number == 2:
             raise ConfigError("these do not fit together")
+        if number == 3:
+            monkeypatch.setattr(search, "judge", lambda *_: float("nan"))
+        if number == 4:
+            monkeypatch.setattr(search, "judge", lambda place, config, gate: config.training.learning_rate)
         real(config, place, report=(lambda step, _: report(step, 1e6)) if number == 8 else report)
 
     monkeypatch.setattr(search, "finished_run", troubled)
     table = {"trials": 10, "pruner": "median"}
     search_run(plan._replace(search=plan.search.model_copy(update=table)), tmp_path / "out", progress=False)
     found = rows(tmp_path / "out")
-    assert [r["state"] for r in found[:3]] == ["complete", "pruned", "fail"]
+    assert [r["state"] for r in found[:4]] == ["complete", "pruned", "fail", "pruned"]
     assert [r["lost"] for r in found[:3]] == ["", "the loss is not finite", "these do not fit together"]
+    assert "nan" in found[3]["lost"]
     assert found[8]["state"] == "pruned"
     assert len(found) == 10
 

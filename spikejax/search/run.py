@@ -15,6 +15,7 @@ import contextlib
 import csv
 import io
 import json
+import math
 import threading
 import time
 from pathlib import Path
@@ -28,7 +29,7 @@ from ..config import Config, ConfigError
 from ..config.load import new_folder
 from ..runs import finished_run, trained
 from ..training import TrainingStopped
-from ..training.checkpoint import write_atomically
+from ..training.checkpoint import CheckpointError, write_atomically
 from ..training.loop import Interrupted
 from .figures import search_figures
 from .space import Plan
@@ -150,7 +151,10 @@ def _one_trial(study, plan: Plan, folder: Path, progress: bool) -> None:
         try:
             config = plan.at({name: one.draw(trial, name) for name, one in plan.space.items()})
             finished_run(config, place, progress=progress, report=report, figures=False)
-            outcome = {"values": judge(place, config, plan.search.objective)}
+            value = judge(place, config, plan.search.objective)
+            if not math.isfinite(value):
+                raise TrainingStopped(f"the held-out score of the best network is {value}")
+            outcome = {"state": COMPLETE, "values": value}
         except Interrupted:
             study.tell(trial, state=FAIL)
             _again(study, trial.number, trial.user_attrs.get(DEATHS, 0))
@@ -159,7 +163,7 @@ def _one_trial(study, plan: Plan, folder: Path, progress: bool) -> None:
             return
         except Pruned:
             outcome = {"state": PRUNED}
-        except (ConfigError, TrainingStopped, jax.errors.JaxRuntimeError) as error:
+        except (ConfigError, CheckpointError, TrainingStopped, jax.errors.JaxRuntimeError) as error:
             # A network that is lost is a bad result; values that do not fit together, or a device too small for them, are none.
             trial.set_user_attr(LOST, str(error).splitlines()[0])
             outcome = {"state": PRUNED if isinstance(error, TrainingStopped) else FAIL}
@@ -167,7 +171,8 @@ def _one_trial(study, plan: Plan, folder: Path, progress: bool) -> None:
     with contextlib.suppress(ValueError, optuna.exceptions.UpdateFinishedTrialError):  # taken away at the last moment
         study.tell(trial, **outcome)
     if progress:
-        print(f"trial {trial.number}: {outcome.get('values', outcome.get('state'))}, {label(plan, study)}", flush=True)
+        result = f"{label(plan, study)} {outcome['values']:.4g}" if "values" in outcome else outcome["state"].name.lower()
+        print(f"trial {trial.number}: {result}", flush=True)
 
 
 def judge(place: Path, config: Config, gate: str) -> float:

@@ -164,7 +164,7 @@ def train_together(
                 if number not in steps:
                     parts = [p.config.stage(number) if p.config.stages else p.config for p in points]
                     adjoint = spread(stack([build_adjoint(c) for c in parts]), mesh)
-                    steps[number] = (make_group_step(mesh, **step_settings(parts[0])), adjoint)
+                    steps[number] = (make_group_step(mesh=mesh, **step_settings(parts[0])), adjoint)
                 step, adjoint = steps[number]
                 for one in so_far:
                     one.enter(number)
