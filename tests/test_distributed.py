@@ -61,6 +61,10 @@ assert distributed.mesh().size == 4 and jax.local_device_count() == 2
 assert distributed.each([lambda i=i: (i, jax.process_index()) for i in range(3)]) == [(0, 0), (1, 1), (2, 0)]
 config = load(folder / "run.toml")
 
+def say(what):  # Gloo writes to the standard output, into the middle of lines
+    with open(folder / f"said{process}", "a") as file:
+        file.write(f"{what}\n")
+
 def stop(step, score):
     if step == 2 and process == 1:
         os.kill(os.getpid(), signal.SIGTERM)
@@ -69,19 +73,19 @@ out = folder / f"out{process}"  # only the first's may be written
 try:
     train_run(config, out, progress=False, report=stop, figures=False)
 except Interrupted as error:
-    print(error)
+    say(error)
 try:
     train_run(config, out, progress=False)
 except ConfigError as error:
-    print(str(error).split()[1])
+    say(str(error).split()[1])
 summary = train_run(config, out, resume=True, progress=False, figures=False)
-print(summary["hard"]["loss"])
+say(summary["hard"]["loss"])
 
 # The end of a point is that of one process, and takes longest to compile.
 sweep._finish = lambda config, place, *rest: write_json(place / "summary.json", {"gradient": {}})
 sweep._row = lambda point, place: {"name": point.name}
 sweep.sweep_figures = lambda *rest: []
-print(sweep.sweep_run(load_sweep(folder / "sweep.toml"), folder / f"sweep{process}", progress=False))
+say(sweep.sweep_run(load_sweep(folder / "sweep.toml"), folder / f"sweep{process}", progress=False))
 """
 
 DEVICES = """
@@ -167,7 +171,7 @@ def test_two_processes_are_as_one(folder, alone):
         for p in pair:
             p.kill()
     assert [p.returncode for p in pair] == [0, 0], said
-    lines = [[line for line in out.splitlines() if "Gloo" not in line and "warning" not in line] for out, _ in said]
+    lines = [(folder / f"said{i}").read_text().splitlines() for i in range(2)]
     assert lines[0] == lines[1]
     assert lines[0][0] == "interrupted after step 2 of 5; saved: continue with --resume"
     assert lines[0][1] == "already"
