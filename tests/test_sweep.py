@@ -98,6 +98,12 @@ def test_points_that_are_one_program_are_together(tmp_path):
     assert sizes == [8, 8]
     text = SWEEP + '"network.layers.0.neuron.tau_mem" = [5.0, 10.0]\n"network.layers.0.size" = [6, 7]\n'
     assert [len(g) for g in groups(load_sweep(write(tmp_path, text)))] == [8, 8]
+    # Batches of which the seed draws the length: those of one seed.
+    text = SWEEP.replace(
+        BASE[BASE.index("[task]") : BASE.index("[[net")], '[task]\nkind = "delayed_xor"\nbuckets = [40.0, 80.0]\nodds = [1, 1]\n'
+    )
+    text = text.replace("squared_error", "response").replace("dt = 0.5", "dt = 2.0")
+    assert [[p.config.seed for p in g] for g in groups(load_sweep(write(tmp_path, text)))] == [[0, 0], [1, 1]]
     # So are gates with a value for every layer.
     text = SWEEP.replace("[1.0, 4.0]", "[1.0, 4.0, [2.0]]")
     assert sorted(len(g) for g in groups(load_sweep(write(tmp_path, text)))) == [2, 4]

@@ -37,12 +37,12 @@ def sweep_figures(folder: Path, points: list[Point], rows: list[dict[str, Any]])
         paths = []
         for name, panels in {
             "scores": [
-                (f"smooth {score}", f"test {SCORES[score]}, smooth gate"),
-                (f"hard {score}", f"test {SCORES[score]}, hard threshold"),
+                (f"smooth {score}", f"test {SCORES[score]},\nsmooth gate"),
+                (f"hard {score}", f"test {SCORES[score]},\nhard threshold"),
             ],
             "gradients": [
                 ("gradient norm", "norm of the gradient"),
-                ("gradient noise", "variance over trials / squared norm"),
+                ("gradient noise", "variance over trials\n/ squared norm"),
                 ("gradient agreement", "secant / gradient"),
             ],
         }.items():
@@ -53,16 +53,18 @@ def sweep_figures(folder: Path, points: list[Point], rows: list[dict[str, Any]])
 
 
 def _lines(points, rows, key, others, panels, sharey) -> Figure:
-    figure = Figure(figsize=(3.6 * len(panels), 3.2), layout="constrained")
-    axes = figure.subplots(1, len(panels), sharey=sharey, squeeze=False)[0]
-    values = list(dict.fromkeys(str(p.values.get(key)) for p in points))
-    numbers = [p.values.get(key) for p in points]
-    numeric = all(isinstance(x, int | float) for x in numbers)
+    """A panel for every column: lines over the numbers of a key, or dots beside its words."""
+    numeric = all(isinstance(p.values.get(key), int | float) for p in points)
+    values = list(dict.fromkeys(p.values.get(key) if numeric else str(p.values.get(key)) for p in points))
     if numeric:
-        values = sorted(set(numbers))
+        values = sorted(values)
     combinations = list(dict.fromkeys(tuple(str(p.values.get(k)) for k in others) for p in points))
+    height = 3.2 if numeric else 0.9 + 0.2 * len(values)
+    figure = Figure(figsize=(3.6 * len(panels), height), layout="constrained")
+    axes = figure.subplots(1, len(panels), squeeze=False, sharey=sharey or not numeric, sharex=sharey and not numeric)[0]
+    at = np.array(values, float) if numeric else np.arange(len(values))
     for ax, (column, label) in zip(axes, panels, strict=True):
-        for combination in combinations:
+        for number, combination in enumerate(combinations):
             chosen = [i for i, p in enumerate(points) if tuple(str(p.values.get(k)) for k in others) == combination]
             stats = []
             for value in values:
@@ -71,24 +73,30 @@ def _lines(points, rows, key, others, panels, sharey) -> Figure:
                 found = found[np.isfinite(found)]
                 stats.append((found.mean(), found.min(), found.max()) if found.size else (np.nan,) * 3)
             mean, low, high = np.array(stats).T
-            x = values if numeric else np.arange(len(values))
-            line = ax.plot(x, mean, "o-" if numeric else "o", ms=3, label=", ".join(combination) or None)[0]
+            name = ", ".join(combination) or None
             if numeric:
-                ax.fill_between(x, low, high, color=line.get_color(), alpha=0.2, lw=0)
+                line = ax.plot(at, mean, "o-", ms=3, label=name)[0]
+                ax.fill_between(at, low, high, color=line.get_color(), alpha=0.2, lw=0)
             else:
-                ax.vlines(x, low, high, color=line.get_color(), lw=1)
-        if numeric and min(values) > 0 and max(values) / min(values) >= 8:
-            ax.set_xscale("log")
-            ax.set_xticks(values, [f"{v:g}" for v in values], minor=False)
-        elif not numeric:
-            ax.set_xticks(np.arange(len(values)), values, rotation=60, ha="right", rotation_mode="anchor")
+                beside = at + 0.25 * (number - (len(combinations) - 1) / 2) / max(len(combinations), 1)
+                line = ax.plot(mean, beside, "o", ms=3, label=name)[0]
+                ax.hlines(beside, low, high, color=line.get_color(), lw=1)
         found = np.array([row.get(column, np.nan) for row in rows], float)
-        if (column in ("gradient norm", "gradient noise") or "error" in column or "loss" in column) and np.any(
+        if ("error" in column or "loss" in column or column in ("gradient norm", "gradient noise")) and np.any(
             found[np.isfinite(found)] > 0
         ):
-            ax.set_yscale("log")
-        ax.set_xlabel(key)
-        ax.set_ylabel(label)
+            (ax.set_yscale if numeric else ax.set_xscale)("log")
+        if numeric:
+            ax.set(xlabel=key, ylabel=label)
+            if min(values) > 0 and max(values) / min(values) >= 8:
+                ax.set_xscale("log")
+                ax.set_xticks(values, [f"{v:g}" for v in values], minor=False)
+        else:
+            ax.set(xlabel=label)
+    if not numeric:
+        axes[0].set_yticks(at, values)
+        axes[0].set_ylabel(key)
+        axes[0].invert_yaxis()
     if others:
         axes[0].legend(title=", ".join(others), fontsize="x-small", title_fontsize="x-small")
     return figure

@@ -48,6 +48,10 @@ def program(config: Config) -> str:
             value = tree[table].pop(key)
             # On or off is another program.
             tree[table][f"{key} is set"] = bool(value) if table == "adjoint" else None
+    # The length of a batch is drawn by the seed: only points of one seed have batches of one shape.
+    parts = [config.stage(i) for i in range(len(config.stages))] or [config]
+    if any(part.task.kind == "delayed_xor" and len(part.task.buckets) > 1 for part in parts):
+        tree["seed"] = config.seed
     # One value a layer is an array of another shape.
     tree["gate"]["layers"] = config.gate.layers
     # The schedules of stages are read from the points' own plans; what else a stage sets is compiled in.
