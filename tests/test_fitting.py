@@ -33,7 +33,7 @@ from spikejax.fitting import (
     step_current_clamp,
     sweeps_to_fit,
 )
-from spikejax.fitting.clamp_fit import free_loss, run_free
+from spikejax.fitting.clamp_loss import free_loss, run_free
 from spikejax.fitting.ranges import physical, random_starts, unbounded
 from spikejax.fitting.recordings import CurrentClamp, binned
 from spikejax.fitting.run import split

@@ -28,7 +28,8 @@ from ..runs import versions
 from ..training.checkpoint import write_atomically
 from ..training.log import MetricsLog
 from . import figures
-from .clamp_fit import ClampFit, Plan, Predicted, Weights, fit_clamp, predict_clamp, sweeps_to_fit
+from .clamp_fit import ClampFit, Plan, Predicted, fit_clamp, predict_clamp
+from .clamp_loss import Weights, sweeps_to_fit
 from .clamp_models import MODELS, ClampModel
 from .recordings import CurrentClamp, Stepped, read_current_clamp, read_sound_spikes, step_current_clamp
 from .scores import SpikeScores, interpolate, spike_scores
