@@ -341,7 +341,18 @@ def test_ranges_hold():
 # Current clamp
 
 
-TRUE = {"E_L": -65.0, "R": 200.0, "tau_mem": 15.0, "v_th": -45.0, "drop": 12.0, "tau_ref": 3.0, "R_s": 5.0, "escape": 1.0, "drift": -1.0}
+TRUE = {
+    "E_L": -65.0,
+    "R": 200.0,
+    "R_hyper": 120.0,
+    "tau_mem": 15.0,
+    "v_th": -45.0,
+    "drop": 12.0,
+    "tau_ref": 3.0,
+    "R_s": 5.0,
+    "escape": 1.0,
+    "drift": -1.0,
+}
 
 
 def synthetic(kind="lif", values=TRUE, amplitudes=(-60.0, 40.0, 90.0, 110.0, 140.0, 180.0, 230.0), duration=300.0, noise=0.2):
@@ -495,6 +506,7 @@ hold_out_every = 3
 [model]
 kind = "lif"
 [fit]
+draws = 8
 starts = 2
 keep = 1
 driven_steps = 3
@@ -575,6 +587,8 @@ def test_fit_command_for_sound(tmp_path, capsys):
         (["--model.ranges.R", "[-50.0, -40.0]"], ["model.ranges.R", "no range"]),
         (["--gate.width", "6.0"], ["gate.width", "drop", "5 mV"]),
         (["--fit.keep", "5"], ["keep (5)", "starts (2)"]),
+        (["--fit.starts", "9"], ["starts (9)", "draws (8)"]),
+        (["--fit.driven_steps", "0", "--fit.free_steps", "0"], ["no step to fit in"]),
         (["--fit.stats", "5"], ["unknown key fit.stats", "starts"]),
         (["--kind", "voltage_clamp"], ["kind", "current_clamp, sound", "voltage_clamp"]),
     ],

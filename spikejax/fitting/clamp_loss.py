@@ -7,12 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from ..adjoints import Autodiff
+from ..adjoints import Costate, Leash
 from ..adjoints.base import Record
 from ..cell import Carry, Cell
 from ..gates import Gate
 from ..network import LayerState
-from ..neurons import Drive
 from ..synapses import Exponential
 from .clamp_models import MILLI, ClampModel, at_sweeps
 from .escape import force
@@ -21,8 +20,6 @@ from .recordings import Stepped
 
 BEFORE, AFTER = 2.0, 5.0
 """The voltage counts from AFTER ms after a recorded spike until BEFORE ms before the next: in between is the spike."""
-PULL = 0.2
-"""Conductance that pulls a model without reset to the recorded voltage in the first stage, mS/cm2: a time constant of 5 ms at 1 uF/cm2."""
 
 
 class Sweeps(NamedTuple):
@@ -102,17 +99,10 @@ def forced_loss(model: ClampModel, raw: Values, data: Sweeps, dt: float, weights
     <H((v - v_rec)/sigma)> + (1/N) sum_k [lambda_k dt - y_k (lambda_k dt + log(1 - exp(-lambda_k dt)))],    lambda = log(1 + exp(height))/ms
     ```
     H is Huber's function, the mean is over quiet steps, y_k marks the N recorded spikes, and the height is v above the
-    threshold in units of
-    the escape zone. A model without reset is pulled to the recorded voltage instead, and all its steps count.
+    threshold in units of the escape zone.
     """
     p = at_sweeps(physical(model.ranges, raw), data.number)
     neuron, drive = model.neuron(p, data.start), model.drive(p, data.current)
-    if not model.resets:
-        conductance = jnp.full_like(drive, PULL)
-        pulled = force(neuron, Drive(drive + PULL * data.voltage, conductance), jnp.zeros_like(data.spikes), dt)
-        # Where v spikes is in the voltage itself.
-        error = _voltage_error(p, pulled.v, data, 2 * weights.sigma, jnp.ones_like(data.quiet))
-        return error, {"voltage": error}
     run = force(neuron, drive, data.spikes, dt)
     error = _voltage_error(p, run.v, data, weights.sigma, data.quiet)
     expected = dt * jax.nn.softplus(model.escape(p, run.height))
@@ -124,12 +114,15 @@ def forced_loss(model: ClampModel, raw: Values, data: Sweeps, dt: float, weights
 def run_free(
     model: ClampModel, p: Values, data: Sweeps, gate: Gate, dt: float, tau: float, save=("release", "v", "activation")
 ) -> tuple[Carry, Record]:
-    """The model by itself, through the gate: what `spikejax.simulate` does for one layer, the sweeps being its neurons."""
+    """The model by itself, through the gate: what `spikejax.simulate` does for one layer, the sweeps being its neurons.
+
+    Its gradient is that of the costate with the model's damping, exact if there is none.
+    """
     p = at_sweeps(p, data.number)
     neuron = model.neuron(p, data.start)
     cell = Cell(neuron, Exponential((tau,)), gate, dt)
     state = LayerState(neuron.init(data.start.shape), cell.synapse.init(data.start.shape, data.start.dtype))
-    return Autodiff().layer(cell, None, model.drive(p, data.current), cell.start(state), None, frozenset(save))
+    return Costate(Leash(model.damping)).layer(cell, None, model.drive(p, data.current), cell.start(state), None, frozenset(save))
 
 
 def filtered(spikes: Float[Array, "time sweeps"], tau: float, dt: float) -> Float[Array, "time sweeps"]:
@@ -153,11 +146,16 @@ def free_loss(
     ```
     s: the charge, filtered with tau; N(t): charge released until t. The distance of s is that of van Rossum (2001), which has no slope
     where spikes are further than tau apart; the area between the counting functions N has one everywhere. The voltage enters through
-    the loss of the first stage: that of a free run has a minimum for every way to get out of step with the recorded spikes.
+    the loss of the first stage: that of a free run has a minimum for every way to get out of step with the recorded spikes. A model
+    without reset cannot be driven by recorded spikes; for it L_driven is the error of the free run's voltage, in quiet steps alone.
     """
-    driven, parts = forced_loss(model, raw, data, dt, weights)
     p = physical(model.ranges, raw)
-    _, record = run_free(model, p, data, gate, dt, weights.tau, ("release", "activation"))
+    _, record = run_free(model, p, data, gate, dt, weights.tau)
+    if model.resets:
+        driven, parts = forced_loss(model, raw, data, dt, weights)
+    else:
+        driven = _voltage_error(p, record.v, data, weights.sigma, data.quiet)
+        parts = {"voltage": driven}
     trains = jnp.sum((record.activation[:, 0] - target) ** 2) / jnp.maximum(jnp.sum(target**2), 1e-6)
     ahead = jnp.cumsum(record.release - data.spikes, axis=0)
     counts = jnp.mean(_huber(ahead)) + 0.2 * jnp.mean(_huber(ahead[-1]))
