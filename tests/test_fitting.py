@@ -33,6 +33,7 @@ from spikejax.fitting import (
     step_current_clamp,
     sweeps_to_fit,
 )
+from spikejax.fitting.clamp_fit import screening
 from spikejax.fitting.clamp_loss import free_loss, run_free
 from spikejax.fitting.ranges import physical, random_starts, unbounded
 from spikejax.fitting.recordings import CurrentClamp, binned
@@ -344,7 +345,6 @@ def test_ranges_hold():
 TRUE = {
     "E_L": -65.0,
     "R": 200.0,
-    "R_hyper": 120.0,
     "tau_mem": 15.0,
     "v_th": -45.0,
     "drop": 12.0,
@@ -382,7 +382,7 @@ def test_fit_finds_known_parameters(free_steps):
     assert max(counts) > 10
     data = sweeps_to_fit(stepped, np.array([0, 1, 2, 4, 6]))
     weights = Weights(driven=0.1, sigma=0.5)
-    plan = Plan(starts=6, keep=2, forced_steps=400, free_steps=free_steps, free_rate=0.02, weights=weights)
+    plan = Plan(draws=32, starts=6, keep=2, forced_steps=400, free_steps=free_steps, free_rate=0.02, weights=weights)
     fit = fit_clamp(MODELS["lif"], data, Gate(width=5.0), 0.5, plan, key=KEY)
     # A series resistance of 5 MOhm is 1 mV at most here: it shows in the sum with R alone.
     assert fit.values["R"] + fit.values["R_s"] == pytest.approx(TRUE["R"] + TRUE["R_s"], rel=0.04)
@@ -414,6 +414,33 @@ def test_gradient_of_the_free_loss_is_that_of_differences(quick_jit):
         secant = (value(step) - value(-step)) / 2e-6
         assert abs(float(exact[k])) > 1e-3, name
         assert float(exact[k]) == pytest.approx(float(secant), rel=1e-4), name
+
+
+def test_screening_finds_the_start_that_fires_as_recorded():
+    recording = synthetic(amplitudes=(40.0, 110.0, 180.0), duration=120.0)
+    data, model = sweeps_to_fit(step_current_clamp(recording, 0.5, "refuse"), np.arange(3)), MODELS["lif"]
+    silent, restless, near, lost = ({"v_th": -10.0}, {"v_th": -59.0, "E_L": -58.5}, {"v_th": -45.5}, {"R": float("nan")})
+    starts = [unbounded(model.ranges, TRUE | other) for other in (silent, restless, near)]
+    starts.append(starts[0] | {name: jnp.asarray(x) for name, x in lost.items()})
+    raw = {name: jnp.stack([start[name] for start in starts]) for name in model.ranges}
+    value = screening(model, data, Gate(width=5.0), 0.5, Weights())(raw)
+    assert value.argmin() == 2
+    assert value[2] < 0.5 * min(value[0], value[1])
+    assert value[3] == np.inf
+
+
+def test_damping_makes_the_gradient_forget(quick_jit):
+    recording = synthetic(amplitudes=(110.0, 180.0), duration=120.0)
+    data, gate = sweeps_to_fit(step_current_clamp(recording, 0.5, "refuse"), np.arange(2)), Gate(width=5.0)
+    raw, target = unbounded(MODELS["lif"].ranges, TRUE), jnp.zeros_like(data.spikes)
+
+    @quick_jit
+    def slope(damping):
+        model, weights = MODELS["lif"]._replace(damping=damping), Weights(driven=0.0)
+        return jax.grad(lambda raw: free_loss(model, raw, data, target, gate, 0.5, weights)[0])(raw)["tau_mem"]
+
+    exact, damped, none = (abs(float(slope(damping))) for damping in (0.0, 0.05, 100.0))
+    assert exact > damped > 10 * none
 
 
 @pytest.mark.parametrize("kind", list(MODELS))

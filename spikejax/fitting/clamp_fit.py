@@ -98,20 +98,28 @@ def _descend(loss, raw, data, steps, rate, extra, report):
     return raw, np.asarray(value, float), {name: np.asarray(x, float) for name, x in parts.items()}
 
 
-def screen(model: ClampModel, raw: Values, data: Sweeps, gate: Gate, dt: float, weights: Weights) -> Float[np.ndarray, " starts"]:
-    """Loss of the second stage of every start, through an ordinary threshold; infinite for one that diverges.
+def screening(model: ClampModel, data: Sweeps, gate: Gate, dt: float, weights: Weights) -> Callable[[Values], Float[np.ndarray, " starts"]]:
+    """A function of starts: the loss of the second stage through an ordinary threshold, infinite for one that diverges.
 
     It needs no gradient, so a thousand starts cost what a few steps of the fit do. A start that is silent, or fires at rest,
     has a loss without slope: none of these is to be followed.
     """
+    target = filtered(data.spikes, weights.tau, dt)
 
     @jax.jit
     def run(raw, data, target):
-        one = lambda x: free_loss(model, x, data, target, gate.hard(), dt, weights)[0]
-        return jax.lax.map(one, raw, batch_size=SIDE_BY_SIDE)
+        return jax.vmap(lambda x: free_loss(model, x, data, target, gate.hard(), dt, weights)[0])(raw)
 
-    value = np.asarray(run(raw, data, filtered(data.spikes, weights.tau, dt)), float)
-    return np.where(np.isfinite(value), value, np.inf)
+    def score(raw):
+        count, values = len(jax.tree.leaves(raw)[0]), []
+        for begin in range(0, count, SIDE_BY_SIDE):
+            # The last ones are repeated up to the size of the others, so that one program serves all.
+            which = np.minimum(np.arange(begin, begin + SIDE_BY_SIDE), count - 1)
+            values.append(np.asarray(run(jax.tree.map(lambda x, k=which: x[k], raw), data, target), float))
+        value = np.concatenate(values)[:count]
+        return np.where(np.isfinite(value), value, np.inf)
+
+    return score
 
 
 def fit_clamp(
@@ -132,7 +140,7 @@ def fit_clamp(
     """
     weights = plan.weights
     stage = lambda name: lambda step, loss: report(name, step, loss)
-    loss = lambda raw: screen(model, raw, data, gate, dt, weights)
+    loss = screening(model, data, gate, dt, weights)
     raw = random_starts(model.ranges, plan.draws, key=key)
     value = loss(raw)
     raw, value = _best(raw, value, max(plan.starts, plan.keep))
