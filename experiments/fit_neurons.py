@@ -20,7 +20,15 @@ CONFIGS = Path(__file__).parent.parent / "configs"
 CHANGES = {
     # Two runs that are slow: an upswing and its crossing found by iteration, and equations that a coarse step does not resolve.
     "adex": {"fit.starts": "6", "fit.keep": "3", "fit.driven_steps": "100", "fit.free_steps": "40"},
-    "hodgkin_huxley": {"dt": "0.2", "fit.starts": "4", "fit.keep": "2", "fit.driven_steps": "80", "fit.free_steps": "40"},
+    "hodgkin_huxley": {
+        "dt": "0.2",
+        "fit.draws": "2048",
+        "fit.starts": "8",
+        "fit.keep": "8",
+        "fit.driven_weight": "0.05",
+        "fit.free_steps": "80",
+        "fit.free_rate": "0.03",
+    },
 }
 """What a model needs that is not in the configuration."""
 WINDOWS = {"18711001": "[750.0, 1450.0]", "18713001": "[750.0, 1450.0]"}

@@ -1,4 +1,4 @@
-"""Fits to recordings: readers, time steps, scores, the baseline, the escaping neuron, recovery of known parameters, and the command."""
+"""Fits to recordings: readers, time steps, scores, the baseline, the escaping neuron, sound, and the command."""
 
 import json
 from pathlib import Path
@@ -10,32 +10,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spikejax import LIF, Gate, cli
+from spikejax import LIF, cli
 from spikejax.fitting import (
-    MODELS,
-    Plan,
-    Weights,
     binned_hazard,
     bits_per_spike,
     coincidence_factor,
-    fit_clamp,
     fit_glm,
     force,
     hazard,
     interpolate,
     mean_response,
-    predict_clamp,
     prepare_sound,
     read_current_clamp,
     read_sound_spikes,
     recording_names,
     spike_scores,
     step_current_clamp,
-    sweeps_to_fit,
 )
-from spikejax.fitting.clamp_fit import free_loss, run_free
-from spikejax.fitting.ranges import physical, random_starts, unbounded
-from spikejax.fitting.recordings import CurrentClamp, binned
+from spikejax.fitting.recordings import binned
 from spikejax.fitting.run import split
 from spikejax.fitting.scores import coincidences
 from spikejax.fitting.sound_fit import fit_sound, penalised_loss, uncertainty
@@ -43,10 +35,8 @@ from spikejax.fitting.sound_model import SoundModel, features, make_basis
 from spikejax.training.log import read_metrics
 
 from .command_line import fails
+from .real_neurons import CLAMP, SOUND, R, ramp
 
-DATA = Path(__file__).parent / "data" / "fitting"
-CLAMP, SOUND = DATA / "patchclamp.npz", DATA / "grasshopper.npz"
-R = "18713001"
 KEY = jax.random.key(0)
 
 
@@ -139,11 +129,6 @@ def test_files_that_are_no_recordings(tmp_path):
 
 
 # Time steps
-
-
-def ramp(steps=41, sample=0.1):
-    v = np.arange(steps)[None] * 1.0
-    return CurrentClamp("ramp", sample, 10 * v, v, np.array([0]), (np.array([0.0, 0.5, 0.6, 1.0, 3.9]),))
 
 
 def test_resampling_is_as_stated():
@@ -314,120 +299,6 @@ def test_mean_response_of_a_memoryless_neuron():
     assert np.all(np.abs(np.asarray(p - expected)) < 5 * error + 5e-4)
 
 
-# Ranges
-
-
-@given(st.floats(0.02, 0.98))
-@settings(max_examples=20, deadline=None)
-def test_ranges_go_back_and_forth(part):
-    ranges = MODELS["glif"].ranges
-    values = {name: r.low * (r.high / r.low) ** part if r.log else r.low + part * (r.high - r.low) for name, r in ranges.items()}
-    back = physical(ranges, unbounded(ranges, values))
-    for name, value in values.items():
-        assert float(back[name]) == pytest.approx(value, rel=1e-9, abs=1e-9)
-
-
-def test_ranges_hold():
-    ranges = MODELS["adex"].ranges
-    starts = random_starts(ranges, 50, key=KEY)
-    for scale in (1.0, 1e3):
-        for name, value in physical(ranges, {name: scale * u for name, u in starts.items()}).items():
-            assert float(value.min()) >= ranges[name].low * (1 - 1e-12) - 1e-9
-            assert float(value.max()) <= ranges[name].high * (1 + 1e-12) + 1e-9
-    with pytest.raises(ValueError, match=r"`C` of 5.0 pF"):
-        unbounded(ranges, {"C": 5.0})
-
-
-# Current clamp
-
-
-TRUE = {"E_L": -65.0, "R": 200.0, "tau_mem": 15.0, "v_th": -45.0, "drop": 12.0, "tau_ref": 3.0, "R_s": 5.0, "escape": 1.0, "drift": -1.0}
-
-
-def synthetic(kind="lif", values=TRUE, amplitudes=(-60.0, 40.0, 90.0, 110.0, 140.0, 180.0, 230.0), duration=300.0, noise=0.2):
-    """A recording of a known model: steps of current, its voltage with noise, and its spikes drawn on it."""
-    model, sample = MODELS[kind], 0.5
-    steps = round(duration / sample) + 1
-    current = np.zeros((len(amplitudes), steps))
-    current[:, 60:-60] = np.array(amplitudes)[:, None]
-    empty = tuple(np.array([]) for _ in amplitudes)
-    start = np.full_like(current, values["E_L"])
-    recording = CurrentClamp("known", sample, current, start, np.arange(len(amplitudes)), empty)
-    p = {name: values[name] for name in model.ranges}
-    stepped = step_current_clamp(recording, sample, "refuse")
-    run = predict_clamp(model, p, stepped, np.arange(len(amplitudes)), Gate(width=5.0))
-    voltage = np.concatenate([start[:, :1], run.voltage], axis=1)
-    voltage += noise * np.random.default_rng(0).normal(size=voltage.shape)
-    spikes = tuple(np.round((times + 0.5 * sample) / sample) * sample for times in run.spikes)
-    return recording._replace(voltage=voltage, spikes=spikes)
-
-
-@pytest.mark.parametrize("free_steps", [0, pytest.param(60, marks=pytest.mark.slow)])
-def test_fit_finds_known_parameters(free_steps):
-    recording = synthetic()
-    stepped = step_current_clamp(recording, 0.5, "refuse")
-    counts = [len(times) for times in recording.spikes]
-    assert counts[0] == counts[1] == 0
-    assert max(counts) > 10
-    data = sweeps_to_fit(stepped, np.array([0, 1, 2, 4, 6]))
-    weights = Weights(driven=0.1, sigma=0.5)
-    plan = Plan(starts=6, keep=2, forced_steps=400, free_steps=free_steps, free_rate=0.02, weights=weights)
-    fit = fit_clamp(MODELS["lif"], data, Gate(width=5.0), 0.5, plan, key=KEY)
-    # A series resistance of 5 MOhm is 1 mV at most here: it shows in the sum with R alone.
-    assert fit.values["R"] + fit.values["R_s"] == pytest.approx(TRUE["R"] + TRUE["R_s"], rel=0.04)
-    for name, tolerance in (("E_L", 0.3), ("drift", 0.5), ("tau_mem", 1.0), ("v_th", 1.0), ("drop", 1.5), ("tau_ref", 0.7)):
-        assert fit.values[name] == pytest.approx(TRUE[name], abs=tolerance), name
-    left_out = np.array([3, 5])
-    predicted = predict_clamp(MODELS["lif"], fit.values, stepped, left_out, Gate(width=5.0))
-    score = spike_scores(tuple(recording.spikes[i] for i in left_out), predicted.spikes, 300.0)
-    # Counts within 1 take the second stage.
-    assert score.count_error <= (1.0 if free_steps else 2.5)
-    assert score.gamma > (0.6 if free_steps else 0.0)
-
-
-def test_gradient_of_the_free_loss_is_that_of_differences(quick_jit):
-    recording = synthetic(amplitudes=(110.0, 180.0), duration=120.0)
-    stepped = step_current_clamp(recording, 0.5, "refuse")
-    data, model, gate = sweeps_to_fit(stepped, np.arange(2)), MODELS["lif"], Gate(width=5.0)
-    raw = unbounded(model.ranges, TRUE | {"v_th": -46.0, "R": 210.0})
-    names = ("R", "v_th", "tau_ref")
-
-    def loss(shift):
-        moved = raw | {name: raw[name] + shift[k] for k, name in enumerate(names)}
-        return free_loss(model, moved, data, jnp.full_like(data.spikes, 0.05), gate, 0.5, Weights())[0]
-
-    exact = quick_jit(jax.grad(loss))(jnp.zeros(3))
-    value = quick_jit(loss)
-    for k, name in enumerate(names):
-        step = 1e-6 * jnp.eye(3)[k]
-        secant = (value(step) - value(-step)) / 2e-6
-        assert abs(float(exact[k])) > 1e-3, name
-        assert float(exact[k]) == pytest.approx(float(secant), rel=1e-4), name
-
-
-@pytest.mark.parametrize("kind", list(MODELS))
-def test_every_model_runs(kind, quick_jit):
-    model = MODELS[kind]
-    recording = read_current_clamp(CLAMP, R)
-    stepped = step_current_clamp(recording, 0.5, "average")
-    data = sweeps_to_fit(stepped, np.array([0, 3]), (0.0, 100.0))
-    p = physical(model.ranges, {name: jnp.asarray(0.0) for name in model.ranges})
-    _, record = quick_jit(lambda p: run_free(model, p, data, Gate(width=5.0).hard(), 0.5, 10.0))(p)
-    assert record.v.shape == data.current.shape == (200, 2)
-    assert bool(jnp.all(jnp.isfinite(record.v)))
-    assert np.all(np.asarray(record.v) > -150)
-    assert np.all(np.asarray(record.v) < 100)
-
-
-def test_window_is_checked():
-    stepped = step_current_clamp(ramp(), 0.1, "refuse")
-    with pytest.raises(ValueError, match="window from 1 to 9 ms is not inside the sweeps of 4 ms"):
-        sweeps_to_fit(stepped, np.array([0]), (1.0, 9.0))
-    data = sweeps_to_fit(stepped, np.array([0]), (1.0, 2.0))
-    assert float(data.start[0]) == 10.0  # the voltage where the window begins
-    np.testing.assert_array_equal(data.voltage[:, 0], np.arange(11.0, 21.0))
-
-
 # Sound
 
 
@@ -495,6 +366,7 @@ hold_out_every = 3
 [model]
 kind = "lif"
 [fit]
+draws = 8
 starts = 2
 keep = 1
 driven_steps = 3
@@ -575,6 +447,8 @@ def test_fit_command_for_sound(tmp_path, capsys):
         (["--model.ranges.R", "[-50.0, -40.0]"], ["model.ranges.R", "no range"]),
         (["--gate.width", "6.0"], ["gate.width", "drop", "5 mV"]),
         (["--fit.keep", "5"], ["keep (5)", "starts (2)"]),
+        (["--fit.starts", "9"], ["starts (9)", "draws (8)"]),
+        (["--fit.driven_steps", "0", "--fit.free_steps", "0"], ["no step to fit in"]),
         (["--fit.stats", "5"], ["unknown key fit.stats", "starts"]),
         (["--kind", "voltage_clamp"], ["kind", "current_clamp, sound", "voltage_clamp"]),
     ],

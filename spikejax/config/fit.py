@@ -58,13 +58,16 @@ class ClampGate(Table):
 class ClampFitTable(Table):
     """How the parameters are found."""
 
-    starts: Count = Field(12, description="random starts inside the ranges, run as one program")
+    draws: Count = Field(512, description="random starts inside the ranges, simulated once with an ordinary threshold")
+    starts: Count = Field(12, description="the best of them, which go on to the first stage as one program")
     keep: Count = Field(6, description="best starts that go on to the second stage")
-    driven_steps: Count = Field(200, description="steps of Adam in which the recording drives the model")
+    driven_steps: Annotated[int, Field(ge=0)] = Field(
+        200, description="steps of Adam in which the recording drives the model; Hodgkin-Huxley, which has no reset, has none of these"
+    )
     free_steps: Annotated[int, Field(ge=0)] = Field(250, description="steps of Adam in which it runs freely through the gate")
     driven_rate: PositiveFloat = Field(0.08, description="learning rate of the first stage, of parameters as logits of their ranges")
     free_rate: PositiveFloat = Field(0.05, description="learning rate of the second stage")
-    driven_weight: NonNegative = Field(0.003, description="of the first stage's loss, voltage and likelihood of the spikes, in the second")
+    driven_weight: NonNegative = Field(0.003, description="of the first stage's loss in the second; Hodgkin-Huxley: of the voltage error")
     trains_weight: NonNegative = Field(1.0, description="of the distance of the filtered spike trains")
     counts_weight: NonNegative = Field(1.0, description="of the distance of the running spike counts")
     sigma: PositiveFloat = Field(4.0, description="voltage error that counts as 1, mV; larger ones count linearly")
@@ -74,6 +77,8 @@ class ClampFitTable(Table):
     def _kept(self):
         if self.keep > self.starts:
             raise ValueError(f"keep ({self.keep}) is more than starts ({self.starts})")
+        if self.starts > self.draws:
+            raise ValueError(f"starts ({self.starts}) is more than draws ({self.draws})")
         return self
 
 

@@ -1,6 +1,7 @@
 """Models of real neurons fitted to recordings by gradient."""
 
-from .clamp_fit import ClampFit, Plan, Predicted, Weights, fit_clamp, predict_clamp, sweeps_to_fit
+from .clamp_fit import ClampFit, Plan, Predicted, fit_clamp, predict_clamp
+from .clamp_loss import Weights, sweeps_to_fit
 from .clamp_models import MODELS, ClampModel
 from .escape import binned_hazard, force, hazard, mean_response
 from .glm import GLM, fit_glm

@@ -4,6 +4,7 @@ In the first, the recording drives the model (recorded spikes reset it, or its v
 start cannot lose the spikes; in the second the model runs freely through the smooth gate, whose zone narrows.
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -12,63 +13,31 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Float, Int, PRNGKeyArray
 
-from ..adjoints import Autodiff
-from ..adjoints.base import Record
-from ..cell import Carry, Cell
 from ..gates import Gate
-from ..network import LayerState
-from ..neurons import Drive
-from ..synapses import Exponential
-from .clamp_models import MILLI, ClampModel, at_sweeps
-from .escape import force
+from .clamp_loss import Sweeps, Weights, filtered, forced_loss, free_loss, measured, run_free, sweeps_to_fit
+from .clamp_models import ClampModel
 from .ranges import Values, physical, random_starts
 from .recordings import Stepped
 
-BEFORE, AFTER = 2.0, 5.0
-"""The voltage counts from AFTER ms after a recorded spike until BEFORE ms before the next: in between is the spike."""
-PULL = 0.2
-"""Conductance that pulls a model without reset to the recorded voltage in the first stage, mS/cm2: a time constant of 5 ms at 1 uF/cm2."""
 GOOD = 1.25
 """Starts whose loss is at most this times the best one's count for the spread of the parameters."""
 
 
-class Sweeps(NamedTuple):
-    """Sweeps to fit, time-major."""
-
-    current: Float[Array, "time sweeps"]
-    """pA."""
-    voltage: Float[Array, "time sweeps"]
-    """At the end of the step, mV."""
-    start: Float[Array, " sweeps"]
-    """At time 0, mV."""
-    spikes: Float[Array, "time sweeps"]
-    """1 in a step with a spike."""
-    quiet: Bool[Array, "time sweeps"]
-    """Where the voltage counts."""
-    number: Float[Array, " sweeps"]
-    """Of each sweep in the recording."""
-
-
-class Weights(NamedTuple):
-    """What the loss is made of (see `free_loss`)."""
-
-    driven: float = 0.003
-    trains: float = 1.0
-    counts: float = 1.0
-    sigma: float = 4.0
-    """Voltage error that counts as 1, mV; larger ones count linearly."""
-    tau: float = 20.0
-    """Of the filter of the spike trains, ms."""
+SIDE_BY_SIDE = 64
+"""Starts that are screened as one program: enough to fill vectors, few enough for the cache."""
 
 
 class Plan(NamedTuple):
     """How to fit."""
 
+    draws: int = 512
+    """Random starts that are screened."""
     starts: int = 8
+    """Of these, the best that go on to the first stage."""
     keep: int = 4
-    """Starts that go on to the second stage."""
+    """Of the screened and the driven ones, the best that go on to the second stage."""
     forced_steps: int = 120
     free_steps: int = 120
     forced_rate: float = 0.08
@@ -94,139 +63,63 @@ class ClampFit(NamedTuple):
     """Of every start that was kept, best first."""
 
 
-def sweeps_to_fit(stepped: Stepped, which: Int[np.ndarray, " chosen"], window: tuple[float, float] | None = None) -> Sweeps:
-    """The chosen sweeps of a recording, in a `window` of time (ms) if one is given.
+@functools.cache
+def quick_compile() -> dict:
+    """Compiler options for programs whose compiling is a good part of their time: on the CPU, XLA's first level of optimisation.
 
-    **Raises:** `ValueError` for a window that is not inside the sweeps.
+    The gradient of a Hodgkin-Huxley step then compiles in a third of the time, and runs 1.4 times slower.
     """
-    dt, steps = stepped.dt, stepped.current.shape[1]
-    begin, end = (0, steps) if window is None else (round(window[0] / dt), round(window[1] / dt))
-    if not 0 <= begin < end <= steps:
-        raise ValueError(f"the window from {window[0]:g} to {window[1]:g} ms is not inside the sweeps of {steps * dt:g} ms")
-    busy = stepped.counts[which] > 0
-    quiet = np.ones_like(busy)
-    for sweep, step in zip(*np.nonzero(busy), strict=True):
-        quiet[sweep, max(0, step - round(BEFORE / dt)) : step + round(AFTER / dt) + 1] = False
-    before = stepped.voltage[which, begin - 1] if begin else stepped.start[which]
-    as_array = lambda x: jnp.asarray(x, jnp.result_type(float))
-    cut = lambda x: as_array(x[:, begin:end].T)
-    return Sweeps(
-        cut(stepped.current[which]),
-        cut(stepped.voltage[which]),
-        as_array(before),
-        cut(busy.astype(float)),
-        jnp.asarray(quiet[:, begin:end].T),
-        as_array(stepped.sweeps[which]),
-    )
+    return {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else {}
 
 
-def _huber(x):
-    size = jnp.abs(x)
-    return jnp.where(size < 1, 0.5 * x**2, size - 0.5)
-
-
-def measured(p: Values, v: Float[Array, "time *n"], current: Float[Array, "time *n"]) -> Float[Array, "time *n"]:
-    """What the electrode reads in mV, ``v + R_s I``: with the part of its series resistance that the bridge does not balance."""
-    return v + MILLI * p["R_s"] * current
-
-
-def _voltage_error(p, v, data, sigma, where):
-    error = _huber((measured(p, v, data.current) - data.voltage) / sigma)
-    return jnp.sum(jnp.where(where, error, 0.0)) / jnp.maximum(jnp.sum(where), 1)
-
-
-def forced_loss(model: ClampModel, raw: Values, data: Sweeps, dt: float, weights: Weights) -> tuple[Float[Array, ""], dict]:
-    """Loss of the first stage.
-
-    ```
-    <H((v - v_rec)/sigma)> + (1/N) sum_k [lambda_k dt - y_k (lambda_k dt + log(1 - exp(-lambda_k dt)))],    lambda = log(1 + exp(height))/ms
-    ```
-    H is Huber's function, the mean is over quiet steps, y_k marks the N recorded spikes, and the height is v above the
-    threshold in units of
-    the escape zone. A model without reset is pulled to the recorded voltage instead, and all its steps count.
-    """
-    p = at_sweeps(physical(model.ranges, raw), data.number)
-    neuron, drive = model.neuron(p, data.start), model.drive(p, data.current)
-    if not model.resets:
-        conductance = jnp.full_like(drive, PULL)
-        pulled = force(neuron, Drive(drive + PULL * data.voltage, conductance), jnp.zeros_like(data.spikes), dt)
-        # Where v spikes is in the voltage itself.
-        error = _voltage_error(p, pulled.v, data, 2 * weights.sigma, jnp.ones_like(data.quiet))
-        return error, {"voltage": error}
-    run = force(neuron, drive, data.spikes, dt)
-    error = _voltage_error(p, run.v, data, weights.sigma, data.quiet)
-    expected = dt * jax.nn.softplus(model.escape(p, run.height))
-    log_likelihood = jnp.where(data.spikes > 0, jnp.log(-jnp.expm1(-expected - 1e-6)), -expected)
-    spikes = -jnp.sum(log_likelihood) / jnp.maximum(jnp.sum(data.spikes), 1)
-    return error + spikes, {"voltage": error, "spikes": spikes}
-
-
-def run_free(
-    model: ClampModel, p: Values, data: Sweeps, gate: Gate, dt: float, tau: float, save=("release", "v", "activation")
-) -> tuple[Carry, Record]:
-    """The model by itself, through the gate: what `spikejax.simulate` does for one layer, the sweeps being its neurons."""
-    p = at_sweeps(p, data.number)
-    neuron = model.neuron(p, data.start)
-    cell = Cell(neuron, Exponential((tau,)), gate, dt)
-    state = LayerState(neuron.init(data.start.shape), cell.synapse.init(data.start.shape, data.start.dtype))
-    return Autodiff().layer(cell, None, model.drive(p, data.current), cell.start(state), None, frozenset(save))
-
-
-def filtered(spikes: Float[Array, "time sweeps"], tau: float, dt: float) -> Float[Array, "time sweeps"]:
-    """Recorded spikes through the synapse that the model's charge goes through, 1/ms."""
-    synapse = Exponential((tau,))
-
-    def step(s, y):
-        s, _ = synapse.step(s, y, dt)
-        return s, s[0]
-
-    return jax.lax.scan(step, synapse.init(spikes.shape[1:], spikes.dtype), spikes)[1]
-
-
-def free_loss(
-    model: ClampModel, raw: Values, data: Sweeps, target, gate: Gate, dt: float, weights: Weights
-) -> tuple[Float[Array, ""], dict]:
-    """Loss of the second stage.
-
-    ```
-    w_d L_driven + w_s sum (s - s_rec)^2/sum s_rec^2 + w_n (<H(N(t) - N_rec(t))> + <H(N(T) - N_rec(T))>/5)
-    ```
-    s: the charge, filtered with tau; N(t): charge released until t. The distance of s is that of van Rossum (2001), which has no slope
-    where spikes are further than tau apart; the area between the counting functions N has one everywhere. The voltage enters through
-    the loss of the first stage: that of a free run has a minimum for every way to get out of step with the recorded spikes.
-    """
-    driven, parts = forced_loss(model, raw, data, dt, weights)
-    p = physical(model.ranges, raw)
-    _, record = run_free(model, p, data, gate, dt, weights.tau, ("release", "activation"))
-    trains = jnp.sum((record.activation[:, 0] - target) ** 2) / jnp.maximum(jnp.sum(target**2), 1e-6)
-    ahead = jnp.cumsum(record.release - data.spikes, axis=0)
-    counts = jnp.mean(_huber(ahead)) + 0.2 * jnp.mean(_huber(ahead[-1]))
-    total = weights.driven * driven + weights.trains * trains + weights.counts * counts
-    return total, parts | {"trains": trains, "counts": counts}
-
-
-def _descend(loss, raw, steps, rate, extra, report):
+def _descend(loss, raw, data, steps, rate, extra, report):
     """Adam on every start side by side; returns the best that each has seen, its loss and the terms of it."""
     schedule = optax.cosine_decay_schedule(rate, max(steps, 1), 0.05)
     optimiser = optax.chain(optax.zero_nans(), optax.clip_by_global_norm(1.0), optax.adam(schedule))
     state = jax.vmap(optimiser.init)(raw)
 
-    @jax.jit
-    def step(raw, state, best, x):
-        (value, parts), slope = jax.vmap(jax.value_and_grad(loss, has_aux=True), (0, None))(raw, x)
+    @functools.partial(jax.jit, compiler_options=quick_compile())
+    def step(raw, state, best, data, x):
+        (value, parts), slope = jax.vmap(jax.value_and_grad(loss, has_aux=True), (0, None, None))(raw, data, x)
         now = (value, raw, parts)
         best = jax.tree.map(lambda a, b: jnp.where(value < best[0], a, b), now, best)
         change, state = jax.vmap(optimiser.update)(slope, state, raw)
         return optax.apply_updates(raw, change), state, best
 
     count = len(jax.tree.leaves(raw)[0])
-    zeros = jax.tree.map(lambda x: jnp.zeros(count, x.dtype), jax.eval_shape(lambda: loss(jax.tree.map(lambda x: x[0], raw), extra(0))[1]))
+    zeros = jax.tree.map(
+        lambda x: jnp.zeros(count, x.dtype), jax.eval_shape(lambda: loss(jax.tree.map(lambda x: x[0], raw), data, extra(0))[1])
+    )
     best = (jnp.full(count, jnp.inf), raw, zeros)
     for i in range(steps):
-        raw, state, best = step(raw, state, best, extra(i))
+        raw, state, best = step(raw, state, best, data, extra(i))
         report(i + 1, float(jnp.min(best[0])))
     value, raw, parts = best
     return raw, np.asarray(value, float), {name: np.asarray(x, float) for name, x in parts.items()}
+
+
+def screening(model: ClampModel, data: Sweeps, gate: Gate, dt: float, weights: Weights) -> Callable[[Values], Float[np.ndarray, " starts"]]:
+    """A function of starts: the loss of the second stage through an ordinary threshold, infinite for one that diverges.
+
+    It needs no gradient, so a thousand starts cost what a few steps of the fit do. A start that is silent, or fires at rest,
+    has a loss without slope: none of these is to be followed.
+    """
+    target = filtered(data.spikes, weights.tau, dt)
+
+    @jax.jit
+    def run(raw, data, target):
+        return jax.vmap(lambda x: free_loss(model, x, data, target, gate.hard(), dt, weights)[0])(raw)
+
+    def score(raw):
+        count, values = len(jax.tree.leaves(raw)[0]), []
+        for begin in range(0, count, SIDE_BY_SIDE):
+            # The last ones are repeated up to the size of the others, so that one program serves all.
+            which = np.minimum(np.arange(begin, begin + SIDE_BY_SIDE), count - 1)
+            values.append(np.asarray(run(jax.tree.map(lambda x, k=which: x[k], raw), data, target), float))
+        value = np.concatenate(values)[:count]
+        return np.where(np.isfinite(value), value, np.inf)
+
+    return score
 
 
 def fit_clamp(
@@ -239,25 +132,35 @@ def fit_clamp(
     key: PRNGKeyArray,
     report: Callable[[str, int, float], None] = lambda stage, step, loss: None,
 ) -> ClampFit:
-    """Fit `model` to `data` from `plan.starts` random starts inside the ranges of its parameters.
+    """Fit `model` to `data` from the best of `plan.draws` random starts inside the ranges of its parameters.
 
     **Arguments:** `gate`: releases charge; width in mV; `dt` in ms; `report`: called after every step with the best loss.
 
     **Raises:** `ValueError` if every start diverged.
     """
-    raw = random_starts(model.ranges, plan.starts, key=key)
     weights = plan.weights
     stage = lambda name: lambda step, loss: report(name, step, loss)
-    first = lambda raw, _: forced_loss(model, raw, data, dt, weights)
-    raw, value, parts = _descend(first, raw, plan.forced_steps, plan.forced_rate, lambda i: jnp.asarray(0.0), stage("driven"))
+    loss = screening(model, data, gate, dt, weights)
+    raw = random_starts(model.ranges, plan.draws, key=key)
+    value = loss(raw)
+    raw, value = _best(raw, value, max(plan.starts, plan.keep))
+    if model.resets and plan.forced_steps:
+        first = lambda raw, data, _: forced_loss(model, raw, data, dt, weights)
+        driven, _ = _best(raw, value, plan.starts)
+        nothing = lambda i: jnp.asarray(0.0)
+        driven, own, parts = _descend(first, driven, data, plan.forced_steps, plan.forced_rate, nothing, stage("driven"))
+        if plan.free_steps:
+            value = np.concatenate([value, loss(driven)])
+            raw = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), raw, driven)
+        else:
+            raw, value = driven, own
     if plan.free_steps:
-        best = _ranked(value)[: plan.keep]
-        raw = jax.tree.map(lambda x: x[best], raw)
-        target = filtered(data.spikes, weights.tau, dt)
+        raw, value = _best(raw, value, plan.keep)
         low, high = plan.sharpness
         sharpness = lambda i: jnp.asarray(low + (high - low) * i / max(plan.free_steps - 1, 1))
-        second = lambda raw, a: free_loss(model, raw, data, target, gate.sharpen(a), dt, weights)
-        raw, value, parts = _descend(second, raw, plan.free_steps, plan.free_rate, sharpness, stage("free"))
+        second = lambda raw, x, a: free_loss(model, raw, x[0], x[1], gate.sharpen(a), dt, weights)
+        known = (data, filtered(data.spikes, weights.tau, dt))
+        raw, value, parts = _descend(second, raw, known, plan.free_steps, plan.free_rate, sharpness, stage("free"))
     order = _ranked(value)
     if not np.isfinite(value[order[0]]):
         raise ValueError("every start diverged: use a smaller dt, a smaller fit.free_rate, or narrower ranges")
@@ -271,6 +174,11 @@ def fit_clamp(
         {name: float(x[order[0]]) for name, x in parts.items()},
         tuple(float(value[i]) for i in order),
     )
+
+
+def _best(raw, value, count):
+    best = _ranked(value)[:count]
+    return jax.tree.map(lambda x: x[best], raw), value[best]
 
 
 def _ranked(value):

@@ -41,6 +41,8 @@ class ClampModel(NamedTuple):
     """v above the threshold, in units of the escape zone that makes recorded spikes likely or not in the first stage of a fit."""
     resets: bool = True
     """Whether a spike is a reset, so that recorded spikes can drive the model in the first stage of a fit."""
+    damping: float | None = None
+    """Of the costate in the second stage, per ms (`spikejax.Leash`); None: the gradient is exact."""
 
 
 _PASSIVE = DRIFT | {
@@ -50,7 +52,7 @@ _PASSIVE = DRIFT | {
     "v_th": Range(-60.0, 0.0, "mV"),
     "drop": Range(5.0, 40.0, "mV"),
     "tau_ref": Range(1.0, 20.0, "ms", True),
-    "R_s": Range(0.0, 20.0, "MOhm"),
+    "R_s": Range(0.0, 60.0, "MOhm"),
     "escape": Range(0.2, 10.0, "mV", True),
 }
 _AFTER = {
@@ -97,7 +99,7 @@ _ADEX = DRIFT | {
     "b": Range(0.0, 300.0, "pA"),
     "drop": Range(5.0, 40.0, "mV"),
     "tau_ref": Range(1.0, 20.0, "ms", True),
-    "R_s": Range(0.0, 20.0, "MOhm"),
+    "R_s": Range(0.0, 60.0, "MOhm"),
 }
 CUT_OFF = 5.0
 """AdEx spikes are cut off this many ``Delta_T`` above ``V_T``."""
@@ -119,8 +121,13 @@ _HODGKIN_HUXLEY = DRIFT | {
     "E_K": Range(-110.0, -60.0, "mV"),
     "V_T": Range(-75.0, -30.0, "mV"),
     "tau_max": Range(50.0, 3000.0, "ms", True),
-    "R_s": Range(0.0, 20.0, "MOhm"),
+    "R_s": Range(0.0, 60.0, "MOhm"),
 }
+
+
+DAMPING = 0.05
+"""Between spikes a neuron that decides slowly whether to fire multiplies small differences, and does so again after every spike: over
+half a second the exact gradient of the loss is between 1 and 1e15, and no descent follows it. Damped, it remembers 20 ms."""
 
 
 def _hodgkin_huxley(p, start):
@@ -132,5 +139,7 @@ MODELS: Mapping[str, ClampModel] = {
     "lif": ClampModel(_PASSIVE, _lif, _ohmic),
     "glif": ClampModel(_PASSIVE | _AFTER, _glif, _ohmic),
     "adex": ClampModel(_ADEX, _adex, lambda p, current: current, lambda p, height: height / p["Delta_T"] + CUT_OFF - AT_THRESHOLD),
-    "hodgkin_huxley": ClampModel(_HODGKIN_HUXLEY, _hodgkin_huxley, lambda p, current: DENSITY * current / p["area"], resets=False),
+    "hodgkin_huxley": ClampModel(
+        _HODGKIN_HUXLEY, _hodgkin_huxley, lambda p, current: DENSITY * current / p["area"], resets=False, damping=DAMPING
+    ),
 }

@@ -28,7 +28,8 @@ from ..runs import versions
 from ..training.checkpoint import write_atomically
 from ..training.log import MetricsLog
 from . import figures
-from .clamp_fit import ClampFit, Plan, Predicted, Weights, fit_clamp, predict_clamp, sweeps_to_fit
+from .clamp_fit import ClampFit, Plan, Predicted, fit_clamp, predict_clamp
+from .clamp_loss import Weights, sweeps_to_fit
 from .clamp_models import MODELS, ClampModel
 from .recordings import CurrentClamp, Stepped, read_current_clamp, read_sound_spikes, step_current_clamp
 from .scores import SpikeScores, interpolate, spike_scores
@@ -100,7 +101,9 @@ class _ClampRun:
                 f"({self.model.ranges['drop'].low:g} mV)"
             )
         self.gate = Gate(config.gate.kernel, width=width)
-        self.steps = config.fit.driven_steps + config.fit.free_steps
+        self.steps = config.fit.driven_steps * self.model.resets + config.fit.free_steps
+        if not self.steps:
+            raise ValueError("fit.free_steps and fit.driven_steps leave this model no step to fit in")
 
     def _further(self, path: Path) -> tuple[CurrentClamp, Stepped]:
         recording = read_current_clamp(path, self.recording.name)
@@ -115,7 +118,8 @@ class _ClampRun:
         fit, gate = self.config.fit, self.config.gate
         weights = Weights(fit.driven_weight, fit.trains_weight, fit.counts_weight, fit.sigma, fit.tau)
         sharpness = (gate.sharpness, gate.sharpness_end)
-        plan = Plan(fit.starts, fit.keep, fit.driven_steps, fit.free_steps, fit.driven_rate, fit.free_rate, sharpness, weights)
+        steps, rates = (fit.driven_steps, fit.free_steps), (fit.driven_rate, fit.free_rate)
+        plan = Plan(fit.draws, fit.starts, fit.keep, *steps, *rates, sharpness, weights)
         key = jax.random.key(self.config.seed)
         found = fit_clamp(self.model, self.sweeps, self.gate, self.config.dt, plan, key=key, report=report)
         return self.judge(found)

@@ -1,0 +1,16 @@
+"""Excerpts of recordings, and one made up."""
+
+from pathlib import Path
+
+import numpy as np
+
+from spikejax.fitting.recordings import CurrentClamp
+
+DATA = Path(__file__).parent / "data" / "fitting"
+CLAMP, SOUND = DATA / "patchclamp.npz", DATA / "grasshopper.npz"
+R = "18713001"
+
+
+def ramp(steps=41, sample=0.1):
+    v = np.arange(steps)[None] * 1.0
+    return CurrentClamp("ramp", sample, 10 * v, v, np.array([0]), (np.array([0.0, 0.5, 0.6, 1.0, 3.9]),))
