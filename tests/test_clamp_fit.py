@@ -1,6 +1,5 @@
 """Neurons fitted to a current-clamped one: ranges, screening, losses and their gradients, recovery of known parameters."""
 
-
 import jax
 import jax.numpy as jnp
 import numpy as np

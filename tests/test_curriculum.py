@@ -284,6 +284,7 @@ def test_finer_updates_see_the_same_task_at_half_the_step():
     assert 0.35 < picks.mean() < 0.45
 
 
+@pytest.mark.slow
 def test_a_curriculum_resumes_bit_identically(tmp_path):
     # Every part of it: stages, mixtures, updates at dt/2, an average, a solved readout, and rollbacks (at any worse evaluation).
     training = {

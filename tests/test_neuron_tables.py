@@ -107,6 +107,7 @@ def test_one_line_for_what_cannot_be(table, words):
         assert word in str(error.value)
 
 
+@pytest.mark.slow
 def test_a_refractory_adaptive_network_with_noise_trains(tmp_path, quick_compiles):
     config = XOR | {"noise": {"current": 0.05, "tau": 5.0}}
     layers = [{"size": 8, "neuron": {"kind": "alif", "tau_ref": 2.0}, "excitatory": 0.75, "density": 0.6}]
