@@ -56,6 +56,7 @@ def test_plateaus_of_the_loss():
     levels = []
     # Windows of two: 4, 3 (lower), 2.9 (not by a tenth: a plateau), 5 (the first after it), 4.6 (not by a tenth).
     for loss in (4, 4, 3, 3, 2.9, 2.9, 5, 5, 4.6, 4.6):
+        progress.note(float("nan"), plateau)
         progress.note(float(loss), plateau)
         levels.append(progress.level)
     assert levels == [0, 0, 0, 0, 0, 1, 1, 1, 1, 2]

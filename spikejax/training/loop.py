@@ -124,8 +124,8 @@ class Progress:
             self.stage, self.level, self.total, self.count, self.lowest = stage, 0, 0.0, 0, None
 
     def note(self, loss: float, plateau: Plateau | None) -> None:
-        """Take note of an update's loss, and whether it completes a plateau."""
-        if plateau is None:
+        """Take note of an update's loss, and whether it completes a plateau. One that is not finite, which is skipped, says nothing."""
+        if plateau is None or not math.isfinite(loss):
             return
         self.total, self.count = self.total + loss, self.count + 1
         if self.count < plateau.patience:
