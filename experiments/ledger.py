@@ -10,6 +10,7 @@ tolerance, crossings by its event handling.
 import argparse
 import functools
 import json
+import math
 import platform
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +28,7 @@ from spikejax import (
     GLIF,
     LIF,
     NIF,
+    Accommodating,
     AdEx,
     Dense,
     DoubleExponential,
@@ -132,7 +134,13 @@ MODELS = {
         GLIF(tau_mem=20.0, tau_asc=(20.0, 90.0), jump_asc=(0.4, -0.3), tau_theta=40.0, jump_theta=0.2, v_reset=0.1),
         lambda y, i, g: ((-y[0] + i + y[1] + y[2] - g * y[0]) / 20, -y[1] / 20, -y[2] / 90, -y[3] / 40),
         lambda y: (0.1, y[1] + 0.4, y[2] - 0.3, y[3] + 0.2), lambda y: 1 + y[3], (0.0, 0.0, 0.0, 0.0), 2.0, 1.0,
-        "exact, at most one spike a step; of GLIF5 the voltage-dependent threshold is missing",
+        "exact, at most one spike a step; the voltage-dependent threshold of GLIF5 is `Accommodating`",
+    ),
+    "LIF, accommodating": Model(
+        Accommodating(LIF(tau_mem=10.0), tau_accommodation=30.0, slope=0.6),
+        lambda y, i, g: ((-y[0] + i - g * y[0]) / 10, (0.06 * jnp.logaddexp(0.0, (y[0] - 0.5) / 0.1) - y[1]) / 30),
+        lambda y: (0.0, y[1]), lambda y: 1 + y[1], (0.0, 0.06 * math.log1p(math.exp(-5))), 3.0, 1.0,
+        "of second order: what the threshold follows is linear in a step",
     ),
     "EIF": Model(
         EIF(),
@@ -171,6 +179,8 @@ def pack(model: Model, y):
     values = [jnp.asarray(x, jnp.result_type(float)) for x in y]
     if isinstance(model.neuron, GLIF):
         return state._replace(v=values[0], asc=jnp.stack(values[1:3]), theta=values[3])
+    if isinstance(model.neuron, Accommodating):
+        return state._replace(v=values[0], phi=values[1])
     return type(state)(*values, *([jnp.zeros(())] if model.field is squid else []))
 
 
@@ -312,7 +322,14 @@ def entries() -> list[Entry]:
     rows, part = [], functools.partial
     exact = ("NIF", "LIF", "theta", "ALIF", "GLIF")
     # Of 10 steps below threshold; numerical flows leave more than rounding.
-    bounds = {"EIF": 1e-7, "AdEx": 1e-7, "Izhikevich": 1e-8, "Hodgkin-Huxley, squid": 1e-5, "Hodgkin-Huxley, cortical": 1e-5}
+    bounds = {
+        "LIF, accommodating": 1e-2,
+        "EIF": 1e-7,
+        "AdEx": 1e-7,
+        "Izhikevich": 1e-8,
+        "Hodgkin-Huxley, squid": 1e-5,
+        "Hodgkin-Huxley, cortical": 1e-5,
+    }
     solver, events = "diffrax, Dopri8, tolerance 1e-11", "diffrax, crossings by its event handling"
     for name, model in MODELS.items():
         dt, bound, known = f"dt {model.dt:g} ms", bounds.get(name, 1e-9), model.differences

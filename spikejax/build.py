@@ -19,7 +19,7 @@ from .config.schema import Layer as LayerConfig
 from .connections import Dense
 from .gates import Gate
 from .network import Network
-from .neurons import NEURONS, AbstractNeuron, HodgkinHuxley, Refractory
+from .neurons import NEURONS, AbstractNeuron, Accommodating, HodgkinHuxley, Refractory
 from .noise import Noise
 from .parameters import as_parameter, field_name, positive, resolve, trainable
 from .simulate import check_step
@@ -306,7 +306,7 @@ def _layer(layer: LayerConfig, shape: tuple[int, ...], input_sign, key: jax.Arra
 def _neuron(n, size: int, key: jax.Array) -> AbstractNeuron:
     """The neurons of a table, with one value per neuron, so that each can be trained."""
     fields = {}
-    for name, value in n.model_dump(exclude={"kind", "tau_ref", "v_init"}, exclude_none=True).items():
+    for name, value in n.model_dump(exclude={"kind", "tau_ref", "accommodation", "v_init"}, exclude_none=True).items():
         if isinstance(value, tuple):
             fields[name] = jnp.broadcast_to(as_parameter(value)[:, None], (len(value), size))
         else:
@@ -320,6 +320,9 @@ def _neuron(n, size: int, key: jax.Array) -> AbstractNeuron:
     if n.kind == "hodgkin_huxley" and fields.pop("kinetics") == "cortical":
         make = HodgkinHuxley.cortical
     neuron = make(**fields)
+    if (own := getattr(n, "accommodation", None)) is not None:
+        numbers = {"tau_accommodation": own.tau, "slope": own.slope, "v_half": own.v_half, "width": own.width}
+        neuron = Accommodating(neuron, **{name: jnp.full((size,), x) for name, x in numbers.items()})
     if not getattr(n, "tau_ref", 0.0):
         return neuron
     return Refractory(neuron, tau_ref=jnp.full((size,), n.tau_ref))

@@ -15,11 +15,13 @@ from spikejax.fitting import (
     binned_hazard,
     bits_per_spike,
     coincidence_factor,
+    escape,
     fit_glm,
     force,
     hazard,
     interpolate,
     mean_response,
+    mean_scores,
     prepare_sound,
     read_current_clamp,
     read_sound_spikes,
@@ -208,6 +210,17 @@ def test_spike_scores():
     assert score.gamma == pytest.approx(np.mean([score.gammas[0], score.gammas[2]]))
 
 
+def test_scores_of_several_runs_are_those_of_their_mean():
+    recorded = (np.array([10.0, 20.0]), np.array([]))
+    runs = [spike_scores(recorded, own, 1000.0) for own in (recorded, (np.array([10.0]), np.array([5.0])))]
+    mean = mean_scores(runs)
+    assert mean.predicted == (1.5, 0.5)
+    assert (mean.count_error, mean.within_one) == (0.5, 1.0)
+    assert mean.gammas[0] == pytest.approx((1 + runs[1].gammas[0]) / 2)
+    assert mean.gamma == mean.gammas[0]  # of sweeps with recorded spikes alone
+    assert mean_scores(runs[:1])[:5] == runs[0][:5]
+
+
 def test_interpolation():
     amount = np.array([0.0, 1.0, 4.0, 9.0])
     spikes = (np.array([10.0]), np.array([]), np.array([6.0, 20.0, 30.0]), np.array([1.0, 2.0]))
@@ -273,6 +286,20 @@ def test_forced_neuron_is_the_closed_form():
     expected = 2.0 + (np.where(t <= 5.0, 0.0, -0.5) - 2.0) * np.exp(-since / 10.0)
     np.testing.assert_allclose(run.v[:, 0], expected, rtol=1e-12)
     np.testing.assert_allclose(run.height, run.v - 1.0, rtol=1e-12)
+
+
+def test_an_escaping_neuron_feels_the_spikes_it_draws():
+    # In units in which its rate is 0.02 per ms at the threshold and doubles every 0.1 above.
+    neuron, dt, current = LIF(tau_mem=10.0, v_reset=-0.5), 0.5, jnp.full((4000, 2), jnp.array([0.3, 1.2]))
+    rate = lambda height: 0.02 * 2 ** (height / 0.1)
+    v, spikes = escape(neuron, current, rate, dt, key=KEY)
+    again = force(neuron, current, spikes, dt)
+    np.testing.assert_allclose(v, again.v, rtol=1e-12)
+    # The number of spikes is the sum of their probabilities, to a few of its standard deviations.
+    expected = -np.expm1(-dt * np.asarray(rate(again.height)))
+    count = np.asarray(spikes).sum(axis=0)
+    assert count[1] > 50
+    np.testing.assert_array_less(np.abs(count - expected.sum(axis=0)), 4 * np.sqrt((expected * (1 - expected)).sum(axis=0)))
 
 
 def test_bins_do_not_see_their_own_spike():
@@ -358,6 +385,7 @@ def test_uncertainty_is_that_of_the_curvature(sound):
 CLAMP_CONFIG = f"""
 kind = "current_clamp"
 dt = 1.0
+samples = 3
 [data]
 file = "{CLAMP}"
 recording = "{R}"
@@ -370,6 +398,7 @@ draws = 8
 starts = 2
 keep = 1
 driven_steps = 3
+search_rounds = 1
 free_steps = 2
 """
 SOUND_CONFIG = f"""
@@ -401,12 +430,18 @@ def test_fit_command(config, tmp_path, capsys):
     assert "Gamma" in capsys.readouterr().out
     result = json.loads((out / "fit.json").read_text())
     assert result["sweeps"]["left_out"] == [14, 24]
-    assert result["parameters"]["R"]["unit"] == "MOhm"
+    for kind in ("noisy", "deterministic"):
+        assert result[kind]["parameters"]["R"]["unit"] == "MOhm"
     assert set(result["scores"]) == {
-        "fitted sweeps", "left-out sweeps", "left-out sweeps, interpolated", "sweeps of test_file", "sweeps of test_file, interpolated",
+        f"{part}, {kind}" for part in ("fitted sweeps", "left-out sweeps", "sweeps of test_file")
+        for kind in ("noisy", "deterministic", "interpolated") if (part, kind) != ("fitted sweeps", "interpolated")
     }  # fmt: skip
+    with np.load(out / "model.npz") as file:
+        assert file["noisy_spike_counts"].shape == (3, 7)
+        assert file["deterministic_spike_counts"].shape == (1, 7)
+        assert file["noisy_spike_counts"][0].sum() == len(file["noisy_spike_times_ms"])
     assert {p.name for p in (out / "figures").iterdir()} == {"traces.png", "counts.png"}
-    assert [m["step"] for m in read_metrics(out / "metrics.jsonl")] == [1, 2, 3, 4, 5]
+    assert [m["step"] for m in read_metrics(out / "metrics.jsonl")] == [1, 2, 3, 4, 5, 6]
     before = (out / "fit.json").read_bytes()
     assert "already holds a run" in fails(capsys, "fit", config, "--out", out)
     assert (out / "fit.json").read_bytes() == before
@@ -445,7 +480,7 @@ def test_fit_command_for_sound(tmp_path, capsys):
         (["--model.kind", "izhikevich"], ["model.kind", "izhikevich"]),
         (["--model.ranges.vth", "[-50.0, -40.0]"], ["model.ranges.vth", "no such parameter", "v_th"]),
         (["--model.ranges.R", "[-50.0, -40.0]"], ["model.ranges.R", "no range"]),
-        (["--gate.width", "6.0"], ["gate.width", "drop", "5 mV"]),
+        (["--gate.width", "6.0"], ["gate.width", "drop", "2 mV"]),
         (["--fit.keep", "5"], ["keep (5)", "starts (2)"]),
         (["--fit.starts", "9"], ["starts (9)", "draws (8)"]),
         (["--fit.driven_steps", "0", "--fit.free_steps", "0"], ["no step to fit in"]),

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from spikejax import DoubleExponential, Exponential, HodgkinHuxley, Noise, Ports, Refractory
+from spikejax import Accommodating, DoubleExponential, Exponential, HodgkinHuxley, Noise, Ports, Refractory
 from spikejax.build import build_network, build_noise
 from spikejax.cli import main
 from spikejax.config import check, dump
@@ -54,6 +54,14 @@ def test_refractory_and_numbers_of_each_neuron():
     assert layer.neuron.neuron.jump_asc.shape == (3, 5)
     np.testing.assert_allclose(layer.neuron.tau_ref, np.full(5, 2.5))
     assert 0.1 <= float(layer.neuron.v_init.min()) < float(layer.neuron.v_init.max()) <= 0.4
+
+
+def test_accommodation_comes_between_the_neuron_and_its_refractoriness():
+    _, layer = layer_of(neuron={"kind": "lif", "tau_ref": 2.5, "accommodation": {"slope": 0.8, "v_half": 0.3}})
+    assert isinstance(layer.neuron, Refractory)
+    assert isinstance(layer.neuron.neuron, Accommodating)
+    np.testing.assert_allclose(layer.neuron.neuron.slope, np.full(5, 0.8))
+    np.testing.assert_allclose(layer.neuron.neuron.tau_accommodation, np.full(5, 20.0))
 
 
 def test_synapses_and_wiring():

@@ -1,5 +1,7 @@
 """Neurons of several variables: their gradients by every adjoint and by differences, limits in which one is another, refractoriness."""
 
+import itertools
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -12,6 +14,7 @@ from spikejax import (
     GLIF,
     LIF,
     NIF,
+    Accommodating,
     AdEx,
     Autodiff,
     Costate,
@@ -35,13 +38,13 @@ ZOO = {
     "adex": (AdEx(), 0.25, 700.0),
     "izhikevich": (Izhikevich(substeps=1), 0.25, 12.0),
     "hodgkin_huxley": (HodgkinHuxley(), 0.05, 12.0),
-    "refractory lif": (Refractory(LIF(tau_mem=10.0), tau_ref=1.7), 0.5, 1.0),
+    "refractory accommodating lif": (Refractory(Accommodating(LIF(tau_mem=10.0), slope=0.6), tau_ref=1.7), 0.5, 1.0),
     "refractory adex": (Refractory(AdEx(), tau_ref=1.7), 0.25, 700.0),
 }
 WIDTH = {
     "alif": 0.4,
     "glif": 0.4,
-    "refractory lif": 0.4,
+    "refractory accommodating lif": 0.4,
     "hodgkin_huxley": 30.0,
     "eif": 4.0,
     "adex": 4.0,
@@ -111,6 +114,7 @@ EQUAL = {
         GLIF(tau_mem=10.0, jump_asc=(0.0, 0.0), jump_theta=0.3, tau_theta=80.0), ALIF(tau_mem=10.0, beta=0.3, tau_adapt=80.0), CURRENT, 0.5,
     ),
     "AdEx without adaptation is the EIF": (AdEx(a=0.0, b=0.0), EIF(), 700 * CURRENT, 0.1),
+    "a threshold that does not follow": (Accommodating(LIF(tau_mem=10.0), slope=0.0), LIF(tau_mem=10.0), CURRENT, 0.5),
     "no refractory period": (Refractory(LIF(tau_mem=10.0), tau_ref=0.0), LIF(tau_mem=10.0), CURRENT, 0.5),
 }  # fmt: skip
 
@@ -139,6 +143,33 @@ def test_an_adaptive_neuron_slows_down():
     intervals = np.diff(np.flatnonzero(np.asarray(count[:, 0])))
     assert intervals[-1] > 1.5 * intervals[0]
     assert np.all(np.diff(intervals) >= -1)
+
+
+def test_accommodation_tells_a_step_from_a_ramp_and_blocks_strong_currents():
+    # v of a LIF neuron is the filtered current; its steady threshold 1 + slope (v - v_half) is above it from v = 2 on if slope > 1.
+    neuron, dt = Accommodating(LIF(tau_mem=10.0), tau_accommodation=30.0, slope=1.5, v_half=0.5, width=0.02), 0.1
+    gate = Gate(width=0.1, release="hard")
+    step = lambda s, i: (lambda out: (out[0], (out[0].phi, out[2])))(spiking_step(neuron, gate, s, None, i, dt))
+    run = lambda current: jax.lax.scan(step, neuron.init(()), jnp.asarray(current))[1]
+    steps = round(400 / dt)
+    _, slow = run(np.linspace(0, 1.8, steps))
+    _, fast = run(np.full(steps, 1.8))
+    assert float(slow.sum()) == 0
+    assert float(fast.sum()) >= 1
+    assert float(fast[steps // 2 :].sum()) == 0
+    # Where it rests, phi is f(v).
+    phi, _ = run(np.full(steps, 0.9))
+    np.testing.assert_allclose(phi[-1], 1.5 * 0.4, rtol=1e-5)
+
+
+def test_accommodation_is_of_second_order_in_the_step():
+    neuron = Accommodating(LIF(tau_mem=10.0), tau_accommodation=15.0, slope=0.8)
+    at = lambda n: jax.lax.fori_loop(0, n, lambda _, s: neuron.flow(s, jnp.asarray(0.95), 20.0 / n), neuron.init(())).phi
+    exact = at(4096)
+    errors = [abs(float(at(n) - exact)) for n in (16, 32, 64)]
+    assert errors[0] > 1e-7
+    for coarse, fine in itertools.pairwise(errors):
+        assert 3.5 < coarse / fine < 4.5
 
 
 def test_refractory_intervals_are_longer_by_the_period():
@@ -179,8 +210,9 @@ def test_adaptation_goes_on_while_v_is_held():
 
 @pytest.mark.parametrize("neuron", [Theta(), HodgkinHuxley()], ids=lambda n: type(n).__name__)
 def test_no_refractoriness_without_a_reset(neuron):
-    with pytest.raises(ValueError, match="has no reset"):
-        Refractory(neuron, tau_ref=2.0)
+    for wrap in (Refractory, Accommodating):
+        with pytest.raises(ValueError, match="has no reset"):
+            wrap(neuron)
 
 
 def test_hodgkin_huxley_counts_the_upward_crossing_alone(quick_jit):

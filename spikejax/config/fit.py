@@ -50,7 +50,7 @@ class ClampGate(Table):
     kernel: Literal["boxcar", "triangle", "raised_cosine", "logistic"] = Field(
         "raised_cosine", description="shape of the density: boxcar, triangle, raised_cosine, logistic"
     )
-    width: PositiveFloat | None = Field(None, description="width of the active zone at sharpness 1, mV; default: 5, Hodgkin-Huxley 30")
+    width: PositiveFloat | None = Field(None, description="width of the active zone at sharpness 1, mV; default: 1.5, Hodgkin-Huxley 30")
     sharpness: PositiveFloat = Field(1.0, description="at the start of the second stage")
     sharpness_end: PositiveFloat = Field(4.0, description="at its end")
 
@@ -58,15 +58,23 @@ class ClampGate(Table):
 class ClampFitTable(Table):
     """How the parameters are found."""
 
-    draws: Count = Field(512, description="random starts inside the ranges, simulated once with an ordinary threshold")
-    starts: Count = Field(12, description="the best of them, which go on to the first stage as one program")
-    keep: Count = Field(6, description="best starts that go on to the second stage")
+    draws: Count = Field(1024, description="random starts inside the ranges, simulated once with an ordinary threshold")
+    starts: Count = Field(8, description="the best of them, which go on to the first stage as one program")
     driven_steps: Annotated[int, Field(ge=0)] = Field(
-        200, description="steps of Adam in which the recording drives the model; Hodgkin-Huxley, which has no reset, has none of these"
+        400,
+        description="first stage, the neuron with escape noise: steps of Adam in which the recording drives the model; Hodgkin-Huxley, "
+        "which has no reset, has none of these",
     )
-    free_steps: Annotated[int, Field(ge=0)] = Field(250, description="steps of Adam in which it runs freely through the gate")
     driven_rate: PositiveFloat = Field(0.08, description="learning rate of the first stage, of parameters as logits of their ranges")
-    free_rate: PositiveFloat = Field(0.05, description="learning rate of the second stage")
+    keep: Count = Field(4, description="best starts that go on to the second stage")
+    search_rounds: Annotated[int, Field(ge=0)] = Field(
+        6, description="rounds of a random search around every kept start, of `draws` simulations with an ordinary threshold in all"
+    )
+    search_step: PositiveFloat = Field(0.3, description="standard deviation of its steps in the first round; 0.7 of it is left in the next")
+    free_steps: Annotated[int, Field(ge=0)] = Field(
+        60, description="second stage, the neuron without noise: steps of Adam in which it runs freely through the gate; 0: no such stage"
+    )
+    free_rate: PositiveFloat = Field(0.003, description="learning rate of the second stage")
     driven_weight: NonNegative = Field(0.003, description="of the first stage's loss in the second; Hodgkin-Huxley: of the voltage error")
     trains_weight: NonNegative = Field(1.0, description="of the distance of the filtered spike trains")
     counts_weight: NonNegative = Field(1.0, description="of the distance of the running spike counts")
@@ -92,6 +100,7 @@ class CurrentClampFit(Table):
     model: ClampModelTable = ClampModelTable()
     gate: ClampGate = ClampGate()
     fit: ClampFitTable = ClampFitTable()
+    samples: Count = Field(100, description="free runs that a prediction of the neuron with escape noise is the mean of")
     coincidence: PositiveFloat = Field(4.0, description="window of the coincidence factor on either side of a spike, ms")
 
 

@@ -20,6 +20,15 @@ class _Neuron(Table):
         return self
 
 
+class Accommodation(Table):
+    """Threshold accommodation: the threshold follows the membrane potential."""
+
+    tau: PositiveFloat = Field(20.0, description="time constant of the threshold, ms")
+    slope: NonNegative = Field(0.5, description="rise of the steady threshold with the potential, far above v_half")
+    v_half: Finite = Field(0.5, description="potential above which the threshold follows")
+    width: PositiveFloat = Field(0.1, description="width of the bend there, in units of the potential")
+
+
 class _Resetting(_Neuron):
     """Neurons with a threshold and a reset; the numbers are in the subclasses."""
 
@@ -27,6 +36,7 @@ class _Resetting(_Neuron):
     v_reset: Finite = Field(0.0, description="reset")
     tau_ref: NonNegative = Field(0.0, description="absolute refractory period, ms")
     reset: Literal["split", "subtract", "zero"] = Field("split", description="split the step at the crossing, or reset on the grid")
+    accommodation: Accommodation | None = Field(None, description="threshold accommodation; default: none")
 
     @model_validator(mode="after")
     def _below_threshold(self):

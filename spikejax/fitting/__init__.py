@@ -1,13 +1,13 @@
 """Models of real neurons fitted to recordings by gradient."""
 
-from .clamp_fit import ClampFit, Plan, Predicted, fit_clamp, predict_clamp
+from .clamp_fit import ClampFit, ClampFits, Plan, Predicted, fit_clamp, predict_clamp, predict_noisy
 from .clamp_loss import Weights, sweeps_to_fit
 from .clamp_models import MODELS, ClampModel
-from .escape import binned_hazard, force, hazard, mean_response
+from .escape import binned_hazard, escape, force, hazard, mean_response
 from .glm import GLM, fit_glm
 from .ranges import Range
 from .recordings import CurrentClamp, SoundSpikes, Stepped, read_current_clamp, read_sound_spikes, recording_names, step_current_clamp
-from .scores import bits_per_spike, coincidence_factor, interpolate, spike_scores
+from .scores import bits_per_spike, coincidence_factor, interpolate, mean_scores, spike_scores
 from .sound_fit import fit_sound, predict_sound, prepare_sound, sound_scores, uncertainty
 from .sound_model import SoundModel
 
@@ -15,6 +15,7 @@ __all__ = [
     "GLM",
     "MODELS",
     "ClampFit",
+    "ClampFits",
     "ClampModel",
     "CurrentClamp",
     "Plan",
@@ -27,6 +28,7 @@ __all__ = [
     "binned_hazard",
     "bits_per_spike",
     "coincidence_factor",
+    "escape",
     "fit_clamp",
     "fit_glm",
     "fit_sound",
@@ -34,7 +36,9 @@ __all__ = [
     "hazard",
     "interpolate",
     "mean_response",
+    "mean_scores",
     "predict_clamp",
+    "predict_noisy",
     "predict_sound",
     "prepare_sound",
     "read_current_clamp",

@@ -1,7 +1,8 @@
-"""Fitting a current-clamped neuron by gradient: several random starts in one vmapped program, in two stages.
+"""Fitting a current-clamped neuron by gradient: several random starts side by side in one vmapped program, in two stages.
 
-In the first, the recording drives the model (recorded spikes reset it, or its voltage is pulled towards the recorded one), so that a bad
-start cannot lose the spikes; in the second the model runs freely through the smooth gate, whose zone narrows.
+In the first, recorded spikes reset the model and what is left is the likelihood of a noisy neuron; in the second a neuron without noise
+runs freely through the smooth gate, whose zone narrows. Before it every start is searched around at an ordinary threshold. What each is
+for: docs/fitting.md.
 """
 
 import functools
@@ -13,35 +14,48 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Float, Int, PRNGKeyArray
 
 from ..gates import Gate
-from .clamp_loss import Sweeps, Weights, filtered, forced_loss, free_loss, measured, run_free, sweeps_to_fit
-from .clamp_models import ClampModel
-from .ranges import Values, physical, random_starts
+from .clamp_loss import Sweeps, Weights, escape_rate, filtered, free_loss, measured, noisy_loss, run_free, sweeps_to_fit
+from .clamp_models import ClampModel, at_sweeps
+from .escape import escape
+from .laplace import standard_errors
+from .ranges import Values, physical, random_starts, unbounded
 from .recordings import Stepped
 
 GOOD = 1.25
 """Starts whose loss is at most this times the best one's count for the spread of the parameters."""
+AS_LIKELY = 0.1
+"""In the first stage, those whose loss is at most this above the best one's: nats per spike."""
 
 
 SIDE_BY_SIDE = 64
 """Starts that are screened as one program: enough to fill vectors, few enough for the cache."""
+SHRINK = 0.7
+"""What is left of the search's step in the next round."""
+JUDGED_EVERY = 5
+"""Steps of the second stage between two looks at its loss through an ordinary threshold."""
 
 
 class Plan(NamedTuple):
     """How to fit."""
 
     draws: int = 512
-    """Random starts that are screened."""
+    """Random starts that are screened, and steps that a round of the search tries."""
     starts: int = 8
     """Of these, the best that go on to the first stage."""
     keep: int = 4
-    """Of the screened and the driven ones, the best that go on to the second stage."""
+    """Of the screened and the driven ones, the best that are searched around and go on to the second stage."""
     forced_steps: int = 120
+    rounds: int = 0
+    """Of the search."""
     free_steps: int = 120
     forced_rate: float = 0.08
-    free_rate: float = 0.05
+    step: float = 0.3
+    """Standard deviation of the search's steps in its first round; it shrinks."""
+    free_rate: float = 0.003
     sharpness: tuple[float, float] = (1.0, 4.0)
     """Of the gate at the begin and the end of the second stage."""
     weights: Weights = Weights()
@@ -53,7 +67,7 @@ class ClampFit(NamedTuple):
     values: dict[str, float]
     """Parameters of the best start in their units."""
     spread: dict[str, float]
-    """Standard deviation over the good starts (`GOOD`), a measure of how well the data hold a parameter; NaN if only one is good."""
+    """Standard deviation over the good starts (`GOOD`, `AS_LIKELY`): how well the data hold a parameter; NaN if only one is good."""
     good: int
     """How many these are."""
     loss: float
@@ -61,6 +75,15 @@ class ClampFit(NamedTuple):
     """Terms of the loss, unweighted."""
     losses: tuple[float, ...]
     """Of every start that was kept, best first."""
+
+
+class ClampFits(NamedTuple):
+    """What the two stages find."""
+
+    noisy: ClampFit | None
+    """The neuron with escape noise, by likelihood; None without a first stage."""
+    deterministic: ClampFit | None
+    """The neuron without noise, through the gate; None without a second stage."""
 
 
 @functools.cache
@@ -72,27 +95,33 @@ def quick_compile() -> dict:
     return {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else {}
 
 
-def _descend(loss, raw, data, steps, rate, extra, report):
-    """Adam on every start side by side; returns the best that each has seen, its loss and the terms of it."""
+def _descend(loss, raw, data, steps, rate, extra, report, judge=None):
+    """Adam on every start side by side; returns the best that each has seen, its loss and the terms of it.
+
+    The best by the loss itself or, every few steps, by `judge`, a function of starts: where the loss changes on the way.
+    """
     schedule = optax.cosine_decay_schedule(rate, max(steps, 1), 0.05)
     optimiser = optax.chain(optax.zero_nans(), optax.clip_by_global_norm(1.0), optax.adam(schedule))
     state = jax.vmap(optimiser.init)(raw)
 
-    @functools.partial(jax.jit, compiler_options=quick_compile())
-    def step(raw, state, best, data, x):
+    @functools.partial(jax.jit, compiler_options=quick_compile() if judge else {})
+    def step(raw, state, data, x):
         (value, parts), slope = jax.vmap(jax.value_and_grad(loss, has_aux=True), (0, None, None))(raw, data, x)
-        now = (value, raw, parts)
-        best = jax.tree.map(lambda a, b: jnp.where(value < best[0], a, b), now, best)
         change, state = jax.vmap(optimiser.update)(slope, state, raw)
-        return optax.apply_updates(raw, change), state, best
+        return optax.apply_updates(raw, change), state, value, parts
 
-    count = len(jax.tree.leaves(raw)[0])
-    zeros = jax.tree.map(
-        lambda x: jnp.zeros(count, x.dtype), jax.eval_shape(lambda: loss(jax.tree.map(lambda x: x[0], raw), data, extra(0))[1])
-    )
-    best = (jnp.full(count, jnp.inf), raw, zeros)
+    @jax.jit
+    def better(best, now):
+        return jax.tree.map(lambda a, b: jnp.where(now[0] < best[0], b, a), best, now)
+
+    best = None
     for i in range(steps):
-        raw, state, best = step(raw, state, best, data, extra(i))
+        before = raw
+        raw, state, value, parts = step(raw, state, data, extra(i))
+        if judge is None or i % JUDGED_EVERY == 0:
+            now = (value if judge is None else jnp.asarray(judge(before)), before, parts)
+            never = (jnp.full_like(now[0], jnp.inf), before, parts)
+            best = better(never if best is None else best, now)
         report(i + 1, float(jnp.min(best[0])))
     value, raw, parts = best
     return raw, np.asarray(value, float), {name: np.asarray(x, float) for name, x in parts.items()}
@@ -112,14 +141,40 @@ def screening(model: ClampModel, data: Sweeps, gate: Gate, dt: float, weights: W
 
     def score(raw):
         count, values = len(jax.tree.leaves(raw)[0]), []
-        for begin in range(0, count, SIDE_BY_SIDE):
+        width = min(count, SIDE_BY_SIDE)
+        for begin in range(0, count, width):
             # The last ones are repeated up to the size of the others, so that one program serves all.
-            which = np.minimum(np.arange(begin, begin + SIDE_BY_SIDE), count - 1)
+            which = np.minimum(np.arange(begin, begin + width), count - 1)
             values.append(np.asarray(run(jax.tree.map(lambda x, k=which: x[k], raw), data, target), float))
         value = np.concatenate(values)[:count]
         return np.where(np.isfinite(value), value, np.inf)
 
     return score
+
+
+def search(
+    raw, value, loss, *, rounds: int, draws: int, step: float, key: PRNGKeyArray, report
+) -> tuple[Values, Float[np.ndarray, " starts"]]:
+    """Search around every start by itself: normal steps in all parameters at once, the best of which is the start of the next round.
+
+    An evolution strategy with one parent to a family, whose steps shrink (`SHRINK`). Families stay apart, so that their spread
+    means something.
+
+    **Arguments:** starts as unbounded numbers and their `value`; `loss`: of starts, as `screening` makes it; `draws`: all starts' steps
+    in a round; `step`: their standard deviation in the first round.
+    """
+    starts, each = len(value), max(draws // len(value), 1)
+    for i in range(rounds):
+        names = dict(zip(raw, jax.random.split(jax.random.fold_in(key, i), len(raw)), strict=True))
+        size = step * SHRINK**i
+        tried = {name: x[:, None] + size * jax.random.normal(names[name], (starts, each), x.dtype) for name, x in raw.items()}
+        values = loss({name: x.ravel() for name, x in tried.items()}).reshape(starts, each)
+        values = np.concatenate([value[:, None], values], axis=1)
+        rows, best = np.arange(starts), values.argmin(axis=1)
+        raw = {name: jnp.concatenate([x[:, None], tried[name]], axis=1)[rows, best] for name, x in raw.items()}
+        value = values[rows, best]
+        report(i + 1, float(value.min()))
+    return raw, value
 
 
 def fit_clamp(
@@ -131,40 +186,47 @@ def fit_clamp(
     *,
     key: PRNGKeyArray,
     report: Callable[[str, int, float], None] = lambda stage, step, loss: None,
-) -> ClampFit:
+) -> ClampFits:
     """Fit `model` to `data` from the best of `plan.draws` random starts inside the ranges of its parameters.
 
     **Arguments:** `gate`: releases charge; width in mV; `dt` in ms; `report`: called after every step with the best loss.
 
     **Raises:** `ValueError` if every start diverged.
     """
-    weights = plan.weights
+    weights, driven, free = plan.weights, None, None
     stage = lambda name: lambda step, loss: report(name, step, loss)
     loss = screening(model, data, gate, dt, weights)
     raw = random_starts(model.ranges, plan.draws, key=key)
-    value = loss(raw)
-    raw, value = _best(raw, value, max(plan.starts, plan.keep))
+    raw, value = _best(raw, loss(raw), max(plan.starts, plan.keep))
     if model.resets and plan.forced_steps:
-        first = lambda raw, data, _: forced_loss(model, raw, data, dt, weights)
-        driven, _ = _best(raw, value, plan.starts)
+        first = lambda raw, data, _: noisy_loss(model, raw, data, dt, weights)
+        best, _ = _best(raw, value, plan.starts)
         nothing = lambda i: jnp.asarray(0.0)
-        driven, own, parts = _descend(first, driven, data, plan.forced_steps, plan.forced_rate, nothing, stage("driven"))
+        driven = _descend(first, best, data, plan.forced_steps, plan.forced_rate, nothing, stage("driven"))
         if plan.free_steps:
-            value = np.concatenate([value, loss(driven)])
-            raw = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), raw, driven)
-        else:
-            raw, value = driven, own
+            value = np.concatenate([value, loss(driven[0])])
+            raw = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), raw, driven[0])
     if plan.free_steps:
         raw, value = _best(raw, value, plan.keep)
+        more = {"rounds": plan.rounds, "draws": plan.draws, "step": plan.step}
+        raw, value = search(raw, value, loss, **more, key=jax.random.fold_in(key, 1), report=stage("search"))
         low, high = plan.sharpness
         sharpness = lambda i: jnp.asarray(low + (high - low) * i / max(plan.free_steps - 1, 1))
         second = lambda raw, x, a: free_loss(model, raw, x[0], x[1], gate.sharpen(a), dt, weights)
         known = (data, filtered(data.spikes, weights.tau, dt))
-        raw, value, parts = _descend(second, raw, known, plan.free_steps, plan.free_rate, sharpness, stage("free"))
+        free = _descend(second, raw, known, plan.free_steps, plan.free_rate, sharpness, stage("free"), loss)
+    return ClampFits(
+        None if driven is None else _fit(model, *driven, lambda best: best + AS_LIKELY),
+        None if free is None else _fit(model, *free, lambda best: GOOD * best),
+    )
+
+
+def _fit(model: ClampModel, raw: Values, value, parts, worst) -> ClampFit:
+    """The best start, and the spread of those no worse than `worst` of its loss."""
     order = _ranked(value)
     if not np.isfinite(value[order[0]]):
-        raise ValueError("every start diverged: use a smaller dt, a smaller fit.free_rate, or narrower ranges")
-    good = [i for i in order if value[i] <= GOOD * value[order[0]]]
+        raise ValueError("every start diverged: use a smaller dt, smaller rates (fit.driven_rate, fit.free_rate), or narrower ranges")
+    good = [i for i in order if value[i] <= worst(value[order[0]])]
     values = {name: np.asarray(x, float) for name, x in physical(model.ranges, raw).items()}
     return ClampFit(
         {name: float(x[order[0]]) for name, x in values.items()},
@@ -174,6 +236,20 @@ def fit_clamp(
         {name: float(x[order[0]]) for name, x in parts.items()},
         tuple(float(value[i]) for i in order),
     )
+
+
+def uncertainty(model: ClampModel, fit: ClampFit, data: Sweeps, dt: float, weights: Weights) -> dict[str, float]:
+    """Standard errors of the parameters of the neuron with escape noise, in their units; NaN for those that the data do not hold.
+
+    By `standard_errors` of the first stage's loss times the number of spikes: the voltage weighs there as it does in the fit, so
+    these are errors of a penalised likelihood.
+    """
+    vector, unravel = ravel_pytree(unbounded(model.ranges, fit.values))
+    spikes = jnp.sum(data.spikes)
+    slope = jax.jit(jax.grad(lambda vector, data: noisy_loss(model, unravel(vector), data, dt, weights)[0] * spikes))
+    names = list(fit.values)
+    values = lambda vector: (lambda p: jnp.stack([p[name] for name in names]))(physical(model.ranges, unravel(vector)))
+    return dict(zip(names, standard_errors(lambda vector: slope(vector, data), vector, values).tolist(), strict=True))
 
 
 def _best(raw, value, count):
@@ -186,7 +262,7 @@ def _ranked(value):
 
 
 class Predicted(NamedTuple):
-    """What a fitted neuron does, sweep after sweep."""
+    """What a fitted neuron does, sweep after sweep, in one run."""
 
     spikes: tuple[Float[np.ndarray, " _"], ...]
     """ms."""
@@ -197,17 +273,46 @@ class Predicted(NamedTuple):
 def predict_clamp(
     model: ClampModel, values: dict[str, float], stepped: Stepped, which: Int[np.ndarray, " chosen"], gate: Gate
 ) -> Predicted:
-    """Run the fitted neuron with an ordinary threshold over whole sweeps, from their current and the voltage at their start alone."""
-    data = sweeps_to_fit(stepped, which)
-    p = {name: jnp.asarray(value, data.current.dtype) for name, value in values.items()}
+    """Run the neuron without noise, with an ordinary threshold, over whole sweeps, from their current and the voltage at their start."""
+    data, p = sweeps_to_fit(stepped, which), _arrays(values)
 
     @eqx.filter_jit
     def run(p, data):
         _, record = run_free(model, p, data, gate.hard(), stepped.dt, 10.0, ("release", "v"))
         return record.release, measured(p, record.v, data.current)
 
-    release, v = (np.asarray(x, float).T for x in run(p, data))
-    steps = np.arange(release.shape[1])
+    release, v = run(p, data)
+    return _predicted(release, v, stepped.dt)
+
+
+def predict_noisy(
+    model: ClampModel,
+    values: dict[str, float],
+    stepped: Stepped,
+    which: Int[np.ndarray, " chosen"],
+    runs: int,
+    *,
+    key: PRNGKeyArray,
+) -> list[Predicted]:
+    """Run the neuron with escape noise `runs` times over whole sweeps, from their current and the voltage at their start."""
+    data, p, dt = sweeps_to_fit(stepped, which), _arrays(values), stepped.dt
+
+    @jax.jit
+    def run(p, data, key):
+        own = at_sweeps(p, data.number)
+        neuron, drive = model.neuron(own, data.start), model.drive(own, data.current)
+        v, spikes = escape(neuron, drive, lambda height: escape_rate(model, own, height), dt, key=key)
+        return spikes, measured(p, v, data.current)
+
+    return [_predicted(*run(p, data, own), dt) for own in jax.random.split(key, runs)]
+
+
+def _arrays(values: dict[str, float]) -> Values:
+    return {name: jnp.asarray(value, jnp.result_type(float)) for name, value in values.items()}
+
+
+def _predicted(spikes, v, dt: float) -> Predicted:
+    spikes, v = np.asarray(spikes, float).T, np.asarray(v, float).T
+    steps = np.arange(spikes.shape[1])
     # A step may hold several spikes of a fast model; each is put in its middle.
-    times = tuple(np.repeat((steps + 0.5) * stepped.dt, np.round(row).astype(int)) for row in release)
-    return Predicted(times, v)
+    return Predicted(tuple(np.repeat((steps + 0.5) * dt, np.round(row).astype(int)) for row in spikes), v)

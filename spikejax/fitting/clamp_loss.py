@@ -92,6 +92,11 @@ def _voltage_error(p, v, data, sigma, where):
     return jnp.sum(jnp.where(where, error, 0.0)) / jnp.maximum(jnp.sum(where), 1)
 
 
+def escape_rate(model: ClampModel, p: Values, height: Float[Array, "time *n"]) -> Float[Array, "time *n"]:
+    """``log(1 + exp(h))`` per ms, h being the height of v above the threshold in units of the escape zone."""
+    return jax.nn.softplus(model.escape(p, height))
+
+
 def forced_loss(model: ClampModel, raw: Values, data: Sweeps, dt: float, weights: Weights) -> tuple[Float[Array, ""], dict]:
     """Loss of the first stage.
 
@@ -105,10 +110,21 @@ def forced_loss(model: ClampModel, raw: Values, data: Sweeps, dt: float, weights
     neuron, drive = model.neuron(p, data.start), model.drive(p, data.current)
     run = force(neuron, drive, data.spikes, dt)
     error = _voltage_error(p, run.v, data, weights.sigma, data.quiet)
-    expected = dt * jax.nn.softplus(model.escape(p, run.height))
+    expected = dt * escape_rate(model, p, run.height)
     log_likelihood = jnp.where(data.spikes > 0, jnp.log(-jnp.expm1(-expected - 1e-6)), -expected)
     spikes = -jnp.sum(log_likelihood) / jnp.maximum(jnp.sum(data.spikes), 1)
     return error + spikes, {"voltage": error, "spikes": spikes}
+
+
+PRIOR = 0.1
+"""Weight of ``u^2/2`` of the unbounded parameters, in nats: a normal prior that keeps them off the ends of their ranges."""
+
+
+def noisy_loss(model: ClampModel, raw: Values, data: Sweeps, dt: float, weights: Weights) -> tuple[Float[Array, ""], dict]:
+    """What a neuron with escape noise is fitted by: `forced_loss` and a prior, nats per spike."""
+    value, parts = forced_loss(model, raw, data, dt, weights)
+    prior = 0.5 * PRIOR * sum(jnp.sum(u**2) for u in raw.values())
+    return value + prior / jnp.maximum(jnp.sum(data.spikes), 1), parts
 
 
 def run_free(

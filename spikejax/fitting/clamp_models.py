@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..neurons import GLIF, LIF, AbstractNeuron, AdEx, HodgkinHuxley, Refractory
+from ..neurons import GLIF, LIF, AbstractNeuron, Accommodating, AdEx, HodgkinHuxley, Refractory
 from .ranges import Range, Ranges, Values
 
 MILLI = 1e-3
@@ -15,13 +15,14 @@ DENSITY = 100.0
 """1 pA/um2 in uA/cm2."""
 
 
-DRIFT = {"drift": Range(-30.0, 30.0, "mV")}
-"""Change of E_L over ten sweeps: cells depolarise or recover while they are recorded."""
+DRIFT = {"drift": Range(-30.0, 30.0, "mV"), "bend": Range(-60.0, 60.0, "mV")}
+"""Change of E_L over ten sweeps, and what it grows by in the next ten: cells depolarise or recover while they are recorded."""
 
 
 def at_sweeps(p: Values, sweeps: Float[Array, " sweeps"]) -> Values:
-    """Parameters of every sweep, ``E_L + drift sweep/10``, from the sweeps' numbers."""
-    return p | {"E_L": p["E_L"] + p["drift"] * sweeps / 10.0}
+    """Parameters of every sweep, ``E_L + drift x + bend x (x - 1)/2`` with ``x = sweep/10``, from the sweeps' numbers."""
+    x = sweeps / 10.0
+    return p | {"E_L": p["E_L"] + p["drift"] * x + p["bend"] * x * (x - 1) / 2}
 
 
 AT_THRESHOLD = 3.0
@@ -38,7 +39,7 @@ class ClampModel(NamedTuple):
     drive: Callable[[Values, Float[Array, "*n"]], Float[Array, "*n"]]
     """What the neuron takes as its current, from that of the electrode in pA."""
     escape: Callable[[Values, Float[Array, "*n"]], Float[Array, "*n"]] = lambda p, height: height / p["escape"] - AT_THRESHOLD
-    """v above the threshold, in units of the escape zone that makes recorded spikes likely or not in the first stage of a fit."""
+    """v above the threshold, in units of the escape zone that makes recorded spikes likely or not."""
     resets: bool = True
     """Whether a spike is a reset, so that recorded spikes can drive the model in the first stage of a fit."""
     damping: float | None = None
@@ -50,9 +51,9 @@ _PASSIVE = DRIFT | {
     "R": Range(20.0, 2000.0, "MOhm", True),
     "tau_mem": Range(2.0, 100.0, "ms", True),
     "v_th": Range(-60.0, 0.0, "mV"),
-    "drop": Range(5.0, 40.0, "mV"),
+    "drop": Range(2.0, 40.0, "mV"),
     "tau_ref": Range(1.0, 20.0, "ms", True),
-    "R_s": Range(0.0, 60.0, "MOhm"),
+    "R_s": Range(0.0, 100.0, "MOhm"),
     "escape": Range(0.2, 10.0, "mV", True),
 }
 _AFTER = {
@@ -62,7 +63,11 @@ _AFTER = {
     "jump_asc_slow": Range(-15.0, 5.0, "mV"),
     "tau_theta": Range(3.0, 500.0, "ms", True),
     "jump_theta": Range(-2.0, 20.0, "mV"),
+    "tau_accommodation": Range(3.0, 300.0, "ms", True),
+    "slope": Range(0.0, 3.0, ""),
+    "v_half": Range(-75.0, -20.0, "mV"),
 }
+WIDTH = 5.0
 
 
 def _lif(p, start):
@@ -81,6 +86,7 @@ def _glif(p, start):
         v_reset=p["v_th"] - p["drop"],
         v_init=start,
     )
+    inner = Accommodating(inner, tau_accommodation=p["tau_accommodation"], slope=p["slope"], v_half=p["v_half"], width=WIDTH)
     return Refractory(inner, tau_ref=p["tau_ref"])
 
 
@@ -97,9 +103,9 @@ _ADEX = DRIFT | {
     "tau_w": Range(10.0, 1000.0, "ms", True),
     "a": Range(-2.0, 20.0, "nS"),
     "b": Range(0.0, 300.0, "pA"),
-    "drop": Range(5.0, 40.0, "mV"),
+    "drop": Range(2.0, 40.0, "mV"),
     "tau_ref": Range(1.0, 20.0, "ms", True),
-    "R_s": Range(0.0, 60.0, "MOhm"),
+    "R_s": Range(0.0, 100.0, "MOhm"),
 }
 CUT_OFF = 5.0
 """AdEx spikes are cut off this many ``Delta_T`` above ``V_T``."""
@@ -121,7 +127,7 @@ _HODGKIN_HUXLEY = DRIFT | {
     "E_K": Range(-110.0, -60.0, "mV"),
     "V_T": Range(-75.0, -30.0, "mV"),
     "tau_max": Range(50.0, 3000.0, "ms", True),
-    "R_s": Range(0.0, 60.0, "MOhm"),
+    "R_s": Range(0.0, 100.0, "MOhm"),
 }
 
 

@@ -1,5 +1,6 @@
 """Neurons that escape: recorded spikes drive a neuron of any kind, and its distance from threshold says how likely the next spike was."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -46,6 +47,34 @@ def hazard(height: Float[Array, "*n"], width, rate) -> Float[Array, "*n"]:
     **Reference:** Gerstner et al., Neuronal Dynamics 2014, section 9.1 (escape noise); the soft rectifier is one of its usual forms.
     """
     return rate * jax.nn.softplus(height / width)
+
+
+def escape(
+    neuron: AbstractNeuron,
+    current: Float[Array, "time *n"] | Drive,
+    rate: Callable[[Float[Array, "*n"]], Float[Array, "*n"]],
+    dt: float,
+    *,
+    key: PRNGKeyArray,
+) -> tuple[Float[Array, "time *n"], Float[Array, "time *n"]]:
+    """One free run: the neuron draws its spikes and feels them, ``P(spike in a step) = 1 - exp(-rate dt)``.
+
+    **Arguments:** as of `force`; `rate`: of escape in 1/ms, from the height of v above the threshold.
+
+    **Returns:** v before the spike that may end the step, and the spikes (0 or 1), both ``(time, *n)``.
+    """
+
+    def step(carry, i):
+        state, key = carry
+        key, own = jax.random.split(key)
+        free = neuron.flow(state, i, dt)
+        chance = -jnp.expm1(-dt * rate(free.v - neuron.threshold(free)))
+        spiked = jax.random.uniform(own, chance.shape, chance.dtype) < chance
+        end = jax.tree.map(lambda a, b: jnp.where(spiked, a, b), neuron.on_spike(free), free)
+        return (end, key), (free.v, spiked.astype(free.v.dtype))
+
+    shape = jax.eval_shape(lambda: jax.tree.leaves(current)[0][0]).shape
+    return jax.lax.scan(step, (neuron.init(shape), key), current)[1]
 
 
 def binned_hazard(

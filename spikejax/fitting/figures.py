@@ -16,19 +16,20 @@ SHOWN = 4
 SHOWN_MS = 400.0
 """Length of the stretch of sound that is shown, ms."""
 RECORDED, MODEL, OTHER = "0.25", "C3", "C0"
+COLOURS = {"noisy": MODEL, "deterministic": OTHER}
 
 
 def clamp_figures(
     folder: Path,
     name: str,
     recording: CurrentClamp,
-    predicted: Predicted,
+    predicted: dict[str, list[Predicted]],
     dt: float,
     kept: np.ndarray,
     left_out: np.ndarray,
     interpolated: tuple[float, ...],
 ) -> None:
-    """``traces.png`` and ``counts.png`` of a current-clamp fit."""
+    """``traces.png`` and ``counts.png`` of a current-clamp fit: of the runs of each kind of neuron, by its name."""
     with mpl.rc_context(STYLE):
         _traces(name, recording, predicted, dt, kept, left_out).savefig(folder / "traces.png")
         _counts(name, recording, predicted, kept, left_out, interpolated).savefig(folder / "counts.png")
@@ -44,12 +45,15 @@ def _traces(name, recording, predicted, dt, kept, left_out) -> Figure:
         axes[0].plot(time, recording.current[i], color=f"C{k}", lw=0.9, label=f"sweep {recording.sweeps[i]}")
         ax = axes[k + 1]
         ax.plot(time, recording.voltage[i], color=RECORDED, lw=0.7, label="recorded")
-        v = predicted.voltage[i]
-        ax.plot((np.arange(len(v)) + 1) * dt, v, color=MODEL, lw=0.7, alpha=0.9, label="model")
         top = recording.voltage[i].max()
-        ax.plot(predicted.spikes[i], np.full(len(predicted.spikes[i]), top + 8), "|", color=MODEL, ms=6)
-        ax.plot(recording.spikes[i], np.full(len(recording.spikes[i]), top + 18), "|", color=RECORDED, ms=6)
-        counts = f"{len(recording.spikes[i])} recorded, {len(predicted.spikes[i])} predicted"
+        ax.plot(recording.spikes[i], np.full(len(recording.spikes[i]), top + 8), "|", color=RECORDED, ms=5)
+        counts = f"{len(recording.spikes[i])} recorded"
+        for row, (kind, runs) in enumerate(predicted.items()):
+            v, times = runs[0].voltage[i], runs[0].spikes[i]
+            one = f"{kind} model{', one run' if len(runs) > 1 else ''}"
+            ax.plot((np.arange(len(v)) + 1) * dt, v, color=COLOURS[kind], lw=0.7, alpha=0.8, label=one)
+            ax.plot(times, np.full(len(times), top + 20 + 12 * row), "|", color=COLOURS[kind], ms=5)
+            counts += f", {np.mean([len(run.spikes[i]) for run in runs]):.3g} {kind}"
         ax.set_title(
             f"sweep {recording.sweeps[i]}{', left out of the fit' if i in left_out else ''}: {counts} spikes", fontsize=8, loc="left"
         )
@@ -66,12 +70,16 @@ def _counts(name, recording, predicted, kept, left_out, interpolated) -> Figure:
     ax = figure.subplots()
     amount = recording.current.mean(axis=1)
     known = np.array([len(times) for times in recording.spikes])
-    own = np.array([len(times) for times in predicted.spikes])
     ax.plot(amount[kept], known[kept], "o", mfc="none", color=RECORDED, label="recorded, fitted")
     ax.plot(amount[left_out], known[left_out], "o", color=RECORDED, label="recorded, left out")
     order = np.argsort(amount, kind="stable")
-    ax.plot(amount[order], own[order], ".-", color=MODEL, lw=0.9, label="model")
-    ax.plot(amount[left_out], interpolated, "x", color=OTHER, label="interpolated between neighbours")
+    for kind, runs in predicted.items():
+        own = np.array([[len(times) for times in run.spikes] for run in runs])
+        mean, spread = own.mean(axis=0)[order], own.std(axis=0)[order]
+        ax.plot(amount[order], mean, ".-", color=COLOURS[kind], lw=0.9, label=f"{kind} model")
+        if len(runs) > 1:
+            ax.fill_between(amount[order], mean - spread, mean + spread, color=COLOURS[kind], alpha=0.2, lw=0, label="its runs, mean +- SD")
+    ax.plot(amount[left_out], interpolated, "x", color="k", label="interpolated between neighbours")
     ax.set(xlabel="current, mean over the sweep (pA)", ylabel="spikes in the sweep", title=name)
     ax.legend(frameon=False, fontsize=7)
     return figure

@@ -28,17 +28,18 @@ from ..runs import versions
 from ..training.checkpoint import write_atomically
 from ..training.log import MetricsLog
 from . import figures
-from .clamp_fit import ClampFit, Plan, Predicted, fit_clamp, predict_clamp
+from .clamp_fit import ClampFit, ClampFits, Plan, Predicted, fit_clamp, predict_clamp, predict_noisy
+from .clamp_fit import uncertainty as clamp_uncertainty
 from .clamp_loss import Weights, sweeps_to_fit
 from .clamp_models import MODELS, ClampModel
 from .recordings import CurrentClamp, Stepped, read_current_clamp, read_sound_spikes, step_current_clamp
-from .scores import SpikeScores, interpolate, spike_scores
+from .scores import SpikeScores, interpolate, mean_scores, spike_scores
 from .sound_fit import fit_sound, prepare_sound, sound_scores, uncertainty
 
 WIDTH = {"hodgkin_huxley": 30.0}
 """Width of the active zone in mV by kind of model, where it is not `USUAL_WIDTH`: the way up of a spike that is part of the equations."""
-USUAL_WIDTH = 5.0
-"""As wide as the least distance from reset to threshold."""
+USUAL_WIDTH = 1.5
+"""Less than the least distance from reset to threshold: a neuron that waits inside the zone would be counted as half a spike."""
 
 Report = Callable[[str, int, float], None]
 
@@ -101,7 +102,8 @@ class _ClampRun:
                 f"({self.model.ranges['drop'].low:g} mV)"
             )
         self.gate = Gate(config.gate.kernel, width=width)
-        self.steps = config.fit.driven_steps * self.model.resets + config.fit.free_steps
+        fit = config.fit
+        self.steps = fit.driven_steps * self.model.resets + (fit.search_rounds + fit.free_steps if fit.free_steps else 0)
         if not self.steps:
             raise ValueError("fit.free_steps and fit.driven_steps leave this model no step to fit in")
 
@@ -115,64 +117,76 @@ class _ClampRun:
         return recording, step_current_clamp(recording, self.config.dt, self.config.data.resample)
 
     def fit(self, report: Report) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        fit, gate = self.config.fit, self.config.gate
-        weights = Weights(fit.driven_weight, fit.trains_weight, fit.counts_weight, fit.sigma, fit.tau)
+        fit, gate, weights = self.config.fit, self.config.gate, self._weights()
         sharpness = (gate.sharpness, gate.sharpness_end)
-        steps, rates = (fit.driven_steps, fit.free_steps), (fit.driven_rate, fit.free_rate)
+        steps, rates = (fit.driven_steps, fit.search_rounds, fit.free_steps), (fit.driven_rate, fit.search_step, fit.free_rate)
         plan = Plan(fit.draws, fit.starts, fit.keep, *steps, *rates, sharpness, weights)
         key = jax.random.key(self.config.seed)
         found = fit_clamp(self.model, self.sweeps, self.gate, self.config.dt, plan, key=key, report=report)
         return self.judge(found)
 
-    def judge(self, found: ClampFit) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """Scores of the fitted model and of the interpolation."""
-        self.found = found
-        every = np.arange(len(self.recording.sweeps))
-        self.predicted = predict_clamp(self.model, found.values, self.stepped, every, self.gate)
-        self.scores = {
-            "fitted sweeps": self._score(self.recording, self.predicted, self.kept),
-            "left-out sweeps": self._score(self.recording, self.predicted, self.left_out),
-            "left-out sweeps, interpolated": self._interpolated(self.recording, self.left_out),
-        }
+    def _weights(self) -> Weights:
+        fit = self.config.fit
+        return Weights(fit.driven_weight, fit.trains_weight, fit.counts_weight, fit.sigma, fit.tau)
+
+    def judge(self, found: ClampFits) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Scores of the fitted models and of the interpolation."""
+        self.scores: dict[str, SpikeScores] = {}
+        self.predicted: dict[str, list[Predicted]] = {}
+        fits = {kind: fit for kind, fit in found._asdict().items() if fit is not None}
+        arrays = {"sweep": self.recording.sweeps}
+        for kind, fit in fits.items():
+            runs = self.predicted[kind] = self._runs(kind, fit, self.stepped)
+            self.scores |= {f"{name}, {kind}": self._score(self.recording, runs, which) for name, which in self._parts().items()}
+            arrays |= _saved(kind, runs)
+            if self.further is not None:
+                recording, stepped = self.further
+                own = self._runs(kind, fit, stepped)
+                self.scores[f"sweeps of test_file, {kind}"] = self._score(recording, own, np.arange(len(recording.sweeps)))
+        self.scores["left-out sweeps, interpolated"] = self._interpolated(self.recording, self.left_out)
         if self.further is not None:
-            recording, stepped = self.further
-            sweeps = np.arange(len(recording.sweeps))
-            own = predict_clamp(self.model, found.values, stepped, sweeps, self.gate)
-            self.scores["sweeps of test_file"] = self._score(recording, own, sweeps)
-            self.scores["sweeps of test_file, interpolated"] = self._interpolated(recording, sweeps)
+            recording, _ = self.further
+            self.scores["sweeps of test_file, interpolated"] = self._interpolated(recording, np.arange(len(recording.sweeps)))
         result = {
             "recording": self.recording.name,
             "model": self.config.model.kind,
             "dt_ms": self.config.dt,
             "sampling_ms": self.recording.sample,
             "resample": self.config.data.resample,
-            "parameters": {
-                name: {"value": value, "spread": found.spread[name], "unit": self.model.ranges[name].unit}
-                for name, value in found.values.items()
-            },
-            "spread": f"standard deviation over the {found.good} best starts",
-            "loss": found.loss,
-            "loss_terms": found.parts,
-            "losses": found.losses,
             "sweeps": {"fitted": self.recording.sweeps[self.kept].tolist(), "left_out": self.recording.sweeps[self.left_out].tolist()},
-            "scores": {name: score._asdict() for name, score in self.scores.items()},
         }
-        spikes = np.concatenate([*self.predicted.spikes, []])
-        counts = np.array([len(times) for times in self.predicted.spikes])
-        arrays = {
-            "spike_times_ms": spikes,
-            "spike_count": counts,
-            "sweep": self.recording.sweeps,
-            "v_mV": self.predicted.voltage.astype(np.float32),
+        result |= {kind: self._described(fit) for kind, fit in fits.items()}
+        if found.noisy is not None:
+            errors = clamp_uncertainty(self.model, found.noisy, self.sweeps, self.config.dt, self._weights())
+            for name, entry in result["noisy"]["parameters"].items():
+                entry["standard_error"] = errors[name]
+            result["noisy"]["standard_error"] = "from the inverse Hessian of the first stage's loss"
+        return result | {"scores": {name: score._asdict() for name, score in self.scores.items()}}, arrays
+
+    def _parts(self) -> dict[str, np.ndarray]:
+        return {"fitted sweeps": self.kept, "left-out sweeps": self.left_out}
+
+    def _runs(self, kind: str, fit: ClampFit, stepped: Stepped) -> list[Predicted]:
+        every = np.arange(len(stepped.sweeps))
+        if kind == "noisy":
+            key = jax.random.fold_in(jax.random.key(self.config.seed), 2)
+            return predict_noisy(self.model, fit.values, stepped, every, self.config.samples, key=key)
+        return [predict_clamp(self.model, fit.values, stepped, every, self.gate)]
+
+    def _described(self, fit: ClampFit) -> dict[str, Any]:
+        parameters = {
+            name: {"value": value, "spread": fit.spread[name], "unit": self.model.ranges[name].unit} for name, value in fit.values.items()
         }
-        return result, arrays
+        spread = f"standard deviation over the {fit.good} best starts"
+        return {"parameters": parameters, "spread": spread, "loss": fit.loss, "loss_terms": fit.parts, "losses": fit.losses}
 
     def _duration(self) -> float:
         return self.recording.current.shape[1] * self.recording.sample
 
-    def _score(self, recording: CurrentClamp, predicted: Predicted, which) -> SpikeScores:
-        recorded = tuple(recording.spikes[i] for i in which)
-        return spike_scores(recorded, tuple(predicted.spikes[i] for i in which), self._duration(), window=self.config.coincidence)
+    def _score(self, recording: CurrentClamp, runs: list[Predicted], which) -> SpikeScores:
+        recorded, window = tuple(recording.spikes[i] for i in which), self.config.coincidence
+        own = [spike_scores(recorded, tuple(run.spikes[i] for i in which), self._duration(), window=window) for run in runs]
+        return mean_scores(own)
 
     def _interpolated(self, recording: CurrentClamp, which) -> SpikeScores:
         own = self.recording
@@ -187,6 +201,16 @@ class _ClampRun:
         baseline = self.scores["left-out sweeps, interpolated"].predicted
         name = f"{self.recording.name}, {self.config.model.kind}"
         figures.clamp_figures(folder, name, self.recording, self.predicted, self.config.dt, self.kept, self.left_out, baseline)
+
+
+def _saved(kind: str, runs: list[Predicted]) -> dict[str, np.ndarray]:
+    """Counts of all runs; spikes and voltage of the first."""
+    counts = np.array([[len(times) for times in run.spikes] for run in runs])
+    return {
+        f"{kind}_spike_counts": counts,
+        f"{kind}_spike_times_ms": np.concatenate([*runs[0].spikes, []]),
+        f"{kind}_v_mV": runs[0].voltage.astype(np.float32),
+    }
 
 
 class _SoundRun:

@@ -1,5 +1,6 @@
 """Scores of predicted spikes against recorded ones, and the interpolation that a model of a neuron has to beat."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -76,12 +77,24 @@ def spike_scores(
     """Scores of a prediction for every sweep; `counts` if they are not the numbers of predicted spikes. Times in ms."""
     known = tuple(len(times) for times in recorded)
     counts = tuple(float(len(times)) for times in predicted) if counts is None else counts
+    return _score(known, counts, [coincidence_factor(a, b, duration, window) for a, b in zip(recorded, predicted, strict=True)])
+
+
+def _score(known, counts, gammas) -> SpikeScores:
     errors = np.abs(np.subtract(counts, known))
-    gammas = tuple(coincidence_factor(a, b, duration, window) for a, b in zip(recorded, predicted, strict=True))
     defined = [g for g, n in zip(gammas, known, strict=True) if n and np.isfinite(g)]
-    return SpikeScores(
-        known, counts, float(errors.mean()), float((errors <= 1).mean()), float(np.mean(defined)) if defined else float("nan"), gammas
-    )
+    within, gamma = float((errors <= 1).mean()), float(np.mean(defined)) if defined else float("nan")
+    return SpikeScores(known, tuple(map(float, counts)), float(errors.mean()), within, gamma, tuple(map(float, gammas)))
+
+
+def mean_scores(runs: Sequence[SpikeScores]) -> SpikeScores:
+    """Scores of a prediction that is the mean of several runs: of their counts, and of their coincidence factors."""
+    known, counts = runs[0].recorded, np.mean([run.predicted for run in runs], axis=0)
+    gammas = np.array([run.gammas for run in runs], float)
+    defined = np.isfinite(gammas)
+    mean = np.where(defined, gammas, 0.0).sum(axis=0) / np.maximum(defined.sum(axis=0), 1)
+    mean = np.where(defined.any(axis=0), mean, np.nan)
+    return _score(known, counts, mean)
 
 
 def interpolate(

@@ -13,6 +13,7 @@ from scipy.optimize import minimize
 
 from .escape import binned_hazard, mean_response
 from .glm import fit_glm
+from .laplace import standard_errors
 from .recordings import Resample, SoundSpikes, binned, samples_per_step
 from .scores import bits_per_spike
 from .sound_model import SoundModel, features, make_basis
@@ -23,10 +24,6 @@ WARM_UP = 500.0
 """Part before each training segment that only brings the state up, ms."""
 SEGMENT = 500.0
 """Length of a training segment, ms: segments run side by side."""
-
-
-CURVED = 0.02
-"""First step of the differences of the gradient, in unbounded numbers."""
 
 
 class SoundData(NamedTuple):
@@ -124,30 +121,15 @@ def penalised_loss(model: SoundModel, arrays, dt: float, ridge: float) -> Float[
 def uncertainty(model: SoundModel, data: SoundData, ridge: float) -> dict[str, float]:
     """Standard errors of the neuron's parameters, in their units, with the stimulus filters held fixed.
 
-    From the inverse of the Hessian of the penalised log-likelihood at its maximum (Laplace's approximation) in bias and parameters, through
-    the slope of the map to physical ranges. The Hessian is that of central differences of the exact gradient. NaN where more than 1 % of
-    the parameter lies along directions in which it is not positive: the data do not hold it.
+    By `standard_errors` of the penalised log-likelihood in bias and parameters; NaN for those that the data do not hold.
     """
     arrays = _segments(data)
     vector, unravel = ravel_pytree((model.bias, model.raw))
     rebuild = lambda vector: SoundModel(model.weight, *unravel(vector))
-    slope = jax.jit(jax.grad(lambda vector, arrays: penalised_loss(rebuild(vector), arrays, data.dt, ridge)))
-    spikes = float(jnp.sum(arrays[2] * arrays[3]))
-
-    def differences(steps):
-        directions = jnp.asarray(np.diag(steps), vector.dtype)
-        rows = [np.asarray(slope(vector + d, arrays), np.float64) - np.asarray(slope(vector - d, arrays), np.float64) for d in directions]
-        return np.stack(rows) / (2 * steps[:, None]) * spikes
-
-    # Curvatures differ by 10^6: a second pass with a step for each, long where the rounding of the gradient would count.
-    rough = np.diag(differences(np.full(len(vector), CURVED)))
-    hessian = differences(0.1 / np.sqrt(np.maximum(rough, 1.0)))
-    values, vectors = np.linalg.eigh(0.5 * (hessian + hessian.T))
-    jacobian = jax.jacobian(lambda vector: jnp.stack([rebuild(vector).values[name] for name in model.raw]))(vector)
-    loading = (np.asarray(jacobian, np.float64) @ vectors) ** 2
-    flat = loading[:, values <= 0].sum(axis=1) > 0.01 * loading.sum(axis=1)
-    variance = (loading[:, values > 0] / values[values > 0]).sum(axis=1)
-    return dict(zip(model.raw, np.where(flat, np.nan, np.sqrt(variance)).tolist(), strict=True))
+    spikes = jnp.sum(arrays[2] * arrays[3])
+    slope = jax.jit(jax.grad(lambda vector, arrays: penalised_loss(rebuild(vector), arrays, data.dt, ridge) * spikes))
+    values = lambda vector: jnp.stack([rebuild(vector).values[name] for name in model.raw])
+    return dict(zip(model.raw, standard_errors(lambda vector: slope(vector, arrays), vector, values).tolist(), strict=True))
 
 
 class SoundFit(NamedTuple):

@@ -1,5 +1,6 @@
 """Neurons, a file per family."""
 
+from .accommodation import Accommodating
 from .adaptive import ALIF, GLIF
 from .base import AbstractNeuron, Drive, Input, Path, Reset, State, spiking_step, start_level
 from .exponential import EIF, AdEx
@@ -29,6 +30,7 @@ __all__ = [
     "NEURONS",
     "NIF",
     "AbstractNeuron",
+    "Accommodating",
     "AdEx",
     "Drive",
     "HodgkinHuxley",

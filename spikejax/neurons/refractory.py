@@ -1,6 +1,5 @@
 """Absolute refractoriness, for any neuron that is reset."""
 
-import dataclasses
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -8,6 +7,7 @@ from jaxtyping import Array, Float
 
 from ..parameters import parameter
 from .base import AbstractNeuron
+from .wrapper import Wrapper, is_reset
 
 
 class RefractoryState(NamedTuple):
@@ -20,7 +20,7 @@ class RefractoryState(NamedTuple):
     """The inner neuron's state without its v."""
 
 
-class Refractory(AbstractNeuron):
+class Refractory(Wrapper):
     """A neuron that is held at its reset for ``tau_ref`` ms after a spike; adaptation variables go on meanwhile.
 
     The period begins at the crossing, inside the step, and ends inside a step, so that spike times and gradient do not hang on the grid.
@@ -39,28 +39,8 @@ class Refractory(AbstractNeuron):
     tau_ref: Float[Array, "..."] = parameter(2.0)
 
     def __check_init__(self):
-        if "v_reset" not in {field.name for field in dataclasses.fields(self.neuron)}:
+        if not is_reset(self.neuron):
             raise ValueError(f"a {type(self.neuron).__name__} neuron has no reset after which it could be refractory")
-
-    @property
-    def v_th(self) -> Float[Array, "..."]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Of the inner neuron."""
-        return self.neuron.v_th
-
-    @property
-    def v_reset(self) -> Float[Array, "..."]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Of the inner neuron."""
-        return self.neuron.v_reset
-
-    @property
-    def v_init(self) -> Float[Array, "..."]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Of the inner neuron."""
-        return self.neuron.v_init
-
-    @property
-    def reset(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Of the inner neuron."""
-        return self.neuron.reset
 
     def _join(self, state: RefractoryState):
         return state.others._replace(v=state.v)
@@ -83,6 +63,3 @@ class Refractory(AbstractNeuron):
     def on_spike(self, state):
         left = jnp.broadcast_to(self.tau_ref, state.left.shape)
         return self._part(self.neuron.on_spike(self._join(state)), left)
-
-    def time_constants(self):
-        return self.neuron.time_constants()
