@@ -13,7 +13,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from spikejax import simulate
-from spikejax.build import build_cross_entropy
+from spikejax.build import build_loss
+from spikejax.losses import Sum
 from spikejax.plotting import STYLE
 from spikejax.runs import trained
 
@@ -28,7 +29,8 @@ def main():
     trial = jax.tree.map(lambda x: x[args.trial], run.task.split("test"))
     gate, dt = run.final_gate, config.dt
     solution = simulate(network, trial.stimulus, gate=gate, dt=dt, save=("release", "v"))
-    classify = build_cross_entropy(config)
+    loss = build_loss(config)
+    classify = loss.parts[0] if isinstance(loss, Sum) else loss
     record, time = solution.layers[0], (np.arange(len(trial.stimulus)) + 1) * dt
 
     def so_far(t):

@@ -1,0 +1,106 @@
+"""The parts of a configuration that stand by themselves: task, adjoint, noise, loss, optimiser."""
+
+import functools
+from typing import Any
+
+import jax
+import optax
+from pydantic import BaseModel
+
+from .. import losses, tasks
+from ..adjoints import AbstractAdjoint, Autodiff, Checkpointed, Costate, Leash
+from ..config import Config
+from ..noise import Noise
+from ..parameters import field_name
+from ..training import make_evaluate, scale_by_tensor_adam, scale_groups
+
+
+def batch_key(config: Config) -> jax.Array:
+    """The key of all randomness in training."""
+    return jax.random.split(jax.random.key(config.seed))[1]
+
+
+def build_task(config: Config) -> tasks.AbstractTask:
+    """The task."""
+    return task_at_step(config.task, config.dt, config.seed)
+
+
+def task_at_step(table: BaseModel, dt: float, seed: int) -> tasks.AbstractTask:
+    """The task of a table of the configuration at a time step (ms)."""
+    options = table.model_dump(exclude={"kind"})
+    if table.kind in ("braille", "spoken_digits"):
+        recordings = tasks.braille if table.kind == "braille" else tasks.spoken_digits
+        return recordings(dt, seed=seed, **options)
+    return (tasks.PredictiveCoding if table.kind == "predictive_coding" else tasks.DelayedXOR)(dt=dt, **options)
+
+
+def build_adjoint(config: Config) -> AbstractAdjoint:
+    """The adjoint."""
+    kind, leash = config.adjoint.kind, build_leash(config)
+    if kind == "checkpointed":
+        return Checkpointed(config.adjoint.chunk, inner=Autodiff(leash))
+    return Costate(leash) if kind == "costate" else Autodiff(leash)
+
+
+def build_leash(config: Config) -> Leash:
+    """Damping and clipping of the adjoint."""
+    return Leash(damping=config.adjoint.damping or None, clip=config.adjoint.clip)
+
+
+def build_noise(config: Config) -> Noise:
+    """What is random within a trial."""
+    return Noise(**config.noise.model_dump())
+
+
+def build_loss(config: Config) -> losses.AbstractLoss:
+    """The loss, with its regularisers if it has any."""
+    return _loss(config.loss)
+
+
+def _loss(c) -> losses.AbstractLoss:
+    main = {
+        "squared_error": losses.SquaredError,
+        "response": lambda: losses.ResponseError(c.margin),
+        "cross_entropy": lambda: losses.CrossEntropy(c.windows, c.smoothing),
+    }[c.kind]()
+    extra = [
+        (c.rate_weight, lambda: losses.RateBand(c.rate_weight, c.rate_low, c.rate_high)),
+        (c.log_rate_weight, lambda: losses.LogRate(c.log_rate_weight, c.log_rate)),
+        (c.activity_weight, lambda: losses.ActivityCost(c.activity_weight)),
+        (c.voltage_weight, lambda: losses.LowVoltage(c.voltage_weight, c.voltage_low)),
+        (c.partial_weight, lambda: losses.WholeCharge(c.partial_weight)),
+    ]
+    parts = [make() for weight, make in extra if weight]
+    return losses.Sum((main, *parts)) if parts else main
+
+
+def build_optimiser(config: Config) -> optax.GradientTransformation:
+    """Adam with clipping, decoupled weight decay and rates by group, at a learning rate of 1 (the schedule comes on top)."""
+    t = config.training
+    parts = [optax.clip_by_global_norm(t.clip)] if t.clip else []
+    parts.append(optax.scale_by_adam(*t.betas) if t.moments == "element" else scale_by_tensor_adam(*t.betas))
+    parts += [optax.add_decayed_weights(t.weight_decay, mask=_weights_only), scale_groups(t.rates), optax.scale(-1.0)]
+    return optax.chain(*parts)
+
+
+def _weights_only(params):
+    return jax.tree_util.tree_map_with_path(lambda path, _: field_name(path) == "weight", params)
+
+
+def step_settings(config: Config) -> dict[str, Any]:
+    """The arguments of a train step that are not arrays: what a program is compiled for."""
+    training = config.training
+    return {
+        "loss": build_loss(config),
+        "optimiser": build_optimiser(config),
+        "dt": config.dt,
+        "accumulate": training.accumulate,
+        "noise": build_noise(config),
+        "averaging": training.averaging,
+    }
+
+
+@functools.cache
+def evaluator(loss: BaseModel, noise: BaseModel, dt: float):
+    """The evaluation for two tables of the configuration; the same one for all networks, so that it is compiled once."""
+    return make_evaluate(_loss(loss), dt=dt, noise=Noise(**noise.model_dump()))
