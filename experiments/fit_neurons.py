@@ -30,8 +30,8 @@ CHANGES = {
     },
 }
 """What a model needs that is not in the configuration."""
-FIRST_STEP = "[100.0, 700.0]"
-"""Where Hodgkin-Huxley neurons are fitted to recordings that have no window: 3 s of them at its dt would take half an hour."""
+FIRST_STEP, SLOW = "[100.0, 700.0]", ("adex", "hodgkin_huxley")
+"""Where slow models are fitted to recordings that have no window: around the first of two steps. All 3 s would take half an hour."""
 WINDOWS = {"18711001": "[750.0, 1450.0]", "18713001": "[750.0, 1450.0]"}
 """Where recordings are fitted, ms: around the step that makes spikes. Before it comes one to -100 pA, at which these cells have half the
 resistance; a linear membrane can have one only."""
@@ -54,7 +54,7 @@ def patchclamp(file: Path, recordings: list[str], models: list[str], out: Path, 
         result = None
         for model in models:
             changes = {"data.file": str(file), "data.recording": recording, "model.kind": model} | CHANGES.get(model, {})
-            window = WINDOWS.get(recording, FIRST_STEP if model == "hodgkin_huxley" else None)
+            window = WINDOWS.get(recording, FIRST_STEP if model in SLOW else None)
             if window is not None:
                 changes["data.window"] = window
             result = finished(f"{recording}-{model}", "patchclamp.toml", changes, out, quiet)
