@@ -19,11 +19,12 @@ from spikejax.fitting import (
     step_current_clamp,
     sweeps_to_fit,
 )
-from spikejax.fitting.clamp_fit import screening, search, uncertainty
+from spikejax.fitting.clamp_fit import uncertainty
 from spikejax.fitting.clamp_loss import free_loss, run_free
 from spikejax.fitting.clamp_models import at_sweeps
 from spikejax.fitting.ranges import physical, random_starts, unbounded
 from spikejax.fitting.recordings import CurrentClamp
+from spikejax.fitting.screening import screening, search
 
 from .real_neurons import CLAMP, R, ramp
 

@@ -1,8 +1,9 @@
 """Models of real neurons fitted to recordings by gradient."""
 
-from .clamp_fit import ClampFit, ClampFits, Plan, Predicted, fit_clamp, predict_clamp, predict_noisy
+from .clamp_fit import ClampFit, ClampFits, Plan, fit_clamp
 from .clamp_loss import Weights, sweeps_to_fit
 from .clamp_models import MODELS, ClampModel
+from .clamp_predict import Predicted, predict_clamp, predict_noisy
 from .escape import binned_hazard, escape, force, hazard, mean_response
 from .glm import GLM, fit_glm
 from .ranges import Range

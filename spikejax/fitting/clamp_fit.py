@@ -9,21 +9,19 @@ import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Float, Int, PRNGKeyArray
+from jaxtyping import PRNGKeyArray
 
 from ..gates import Gate
-from .clamp_loss import Sweeps, Weights, escape_rate, filtered, free_loss, measured, noisy_loss, run_free, sweeps_to_fit
-from .clamp_models import ClampModel, at_sweeps
-from .escape import escape
+from .clamp_loss import Sweeps, Weights, filtered, free_loss, noisy_loss
+from .clamp_models import ClampModel
 from .laplace import standard_errors
 from .ranges import Values, physical, random_starts, unbounded
-from .recordings import Stepped
+from .screening import screening, search
 
 GOOD = 1.25
 """Starts whose loss is at most this times the best one's count for the spread of the parameters."""
@@ -31,10 +29,6 @@ AS_LIKELY = 0.1
 """In the first stage, those whose loss is at most this above the best one's: nats per spike."""
 
 
-SIDE_BY_SIDE = 64
-"""Starts that are screened as one program: enough to fill vectors, few enough for the cache."""
-SHRINK = 0.7
-"""What is left of the search's step in the next round."""
 JUDGED_EVERY = 5
 """Steps of the second stage between two looks at its loss through an ordinary threshold."""
 
@@ -127,56 +121,6 @@ def _descend(loss, raw, data, steps, rate, extra, report, judge=None):
     return raw, np.asarray(value, float), {name: np.asarray(x, float) for name, x in parts.items()}
 
 
-def screening(model: ClampModel, data: Sweeps, gate: Gate, dt: float, weights: Weights) -> Callable[[Values], Float[np.ndarray, " starts"]]:
-    """A function of starts: the loss of the second stage through an ordinary threshold, infinite for one that diverges.
-
-    It needs no gradient, so a thousand starts cost what a few steps of the fit do. A start that is silent, or fires at rest,
-    has a loss without slope: none of these is to be followed.
-    """
-    target = filtered(data.spikes, weights.tau, dt)
-
-    @jax.jit
-    def run(raw, data, target):
-        return jax.vmap(lambda x: free_loss(model, x, data, target, gate.hard(), dt, weights)[0])(raw)
-
-    def score(raw):
-        count, values = len(jax.tree.leaves(raw)[0]), []
-        width = min(count, SIDE_BY_SIDE)
-        for begin in range(0, count, width):
-            # The last ones are repeated up to the size of the others, so that one program serves all.
-            which = np.minimum(np.arange(begin, begin + width), count - 1)
-            values.append(np.asarray(run(jax.tree.map(lambda x, k=which: x[k], raw), data, target), float))
-        value = np.concatenate(values)[:count]
-        return np.where(np.isfinite(value), value, np.inf)
-
-    return score
-
-
-def search(
-    raw, value, loss, *, rounds: int, draws: int, step: float, key: PRNGKeyArray, report
-) -> tuple[Values, Float[np.ndarray, " starts"]]:
-    """Search around every start by itself: normal steps in all parameters at once, the best of which is the start of the next round.
-
-    An evolution strategy with one parent to a family, whose steps shrink (`SHRINK`). Families stay apart, so that their spread
-    means something.
-
-    **Arguments:** starts as unbounded numbers and their `value`; `loss`: of starts, as `screening` makes it; `draws`: all starts' steps
-    in a round; `step`: their standard deviation in the first round.
-    """
-    starts, each = len(value), max(draws // len(value), 1)
-    for i in range(rounds):
-        names = dict(zip(raw, jax.random.split(jax.random.fold_in(key, i), len(raw)), strict=True))
-        size = step * SHRINK**i
-        tried = {name: x[:, None] + size * jax.random.normal(names[name], (starts, each), x.dtype) for name, x in raw.items()}
-        values = loss({name: x.ravel() for name, x in tried.items()}).reshape(starts, each)
-        values = np.concatenate([value[:, None], values], axis=1)
-        rows, best = np.arange(starts), values.argmin(axis=1)
-        raw = {name: jnp.concatenate([x[:, None], tried[name]], axis=1)[rows, best] for name, x in raw.items()}
-        value = values[rows, best]
-        report(i + 1, float(value.min()))
-    return raw, value
-
-
 def fit_clamp(
     model: ClampModel,
     data: Sweeps,
@@ -259,60 +203,3 @@ def _best(raw, value, count):
 
 def _ranked(value):
     return np.argsort(np.where(np.isfinite(value), value, np.inf), kind="stable")
-
-
-class Predicted(NamedTuple):
-    """What a fitted neuron does, sweep after sweep, in one run."""
-
-    spikes: tuple[Float[np.ndarray, " _"], ...]
-    """ms."""
-    voltage: Float[np.ndarray, "sweeps time"]
-    """What the electrode would read, mV."""
-
-
-def predict_clamp(
-    model: ClampModel, values: dict[str, float], stepped: Stepped, which: Int[np.ndarray, " chosen"], gate: Gate
-) -> Predicted:
-    """Run the neuron without noise, with an ordinary threshold, over whole sweeps, from their current and the voltage at their start."""
-    data, p = sweeps_to_fit(stepped, which), _arrays(values)
-
-    @eqx.filter_jit
-    def run(p, data):
-        _, record = run_free(model, p, data, gate.hard(), stepped.dt, 10.0, ("release", "v"))
-        return record.release, measured(p, record.v, data.current)
-
-    release, v = run(p, data)
-    return _predicted(release, v, stepped.dt)
-
-
-def predict_noisy(
-    model: ClampModel,
-    values: dict[str, float],
-    stepped: Stepped,
-    which: Int[np.ndarray, " chosen"],
-    runs: int,
-    *,
-    key: PRNGKeyArray,
-) -> list[Predicted]:
-    """Run the neuron with escape noise `runs` times over whole sweeps, from their current and the voltage at their start."""
-    data, p, dt = sweeps_to_fit(stepped, which), _arrays(values), stepped.dt
-
-    @jax.jit
-    def run(p, data, key):
-        own = at_sweeps(p, data.number)
-        neuron, drive = model.neuron(own, data.start), model.drive(own, data.current)
-        v, spikes = escape(neuron, drive, lambda height: escape_rate(model, own, height), dt, key=key)
-        return spikes, measured(p, v, data.current)
-
-    return [_predicted(*run(p, data, own), dt) for own in jax.random.split(key, runs)]
-
-
-def _arrays(values: dict[str, float]) -> Values:
-    return {name: jnp.asarray(value, jnp.result_type(float)) for name, value in values.items()}
-
-
-def _predicted(spikes, v, dt: float) -> Predicted:
-    spikes, v = np.asarray(spikes, float).T, np.asarray(v, float).T
-    steps = np.arange(spikes.shape[1])
-    # A step may hold several spikes of a fast model; each is put in its middle.
-    return Predicted(tuple(np.repeat((steps + 0.5) * dt, np.round(row).astype(int)) for row in spikes), v)

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..plotting import STYLE
-from .clamp_fit import Predicted
+from .clamp_predict import Predicted
 from .recordings import CurrentClamp
 from .sound_fit import SoundData, SoundFit
 

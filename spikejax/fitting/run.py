@@ -28,10 +28,11 @@ from ..runs import versions
 from ..training.checkpoint import write_atomically
 from ..training.log import MetricsLog
 from . import figures
-from .clamp_fit import ClampFit, ClampFits, Plan, Predicted, fit_clamp, predict_clamp, predict_noisy
+from .clamp_fit import ClampFit, ClampFits, Plan, fit_clamp
 from .clamp_fit import uncertainty as clamp_uncertainty
 from .clamp_loss import Weights, sweeps_to_fit
 from .clamp_models import MODELS, ClampModel
+from .clamp_predict import Predicted, predict_clamp, predict_noisy
 from .recordings import CurrentClamp, Stepped, read_current_clamp, read_sound_spikes, step_current_clamp
 from .scores import SpikeScores, interpolate, mean_scores, spike_scores
 from .sound_fit import fit_sound, prepare_sound, sound_scores, uncertainty
