@@ -60,7 +60,7 @@ def _traces(name, recording, predicted, dt, kept, left_out) -> Figure:
         ax.set(ylabel="voltage (mV)")
     axes[0].set(ylabel="current (pA)", title=f"Recorded and predicted voltage: {name}")
     axes[0].legend(frameon=False, fontsize=6, ncols=SHOWN)
-    axes[1].legend(frameon=False, fontsize=7, loc="lower right", ncols=2)
+    axes[1].legend(frameon=False, fontsize=7, loc="lower right", bbox_to_anchor=(1.0, 0.98), ncols=3, borderpad=0)
     axes[-1].set(xlabel="time (ms)")
     return figure
 
