@@ -30,6 +30,8 @@ CHANGES = {
     },
 }
 """What a model needs that is not in the configuration."""
+SEARCHED = {("2019_07_24_0055_fsi", "glif"): {"fit.draws": "4096"}}
+"""Where the usual search ends at a loss of the fitted sweeps that a wider one halves: counts of a hundred spikes."""
 FIRST_STEP, SLOW = "[100.0, 700.0]", ("adex", "hodgkin_huxley")
 """Where slow models are fitted to recordings that have no window: around the first of two steps. All 3 s would take half an hour."""
 WINDOWS = {"18711001": "[750.0, 1450.0]", "18713001": "[750.0, 1450.0]"}
@@ -53,7 +55,8 @@ def patchclamp(file: Path, recordings: list[str], models: list[str], out: Path, 
     for recording in recordings:
         result = None
         for model in models:
-            changes = {"data.file": str(file), "data.recording": recording, "model.kind": model} | CHANGES.get(model, {})
+            changes = {"data.file": str(file), "data.recording": recording, "model.kind": model}
+            changes |= CHANGES.get(model, {}) | SEARCHED.get((recording, model), {})
             window = WINDOWS.get(recording, FIRST_STEP if model in SLOW else None)
             if window is not None:
                 changes["data.window"] = window
