@@ -99,7 +99,7 @@ def test_fit_finds_known_parameters(free_steps):
     assert max(counts) > 10
     data = sweeps_to_fit(stepped, np.array([0, 1, 2, 4, 6]))
     weights = Weights(driven=0.1, sigma=0.5)
-    plan = Plan(draws=32, starts=6, keep=2, forced_steps=400, rounds=4, free_steps=free_steps, weights=weights)
+    plan = Plan(draws=2048 if free_steps else 32, starts=6, keep=2, free_steps=free_steps, weights=weights)
     fits = fit_clamp(MODELS["lif"], data, Gate(width=1.5), 0.5, plan, key=KEY)
     assert (fits.deterministic is None) == (free_steps == 0)
     fit = fits.deterministic or fits.noisy
@@ -115,7 +115,8 @@ def test_fit_finds_known_parameters(free_steps):
         assert fit.values[name] == pytest.approx(TRUE[name], abs=tolerance), name
     resting = lambda p: at_sweeps({name: jnp.asarray(p[name]) for name in ("E_L", "drift", "bend")}, jnp.arange(7.0))["E_L"]
     own, true = resting(fit.values), resting(TRUE)
-    np.testing.assert_allclose(own, true, atol=0.3)
+    # 0.3 mV, and 0.5 mV of drift in ten sweeps.
+    np.testing.assert_array_less(np.abs(own - true), 0.3 + 0.05 * np.arange(7))
     left_out = np.array([3, 5])
     predicted = predict_clamp(MODELS["lif"], fit.values, stepped, left_out, Gate(width=5.0))
     score = spike_scores(tuple(recording.spikes[i] for i in left_out), predicted.spikes, 300.0)

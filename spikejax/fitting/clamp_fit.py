@@ -34,18 +34,18 @@ JUDGED_EVERY = 5
 
 
 class Plan(NamedTuple):
-    """How to fit."""
+    """How to fit; the defaults are those of the configuration."""
 
-    draws: int = 512
+    draws: int = 1024
     """Random starts that are screened, and steps that a round of the search tries."""
     starts: int = 8
     """Of these, the best that go on to the first stage."""
     keep: int = 4
     """Of the screened and the driven ones, the best that are searched around and go on to the second stage."""
-    forced_steps: int = 120
-    rounds: int = 0
+    forced_steps: int = 400
+    rounds: int = 6
     """Of the search."""
-    free_steps: int = 120
+    free_steps: int = 60
     forced_rate: float = 0.08
     step: float = 0.3
     """Standard deviation of the search's steps in its first round; it shrinks."""

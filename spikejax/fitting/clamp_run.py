@@ -22,8 +22,6 @@ WIDTH = {"hodgkin_huxley": 30.0}
 USUAL_WIDTH = 1.5
 """Less than the least distance from reset to threshold: a neuron that waits inside the zone would be counted as half a spike."""
 
-Report = Callable[[str, int, float], None]
-
 
 class ClampRun:
     """The recording, the model and the sweeps of a configuration."""
@@ -59,7 +57,7 @@ class ClampRun:
             raise ValueError(f"{path}: sweeps of {recording.name} have another length or sampling step than in {self.config.data.file}")
         return recording, step_current_clamp(recording, self.config.dt, self.config.data.resample)
 
-    def fit(self, report: Report) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    def fit(self, report: Callable[[str, int, float], None]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         fit, gate, weights = self.config.fit, self.config.gate, self._weights()
         sharpness = (gate.sharpness, gate.sharpness_end)
         steps, rates = (fit.driven_steps, fit.search_rounds, fit.free_steps), (fit.driven_rate, fit.search_step, fit.free_rate)

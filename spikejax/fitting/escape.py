@@ -73,8 +73,7 @@ def escape(
         end = jax.tree.map(lambda a, b: jnp.where(spiked, a, b), neuron.on_spike(free), free)
         return (end, key), (free.v, spiked.astype(free.v.dtype))
 
-    shape = jax.eval_shape(lambda: jax.tree.leaves(current)[0][0]).shape
-    return jax.lax.scan(step, (neuron.init(shape), key), current)[1]
+    return jax.lax.scan(step, (neuron.init(jax.tree.leaves(current)[0].shape[1:]), key), current)[1]
 
 
 def binned_hazard(

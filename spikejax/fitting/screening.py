@@ -44,7 +44,15 @@ def screening(model: ClampModel, data: Sweeps, gate: Gate, dt: float, weights: W
 
 
 def search(
-    raw, value, loss, *, rounds: int, draws: int, step: float, key: PRNGKeyArray, report
+    raw: Values,
+    value: Float[np.ndarray, " starts"],
+    loss: Callable[[Values], Float[np.ndarray, " starts"]],
+    *,
+    rounds: int,
+    draws: int,
+    step: float,
+    key: PRNGKeyArray,
+    report: Callable[[int, float], None],
 ) -> tuple[Values, Float[np.ndarray, " starts"]]:
     """Search around every start by itself: normal steps in all parameters at once, the best of which is the start of the next round.
 
@@ -52,7 +60,11 @@ def search(
     means something.
 
     **Arguments:** starts as unbounded numbers and their `value`; `loss`: of starts, as `screening` makes it; `draws`: all starts' steps
-    in a round; `step`: their standard deviation in the first round.
+    in a round; `step`: their standard deviation in the first round; `report`: called after a round with its number and the least loss.
+
+    **Returns:** the best start of every family and its loss, never above the one it came with.
+
+    **Reference:** Beyer & Schwefel, Natural Computing 2002: (1 + lambda) strategies.
     """
     starts, each = len(value), max(draws // len(value), 1)
     for i in range(rounds):

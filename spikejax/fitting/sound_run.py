@@ -12,8 +12,6 @@ from . import figures
 from .recordings import read_sound_spikes
 from .sound_fit import fit_sound, prepare_sound, sound_scores, uncertainty
 
-Report = Callable[[str, int, float], None]
-
 
 class SoundRun:
     """The recording of a configuration, in bins."""
@@ -24,7 +22,7 @@ class SoundRun:
         self.data = prepare_sound(recording, config.dt, score.bin, config.data.train, config.model.filter, config.data.resample)
         self.sampling, self.steps = recording.sample, config.fit.steps
 
-    def fit(self, report: Report) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    def fit(self, report: Callable[[str, int, float], None]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         fit, score = self.config.fit, self.config.score
         found = fit_sound(
             self.data,

@@ -55,9 +55,6 @@ class Accommodating(Wrapper):
         """``f(v)``, what accommodation adds to the threshold in the long run."""
         return self.slope * self.width * jax.nn.softplus((v - self.v_half) / self.width)
 
-    def _inner(self, state: AccommodatingState):
-        return state.others._replace(v=state.v)
-
     def _outer(self, inner, phi) -> AccommodatingState:
         return AccommodatingState(inner.v, phi, inner._replace(v=None))
 
@@ -79,7 +76,7 @@ class Accommodating(Wrapper):
         return self._outer(end, self._follow(state, end, dt))
 
     def threshold(self, state):
-        return self.neuron.threshold(self._inner(state)) + state.phi
+        return super().threshold(state) + state.phi
 
     def on_spike(self, state):
         return self._outer(self.neuron.on_spike(self._inner(state)), state.phi)

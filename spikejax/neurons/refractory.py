@@ -42,24 +42,18 @@ class Refractory(Wrapper):
         if not is_reset(self.neuron):
             raise ValueError(f"a {type(self.neuron).__name__} neuron has no reset after which it could be refractory")
 
-    def _join(self, state: RefractoryState):
-        return state.others._replace(v=state.v)
-
-    def _part(self, inner, left) -> RefractoryState:
+    def _outer(self, inner, left) -> RefractoryState:
         return RefractoryState(inner.v, left, inner._replace(v=None))
 
     def init(self, shape, *, key=None, noise=None):
         inner = self.neuron.init(shape, key=key, noise=noise)
-        return self._part(inner, jnp.zeros_like(inner.v))
+        return self._outer(inner, jnp.zeros_like(inner.v))
 
     def flow(self, state, current, dt):
         held = jnp.minimum(state.left, dt)
-        inner = self.neuron.hold(self._join(state), current, held)
-        return self._part(self.neuron.flow(inner, current, dt - held), state.left - held)
-
-    def threshold(self, state):
-        return self.neuron.threshold(self._join(state))
+        inner = self.neuron.hold(self._inner(state), current, held)
+        return self._outer(self.neuron.flow(inner, current, dt - held), state.left - held)
 
     def on_spike(self, state):
         left = jnp.broadcast_to(self.tau_ref, state.left.shape)
-        return self._part(self.neuron.on_spike(self._join(state)), left)
+        return self._outer(self.neuron.on_spike(self._inner(state)), left)

@@ -33,6 +33,13 @@ class Wrapper(AbstractNeuron):
         """Of the inner neuron."""
         return self.neuron.reset
 
+    def _inner(self, state):
+        """The inner neuron's state: a wrapper's own keeps it in `others`, but for the v that they share."""
+        return state.others._replace(v=state.v)
+
+    def threshold(self, state):
+        return self.neuron.threshold(self._inner(state))
+
     def time_constants(self):
         return self.neuron.time_constants()
 
