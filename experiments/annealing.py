@@ -1,10 +1,12 @@
-"""Ways to sharpen the gate, judged at a hard threshold; and what damping and clipping of the costate do to the gradient.
+"""Ways to sharpen the gate, judged at a hard threshold; and what damping and clipping of the costate do to
+the gradient.
 
     python experiments/annealing.py [--out runs]
 
-Runs ``configs/annealing.toml`` (a finished sweep in --out is read), and prints the tables of docs/sharpness.md: one of the ways, means over
-seeds with the range in brackets; and one of the gradient of the network that was trained at a fixed sharp gate (seed 0), and of its
-initialisation, for several damping and clipping of the costate: the cosine with the exact gradient (the bias) and the variance over trials
+Runs ``configs/annealing.toml`` (a finished sweep in --out is read), and prints the tables of
+docs/sharpness.md: one of the ways, means over seeds with the range in brackets; and one of the gradient of
+the network that was trained at a fixed sharp gate (seed 0), and of its initialisation, for several damping
+and clipping of the costate: the cosine with the exact gradient (the bias) and the variance over trials
 relative to the squared norm (the batch at which noise and gradient are equally large).
 """
 
@@ -54,7 +56,9 @@ def leashes(folder: Path) -> None:
     def report(network, gate, adjoint):
         return gradient_report(network, trials, run.loss, gate, dt=config.dt, adjoint=adjoint)
 
-    print("| network | sharpness | damping per ms | clip | norm | cosine with the exact gradient | noise |\n|---|---|---|---|---|---|---|")
+    print(
+        "| network | sharpness | damping per ms | clip | norm | cosine with the exact gradient | noise |\n|---|---|---|---|---|---|---|"
+    )
     for where, one in (("initial", run.network), ("trained", network)):
         for sharpness in (1.0, 5.0, 30.0):
             for damping, clip in LEASHES:
@@ -66,12 +70,17 @@ def leashes(folder: Path) -> None:
 
 def main() -> None:
     """Read the command line, run what is missing, print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, default=Path("runs"))
     args = parser.parse_args()
     points, folder = load_sweep(CONFIG), args.out / "annealing"
     rows = sweep_run(points, folder)
-    each = [json.loads((folder / "points" / p.name / "summary.json").read_text())["training_minutes"] or 0 for p in points]
+    each = [
+        json.loads((folder / "points" / p.name / "summary.json").read_text())["training_minutes"] or 0
+        for p in points
+    ]
     print(f"{sum(each):.0f} minutes of training\n")
     ways(points, rows)
     print()

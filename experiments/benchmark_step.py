@@ -2,11 +2,12 @@
 
     python experiments/benchmark_step.py [--rounds 15]
 
-256 recurrent LIF neurons, 700 inputs, T = 100, batch 128, float32, squared error on a readout of 20. The naive step is what one writes
-first: everything inside one `lax.scan`, the gate with `jnp.sin`, `jax.grad` through it. "naive scan, our gate" is the same with
-spikejax's gate, whose sine is a polynomial and whose derivative is its density. The batch is an argument of the compiled step. All
-variants run in turn in every round; the table gives medians and the ratio to the naive step within a round. Memory is XLA's own
-figure for temporaries.
+256 recurrent LIF neurons, 700 inputs, T = 100, batch 128, float32, squared error on a readout of 20. The
+naive step is what one writes first: everything inside one `lax.scan`, the gate with `jnp.sin`, `jax.grad`
+through it. "naive scan, our gate" is the same with spikejax's gate, whose sine is a polynomial and whose
+derivative is its density. The batch is an argument of the compiled step. All variants run in turn in every
+round; the table gives medians and the ratio to the naive step within a round. Memory is XLA's own figure for
+temporaries.
 """
 
 import argparse
@@ -30,10 +31,15 @@ def plain_gate(v, width):
 
 
 def naive_loss(network, stimulus, target, released):
-    """The network of `main`, written out in one scan: per step, both products, the neuron, the gate, the synapse, the readout."""
+    """The network of `main`, written out in one scan: per step, both products, the neuron, the gate, the
+    synapse, the readout."""
     layer, readout = network.layers[0], network.readout
     neuron, tau = layer.neuron, layer.synapse.tau_syn[0]
-    w_in, w_rec, w_out = layer.feedforward.weight, layer.recurrent.weight[:, 0], readout.connection.weight[:, 0]
+    w_in, w_rec, w_out = (
+        layer.feedforward.weight,
+        layer.recurrent.weight[:, 0],
+        readout.connection.weight[:, 0],
+    )
     alpha, beta = jnp.exp(-DT / neuron.tau_mem), jnp.exp(-DT / tau)
 
     def trial(x):
@@ -66,14 +72,18 @@ def main():
     gate = Gate("raised_cosine", width=0.5)
     keys = jax.random.split(jax.random.key(0), 3)
     neuron, synapse = LIF(tau_mem=10.0), Exponential(10.0, rate_unit=0.02)
-    network = Network.dense(CHANNELS, (NEURONS,), OUT, neuron=neuron, synapse=synapse, key=keys[0], input_scale=8.0)
+    network = Network.dense(
+        CHANNELS, (NEURONS,), OUT, neuron=neuron, synapse=synapse, key=keys[0], input_scale=8.0
+    )
     stimulus = (jax.random.uniform(keys[1], (BATCH, TIME, CHANNELS)) < 0.02).astype(jnp.float32)
     target = jax.random.normal(keys[2], (BATCH, TIME, OUT))
 
     adjoints = {"costate": Costate(), "autodiff": Autodiff(), "checkpointed": Checkpointed()}
     losses = {
         "naive scan": lambda n, x, y: naive_loss(n, x, y, lambda v: plain_gate(v, gate.width)),
-        "naive scan, our gate": lambda n, x, y: naive_loss(n, x, y, lambda v: neuron.released(gate, State(v))),
+        "naive scan, our gate": lambda n, x, y: naive_loss(
+            n, x, y, lambda v: neuron.released(gate, State(v))
+        ),
     }
     losses |= {name: (lambda n, x, y, a=a: loss(n, x, y, gate, a)) for name, a in adjoints.items()}
     trained, fixed = eqx.partition(network, trainable(network))
@@ -88,7 +98,10 @@ def main():
 
     truth = jax.tree.leaves(grads["naive scan"])
     error = {
-        name: max(float(jnp.abs(a - b).max() / jnp.abs(b).max()) for a, b in zip(jax.tree.leaves(g), truth, strict=True))
+        name: max(
+            float(jnp.abs(a - b).max() / jnp.abs(b).max())
+            for a, b in zip(jax.tree.leaves(g), truth, strict=True)
+        )
         for name, g in grads.items()
     }
     times = {name: [] for name in steps}
@@ -100,7 +113,9 @@ def main():
 
     base = np.array(times["naive scan"])
     print(f"{jax.devices()[0].device_kind}, {rounds} interleaved rounds, jax {jax.__version__}")
-    print("| step | ms | time / naive (quartiles) | temporaries, MiB | memory / naive | compile, s | gradient, relative difference |")
+    print(
+        "| step | ms | time / naive (quartiles) | temporaries, MiB | memory / naive | compile, s | gradient, relative difference |"
+    )
     print("|---|---|---|---|---|---|---|")
     for name, t in times.items():
         low, middle, high = np.quantile(np.array(t) / base, [0.25, 0.5, 0.75])

@@ -3,9 +3,9 @@
     python -m venv brian && brian/bin/pip install brian2==2.9.0 'numpy<2.4'
     brian/bin/python experiments/brian2_reference.py
 
-Brian2 is not a dependency of the tests: its releases lag behind NumPy's. Eight leaky integrate-and-fire neurons, six excitatory and two
-inhibitory, with exponential synaptic currents and a refractory period; Brian2's exact integration of the linear equations, its thresholds
-and resets on the grid.
+Brian2 is not a dependency of the tests: its releases lag behind NumPy's. Eight leaky integrate-and-fire
+neurons, six excitatory and two inhibitory, with exponential synaptic currents and a refractory period;
+Brian2's exact integration of the linear equations, its thresholds and resets on the grid.
 """
 
 import json

@@ -1,12 +1,13 @@
-"""Delayed-memory XOR (Huh & Sejnowski 2018, section 3.2): trained networks on fresh trials, in numbers and in the paper's figure.
+"""Delayed-memory XOR (Huh & Sejnowski 2018, section 3.2): trained networks on fresh trials, in numbers and in
+the paper's figure.
 
     python experiments/delayed_xor.py [--seeds 3] [--out runs/experiment-delayed-xor] [--key VALUE ...]
     python experiments/delayed_xor.py --damping [--out ...]
 
-Trains ``configs/delayed_xor.toml`` for several seeds (finished runs are read, interrupted ones go on), prints accuracy by delay, time
-step, threshold and noise, draws ``trials.png`` and runs the analyses of ``spikejax analyse``. ``--damping`` asks what the damping of
-the costate does: how well the gradients of independent batches agree, how far each is from the exact one, and what short
-trainings make of it.
+Trains ``configs/delayed_xor.toml`` for several seeds (finished runs are read, interrupted ones go on), prints
+accuracy by delay, time step, threshold and noise, draws ``trials.png`` and runs the analyses of ``spikejax
+analyse``. ``--damping`` asks what the damping of the costate does: how well the gradients of independent
+batches agree, how far each is from the exact one, and what short trainings make of it.
 """
 
 import argparse
@@ -42,7 +43,8 @@ def task_at(config: Config, dt: float, **changes) -> DelayedXOR:
 
 
 def accuracies(network: Network, config: Config) -> dict[str, float]:
-    """Accuracy on fresh trials: rows "dt, gate", columns the longest delay; and under noise of the initial state."""
+    """Accuracy on fresh trials: rows "dt, gate", columns the longest delay; and under noise of the initial
+    state."""
     gate, final = build_gate(config)
     loss, found = build_loss(config), {}
     gates = {"smooth": gate, "sharpest": final, "hard": gate.hard()}
@@ -60,8 +62,16 @@ def accuracies(network: Network, config: Config) -> dict[str, float]:
             result = evaluate(network, trials, g)
             found[f"dt {dt:g} ms, {name} | both 700"] = result.metrics["accuracy"]
             if dt == config.dt:
-                rate = np.asarray(result.counts[0]).mean(axis=0) / np.asarray(trials.mask).sum(axis=1).mean() / dt * 1e3
-                found[f"rate, {name} | mean"], found[f"rate, {name} | largest"] = float(rate.mean()), float(rate.max())
+                rate = (
+                    np.asarray(result.counts[0]).mean(axis=0)
+                    / np.asarray(trials.mask).sum(axis=1).mean()
+                    / dt
+                    * 1e3
+                )
+                found[f"rate, {name} | mean"], found[f"rate, {name} | largest"] = (
+                    float(rate.mean()),
+                    float(rate.max()),
+                )
     trials = task_at(config, config.dt).split("test")
     for noise in (0.0, 0.02, 0.05, 0.1, 0.2):
         evaluate = make_evaluate(loss, dt=config.dt, at_once=120, noise=Noise(noise))
@@ -84,7 +94,8 @@ def untrained(config: Config) -> dict[str, float]:
 
 
 def table(runs: list[dict[str, float]], prefix: str, unit: str) -> str:
-    """Rows and columns of the entries whose row begins with `prefix`: the mean, and the least of the seeds."""
+    """Rows and columns of the entries whose row begins with `prefix`: the mean, and the least of the
+    seeds."""
     entries = [tuple(name.split(" | ")) for name in runs[0] if name.startswith(prefix)]
     rows, columns = list(dict.fromkeys(r for r, _ in entries)), list(dict.fromkeys(c for _, c in entries))
     lines = [f"| {unit} | {' | '.join(columns)} |", f"|---{'|---' * len(columns)}|"]
@@ -99,7 +110,8 @@ def table(runs: list[dict[str, float]], prefix: str, unit: str) -> str:
 
 
 def figure(network: Network, config: Config, delay: float = 400.0) -> Figure:
-    """One trial of every kind: input, readout with smooth gate and hard threshold, and the spikes of the hard one."""
+    """One trial of every kind: input, readout with smooth gate and hard threshold, and the spikes of the hard
+    one."""
     gate, dt = build_gate(config)[0], config.dt
     trials = build_task(config).aligned(delay, len(KINDS))
     smooth, hard = (record(network, trials, gate=g, dt=dt) for g in (gate, gate.hard()))
@@ -115,7 +127,14 @@ def figure(network: Network, config: Config, delay: float = 400.0) -> Figure:
             top.plot(smooth.time, x[:, 0], color="C0", label="pulses")
             top.plot(smooth.time, x[:, 1], color="C2", label="go cue")
             top.set(title=f"pulses {kind}")
-            middle.plot(smooth.time, np.asarray(trials.target.signal[k, :, 0]), color="k", lw=2, alpha=0.4, label="target")
+            middle.plot(
+                smooth.time,
+                np.asarray(trials.target.signal[k, :, 0]),
+                color="k",
+                lw=2,
+                alpha=0.4,
+                label="target",
+            )
             middle.plot(smooth.time, smooth.readout[k, :, 0], color="C1", label="smooth gate")
             middle.plot(smooth.time, hard.readout[k, :, 0], color="C3", lw=0.7, label="hard threshold")
             step, neuron = np.nonzero(hard.release[k][:, order] > 0.5)
@@ -130,13 +149,18 @@ def figure(network: Network, config: Config, delay: float = 400.0) -> Figure:
 
 
 def damping(config: Config, out: Path) -> None:
-    """Agreement of independent batches' gradients, and the bias, for several dampings of the costate; at the start and after training."""
+    """Agreement of independent batches' gradients, and the bias, for several dampings of the costate; at the
+    start and after training."""
     run = build(config)
     networks = {"at the start": eqx.combine(solve_readout(config, run).params, run.fixed)}
     if (out / "seed-0" / "best.ckpt").exists():
         networks["after training"] = trained(out / "seed-0")[1]
     loss, batches = build_loss(config), 8
-    task = build_task(config.model_copy(update={"task": config.task.model_copy(update={"buckets": (248.0,), "odds": (1.0,)})}))
+    task = build_task(
+        config.model_copy(
+            update={"task": config.task.model_copy(update={"buckets": (248.0,), "odds": (1.0,)})}
+        )
+    )
 
     @eqx.filter_jit
     def gradient(network, trials, gate, rate):
@@ -144,7 +168,9 @@ def damping(config: Config, out: Path) -> None:
         adjoint, dt = Costate(Leash(damping=rate)), config.dt
 
         def one(model, trial):
-            solution = simulate(model, trial.stimulus, gate=gate, dt=dt, mask=trial.mask, adjoint=adjoint, save=loss.series)
+            solution = simulate(
+                model, trial.stimulus, gate=gate, dt=dt, mask=trial.mask, adjoint=adjoint, save=loss.series
+            )
             return loss(solution, trial, dt)[0]
 
         def objective(params):
@@ -156,13 +182,17 @@ def damping(config: Config, out: Path) -> None:
         return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b) + 1e-30))
 
     key = jax.random.key(9)
-    print("| network, sharpness | damping per ms (a step) | cosine between batches | cosine with the undamped mean | norm |")
+    print(
+        "| network, sharpness | damping per ms (a step) | cosine between batches | cosine with the undamped mean | norm |"
+    )
     print("|---|---|---|---|---|")
     for where, network in networks.items():
         for sharpness in (1.0, 8.0):
             gate, exact = run.gate.sharpen(sharpness), None
             for rate in (0.0, 0.001, 0.0026, 0.005, 0.01, 0.0256, 0.05):
-                each = (gradient(network, task.batch(key, i, 48), gate, jnp.asarray(rate)) for i in range(batches))
+                each = (
+                    gradient(network, task.batch(key, i, 48), gate, jnp.asarray(rate)) for i in range(batches)
+                )
                 g = [np.asarray(x, float) for x in each]
                 between = np.mean([cosine(g[i], g[j]) for i in range(batches) for j in range(i)])
                 mean = np.mean(g, axis=0)
@@ -173,13 +203,21 @@ def damping(config: Config, out: Path) -> None:
 
 
 def damped_training(overrides: list, out: Path, steps: int = 400) -> None:
-    """What short trainings make of the start, for several dampings: held-out loss (first, best, last) and accuracy at the best and last."""
-    print("\n| damping per ms | held-out loss after the first 100 updates | best | last | accuracy, best | last | median gradient norm |")
+    """What short trainings make of the start, for several dampings: held-out loss (first, best, last) and
+    accuracy at the best and last."""
+    print(
+        "\n| damping per ms | held-out loss after the first 100 updates | best | last | accuracy, best | last | median gradient norm |"
+    )
     print("|---|---|---|---|---|---|---|")
     for rate in (0.0, 0.0026, 0.01, 0.0256, 0.05):
         folder = out / f"damping-{rate:g}"
-        changed = load(CONFIG, [("seed", "1"), ("adjoint.damping", str(rate)), ("training.steps", str(steps)), *overrides])
-        changed = changed.model_copy(update={"training": changed.training.model_copy(update={"rollback": None})})
+        changed = load(
+            CONFIG,
+            [("seed", "1"), ("adjoint.damping", str(rate)), ("training.steps", str(steps)), *overrides],
+        )
+        changed = changed.model_copy(
+            update={"training": changed.training.model_copy(update={"rollback": None})}
+        )
         finished_run(changed, folder, progress=False)
         metrics = read_metrics(folder / "metrics.jsonl")
         held = [m for m in metrics if "held_out/loss" in m]
@@ -210,7 +248,10 @@ def main():
         found.append(accuracies(network, config) | untrained(config))
         figure(network, config).savefig(folder / "trials.png")
         analyse_run(folder)
-        print(f"\n{folder}: {minutes[-1]:.1f} minutes\n" + table(found[-1:], "dt", "longest delay (ms)"), flush=True)
+        print(
+            f"\n{folder}: {minutes[-1]:.1f} minutes\n" + table(found[-1:], "dt", "longest delay (ms)"),
+            flush=True,
+        )
     print(f"\n{len(found)} seeds; training took {', '.join(f'{m:.1f}' for m in minutes)} minutes\n")
     print(table(found, "dt", "accuracy; longest delay (ms)") + "\n")
     print(table(found, "squared error", "squared error; longest delay (ms)") + "\n")

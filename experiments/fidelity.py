@@ -2,16 +2,19 @@
 
     python experiments/fidelity.py [--out FILE] [--fast]
 
-One neuron with a slowly varying drive ``scale b(t) + offset``, fixed in continuous time; the loss is the mean squared distance
-of its synaptic activation to a target, over 200 ms and about 20 spikes. The gradient in (scale, offset) comes from `jax.grad`
-through `spikejax.simulate` (costate adjoint, charge release, raised cosine, float64), and is held against
+One neuron with a slowly varying drive ``scale b(t) + offset``, fixed in continuous time; the loss is the mean
+squared distance of its synaptic activation to a target, over 200 ms and about 20 spikes. The gradient in
+(scale, offset) comes from `jax.grad` through `spikejax.simulate` (costate adjoint, charge release, raised
+cosine, float64), and is held against
 
-- **the truth**: for the LIF, `spikejax.references.lif_events`, which has closed forms between exact spike times and no time
-  step; for NIF and theta, the Richardson extrapolation of the two finest steps. The distance is the root mean square of
-  ``|gradient - truth|`` over offsets within +-0.05 of the centre, divided by that of ``|truth|``: one offset alone can agree by chance;
-- **a secant** of the simulation's own loss over the same range, in which late spikes move by several ms, across many steps. For a
-  loss without jumps it equals the mean of the gradient over the range, at any dt. A loss that jumps when a spike changes its
-  step fails this however small the step, and no finite difference small enough to see no jump can tell.
+- **the truth**: for the LIF, `spikejax.references.lif_events`, which has closed forms between exact spike
+  times and no time step; for NIF and theta, the Richardson extrapolation of the two finest steps. The
+  distance is the root mean square of ``|gradient - truth|`` over offsets within +-0.05 of the centre, divided
+  by that of ``|truth|``: one offset alone can agree by chance;
+- **a secant** of the simulation's own loss over the same range, in which late spikes move by several ms,
+  across many steps. For a loss without jumps it equals the mean of the gradient over the range, at any dt. A
+  loss that jumps when a spike changes its step fails this however small the step, and no finite difference
+  small enough to see no jump can tell.
 """
 
 import argparse
@@ -55,13 +58,15 @@ def cases() -> tuple[Case, ...]:
 
 
 def offsets() -> tuple[np.ndarray, np.ndarray]:
-    """Gauss-Legendre points of the range about 0 and weights of sum 1: the mean of a smooth gradient converges fast."""
+    """Gauss-Legendre points of the range about 0 and weights of sum 1: the mean of a smooth gradient
+    converges fast."""
     x, weight = np.polynomial.legendre.leggauss(POINTS)
     return SPREAD * x, weight / 2
 
 
 def truth_lif(theta, width: float | None = WIDTH) -> tuple[float, np.ndarray]:
-    """Loss and gradient of the LIF by the event-driven reference; without `width`, in the limit of a narrow zone."""
+    """Loss and gradient of the LIF by the event-driven reference; without `width`, in the limit of a narrow
+    zone."""
     solver = EventLIF(B, TARGET, DURATION, tau_mem=10.0, tau_syn=TAU_SYN, rate_unit=RATE_UNIT)
     theta = np.asarray(theta)
     return solver.loss_narrow(theta) if width is None else solver.loss_zone(theta, width, resolution=0.02)
@@ -73,7 +78,9 @@ def truths_lif(case: Case, width: float | None = WIDTH) -> np.ndarray:
     return np.array([truth_lif((scale, offset + d), width)[1] for d in (0.0, *offsets()[0])])
 
 
-def loss_and_gradient(neuron, thetas, dt: float, width: float = WIDTH, adjoint=None) -> tuple[np.ndarray, np.ndarray]:
+def loss_and_gradient(
+    neuron, thetas, dt: float, width: float = WIDTH, adjoint=None
+) -> tuple[np.ndarray, np.ndarray]:
     """Loss ``(P,)`` and gradient ``(P, 2)`` of the simulation at the P rows (scale, offset) of `thetas`."""
     start = dt * np.arange(round(DURATION / dt))
     # The mean of the drive over each step: what a step of constant current can know of it.
@@ -99,7 +106,8 @@ class Row(NamedTuple):
     secant: float
     """Of the loss in the offset, over the range."""
     mean: float
-    """Mean over the range of the gradient in the offset: equal to the secant, if the gradient is that of the loss."""
+    """Mean over the range of the gradient in the offset: equal to the secant, if the gradient is that of the
+    loss."""
 
     def distance(self, truth: np.ndarray) -> float:
         """Relative distance to the gradients `truth`, root mean square over the offsets."""
@@ -150,15 +158,22 @@ def table(steps) -> list[str]:
 
 
 def zone_table(dts, widths=(0.4, 0.2, 0.1, 0.05)) -> list[str]:
-    """The LIF with the split step as the zone narrows: distance to the events at that width, and to the narrow limit."""
+    """The LIF with the split step as the zone narrows: distance to the events at that width, and to the
+    narrow limit."""
     case = cases()[0]
     narrow = truths_lif(case, None)
-    lines = ["| zone width | truth: dL/dscale | dL/doffset | from the narrow limit | " + " | ".join(f"dt {dt:g}" for dt in dts) + " |"]
+    lines = [
+        "| zone width | truth: dL/dscale | dL/doffset | from the narrow limit | "
+        + " | ".join(f"dt {dt:g}" for dt in dts)
+        + " |"
+    ]
     lines.append("|---" * (4 + len(dts)) + "|")
     for width in widths:
         truth = truths_lif(case, width)
         errors = " | ".join(f"{100 * measure(case, dt, width).distance(truth):.2f} %" for dt in dts)
-        lines.append(f"| {width:g} | {truth[0, 0]:.4f} | {truth[0, 1]:.4f} | {100 * relative(truth, narrow):.2f} % | {errors} |")
+        lines.append(
+            f"| {width:g} | {truth[0, 0]:.4f} | {truth[0, 1]:.4f} | {100 * relative(truth, narrow):.2f} % | {errors} |"
+        )
     lines.append(f"| narrow limit | {narrow[0, 0]:.4f} | {narrow[0, 1]:.4f} |" + " |" * (1 + len(dts)))
     return lines
 

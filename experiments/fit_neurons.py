@@ -1,9 +1,11 @@
-"""Real neurons: every patch-clamp recording with every model, and the grasshopper's receptor neuron, against their baselines.
+"""Real neurons: every patch-clamp recording with every model, and the grasshopper's receptor neuron, against
+their baselines.
 
-    python experiments/fit_neurons.py --patchclamp patchclamp.npz --grasshopper grasshopper.npz [--models lif glif] [--recordings NAME ...]
+    python experiments/fit_neurons.py --patchclamp patchclamp.npz --grasshopper grasshopper.npz [--models lif
+    glif] [--recordings NAME ...]
 
-Runs ``configs/patchclamp.toml`` and ``configs/grasshopper.toml`` (finished runs in --out are read), and prints the tables of
-docs/fitting.md.
+Runs ``configs/patchclamp.toml`` and ``configs/grasshopper.toml`` (finished runs in --out are read), and
+prints the tables of docs/fitting.md.
 """
 
 import argparse
@@ -19,7 +21,13 @@ from spikejax.fitting.sound_fit import prepare_sound
 CONFIGS = Path(__file__).parent.parent / "configs"
 CHANGES = {
     # An upswing and its crossing are found by iteration, which makes the second stage slow.
-    "adex": {"fit.draws": "512", "fit.driven_steps": "250", "fit.keep": "2", "fit.search_rounds": "4", "fit.free_steps": "30"},
+    "adex": {
+        "fit.draws": "512",
+        "fit.driven_steps": "250",
+        "fit.keep": "2",
+        "fit.search_rounds": "4",
+        "fit.free_steps": "30",
+    },
     # Equations that a coarse step does not resolve; a fit that begins with screening.
     "hodgkin_huxley": {
         "dt": "0.2",
@@ -31,12 +39,14 @@ CHANGES = {
 }
 """What a model needs that is not in the configuration."""
 SEARCHED = {("2019_07_24_0055_fsi", "glif"): {"fit.draws": "4096"}}
-"""Where the usual search ends at a loss of the fitted sweeps that a wider one halves: counts of a hundred spikes."""
+"""Where the usual search ends at a loss of the fitted sweeps that a wider one halves: counts of a hundred
+spikes."""
 FIRST_STEP, SLOW = "[100.0, 700.0]", ("adex", "hodgkin_huxley")
-"""Where slow models are fitted to recordings that have no window: around the first of two steps. All 3 s would take half an hour."""
+"""Where slow models are fitted to recordings that have no window: around the first of two steps. All 3 s
+would take half an hour."""
 WINDOWS = {"18711001": "[750.0, 1450.0]", "18713001": "[750.0, 1450.0]"}
-"""Where recordings are fitted, ms: around the step that makes spikes. Before it comes one to -100 pA, at which these cells have half the
-resistance; a linear membrane can have one only."""
+"""Where recordings are fitted, ms: around the step that makes spikes. Before it comes one to -100 pA, at
+which these cells have half the resistance; a linear membrane can have one only."""
 KINDS = ("noisy", "deterministic")
 
 
@@ -50,7 +60,9 @@ def finished(name: str, config: str, overrides: dict[str, str], out: Path, quiet
 
 def patchclamp(file: Path, recordings: list[str], models: list[str], out: Path, quiet: bool) -> None:
     """A row a recording and model."""
-    print("| recording | model | fitted sweeps: error, within 1 | left out: error, within 1 | Gamma, left out | minutes |")
+    print(
+        "| recording | model | fitted sweeps: error, within 1 | left out: error, within 1 | Gamma, left out | minutes |"
+    )
     print("|---|---|---|---|---|---|")
     for recording in recordings:
         result = None

@@ -1,11 +1,13 @@
-"""Stochastic against batch gradients, for a spiking network and its rate counterpart; and the broad gate's limit, a rate network.
+"""Stochastic against batch gradients, for a spiking network and its rate counterpart; and the broad gate's
+limit, a rate network.
 
     python experiments/gradient_noise.py [--trained RUN] [--out runs/experiment-gradient-noise] [--trials 512]
 
-The network of ``configs/predictive_coding.toml``, untrained and (``--trained``, a finished run of it) trained. Its rate counterpart is
-the same network through a boxcar gate as wide as the whole way from reset to threshold: a NIF neuron then releases its charge as
-continuously as it climbs. Prints, by batch size B, ``<|g_B - g|^2>/|g|^2`` with g the mean gradient over all trials, and the distance of
-a driven network to the linear rate network as its gate widens. Draws ``gradient_noise.png`` and ``broad_gate.png``.
+The network of ``configs/predictive_coding.toml``, untrained and (``--trained``, a finished run of it)
+trained. Its rate counterpart is the same network through a boxcar gate as wide as the whole way from reset to
+threshold: a NIF neuron then releases its charge as continuously as it climbs. Prints, by batch size B,
+``<|g_B - g|^2>/|g|^2`` with g the mean gradient over all trials, and the distance of a driven network to the
+linear rate network as its gate widens. Draws ``gradient_noise.png`` and ``broad_gate.png``.
 """
 
 import argparse
@@ -32,7 +34,8 @@ WIDTHS = (0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 1.0)
 
 
 def per_trial(network: Network, trials, gate: Gate, dt: float) -> np.ndarray:
-    """The gradient of every trial in all weights and biases, one row a trial. The loss is the squared error alone."""
+    """The gradient of every trial in all weights and biases, one row a trial. The loss is the squared error
+    alone."""
     params, fixed = eqx.partition(network, trainable(network))
 
     @eqx.filter_jit
@@ -54,7 +57,9 @@ def noise(gradients: np.ndarray, sizes=SIZES) -> np.ndarray:
     mean = gradients.mean(axis=0)
     found = []
     for size in sizes:
-        batches = gradients[: len(gradients) // size * size].reshape(-1, size, gradients.shape[1]).mean(axis=1)
+        batches = (
+            gradients[: len(gradients) // size * size].reshape(-1, size, gradients.shape[1]).mean(axis=1)
+        )
         found.append(np.mean(np.sum((batches - mean) ** 2, axis=1)) / np.sum(mean**2))
     return np.array(found)
 
@@ -80,14 +85,20 @@ def compare(run: Path | None, count: int, out: Path) -> None:
         page = Figure(figsize=(5.5, 3.8), layout="constrained")
         ax = page.subplots()
         for k, (name, curve) in enumerate(curves.items()):
-            ax.loglog(SIZES, curve, "o-" if "spiking" in name else "s--", ms=3, color=f"C{k // 2}", label=name)
-        ax.set(xlabel="batch size (trials)", ylabel="squared noise over squared gradient,\n<|g_B - g|^2>/|g|^2 (dimensionless)")
+            ax.loglog(
+                SIZES, curve, "o-" if "spiking" in name else "s--", ms=3, color=f"C{k // 2}", label=name
+            )
+        ax.set(
+            xlabel="batch size (trials)",
+            ylabel="squared noise over squared gradient,\n<|g_B - g|^2>/|g|^2 (dimensionless)",
+        )
         ax.legend(frameon=False, fontsize=7)
         page.savefig(out / "gradient_noise.png")
 
 
 def rate_network(network: Network, stimulus, dt: float):
-    """Readout of ``tau_k ds_k/dt = -s_k + I/(tau_mem rate_unit)``, ``I = U x + W s + b``: linear, exact for x constant in a step."""
+    """Readout of ``tau_k ds_k/dt = -s_k + I/(tau_mem rate_unit)``, ``I = U x + W s + b``: linear, exact for x
+    constant in a step."""
     (layer,) = network.layers
     kinds, n = layer.synapse.kinds, layer.bias.size
     tau = jnp.repeat(layer.synapse.tau_syn, n)
@@ -108,7 +119,8 @@ def rate_network(network: Network, stimulus, dt: float):
 
 
 def broad(out: Path) -> None:
-    """Distance of readout and gradient to the rate network's as the gate widens, where no voltage falls below the reset."""
+    """Distance of readout and gradient to the rate network's as the gate widens, where no voltage falls below
+    the reset."""
     key, dt = jax.random.key(0), 0.1
     network = Network.dense(
         2, (20,), 2, neuron=NIF(tau_mem=10.0), synapse=Exponential((3.0, 10.0), 0.02),
@@ -140,11 +152,17 @@ def broad(out: Path) -> None:
     for width in WIDTHS:
         (_, (readout, v)), gradient = run(params, Gate("boxcar", width))
         if float(v.min()) < 0:
-            raise SystemExit(f"zone {width:g}: a voltage fell below the reset, where the limit is not the linear rate network")
+            raise SystemExit(
+                f"zone {width:g}: a voltage fell below the reset, where the limit is not the linear rate network"
+            )
         g = flat(gradient)
-        distance = np.linalg.norm(np.asarray(readout) - reference) / np.linalg.norm(reference - reference.mean(axis=0))
+        distance = np.linalg.norm(np.asarray(readout) - reference) / np.linalg.norm(
+            reference - reference.mean(axis=0)
+        )
         rows.append((width, distance, np.linalg.norm(g - wanted) / np.linalg.norm(wanted)))
-    print("\n| width of the zone | distance of the readout to the rate network's | distance of the gradient |")
+    print(
+        "\n| width of the zone | distance of the readout to the rate network's | distance of the gradient |"
+    )
     print("|---|---|---|")
     for width, distance, far in rows:
         print(f"| {width:g} | {distance:.4f} | {far:.4f} |")
@@ -154,7 +172,10 @@ def broad(out: Path) -> None:
         ax = page.subplots()
         ax.semilogy(rows[:, 0], rows[:, 1], "o-", ms=3, label="readout")
         ax.semilogy(rows[:, 0], rows[:, 2], "s--", ms=3, label="gradient")
-        ax.set(xlabel="width of the active zone (1 = from reset to threshold)", ylabel="relative distance to the rate network")
+        ax.set(
+            xlabel="width of the active zone (1 = from reset to threshold)",
+            ylabel="relative distance to the rate network",
+        )
         ax.legend(frameon=False)
         page.savefig(out / "broad_gate.png")
 

@@ -2,9 +2,9 @@
 
     python experiments/ledger.py          # writes docs/ledger.md
 
-Each entry names model, reference, check and known differences, measures the error and says how large it may be;
-`tests/test_ledger.py` holds them to it. The references are written from the equations of the papers and solved by diffrax at tight
-tolerance, crossings by its event handling.
+Each entry names model, reference, check and known differences, measures the error and says how large it may
+be; `tests/test_ledger.py` holds them to it. The references are written from the equations of the papers and
+solved by diffrax at tight tolerance, crossings by its event handling.
 """
 
 import argparse
@@ -88,7 +88,10 @@ def cortical(y, i, g):
     vt = -56.2
     quotient = lambda x, s: jnp.where(jnp.abs(x) < 1e-7, s, x / jnp.expm1(x / s))
     dv = -50 * m**3 * h * (v - 50) - 5 * n**4 * (v + 90) - 0.07 * p * (v + 90) - 0.1 * (v + 70.3) + i - g * v
-    steady, tau = 1 / (1 + jnp.exp(-(v + 35) / 10)), 608 / (3.3 * jnp.exp((v + 35) / 20) + jnp.exp(-(v + 35) / 20))
+    steady, tau = (
+        1 / (1 + jnp.exp(-(v + 35) / 10)),
+        608 / (3.3 * jnp.exp((v + 35) / 20) + jnp.exp(-(v + 35) / 20)),
+    )
     return (
         dv,
         0.32 * quotient(vt + 13 - v, 4.0) * (1 - m) - 0.28 * quotient(v - vt - 40, 5.0) * m,
@@ -99,7 +102,8 @@ def cortical(y, i, g):
 
 
 def _gates_at_rest(neuron):
-    """Where the gating variables stand still, by running the reference's own equations: a root, not the package's formula."""
+    """Where the gating variables stand still, by running the reference's own equations: a root, not the
+    package's formula."""
     field = squid if neuron.kinetics == "squid" else cortical
     v = float(neuron.v_init)
     size = 3 if neuron.kinetics == "squid" else 4
@@ -188,7 +192,17 @@ def _solve(field, y, args, start, end, event=None, **options):
     term = diffrax.ODETerm(lambda t, y, args: field(y, *args))
     control = diffrax.PIDController(rtol=1e-11, atol=1e-12)
     return diffrax.diffeqsolve(
-        term, diffrax.Dopri8(), start, end, 1e-3, y, args=args, stepsize_controller=control, event=event, max_steps=100_000, **options
+        term,
+        diffrax.Dopri8(),
+        start,
+        end,
+        1e-3,
+        y,
+        args=args,
+        stepsize_controller=control,
+        event=event,
+        max_steps=100_000,
+        **options,
     )
 
 
@@ -205,9 +219,13 @@ def flow_error(name: str, steps: int = 10, conductance: float | None = None) -> 
     args = (i, jnp.asarray(0.0 if conductance is None else conductance))
     expected = _subthreshold(name, steps * model.dt)(tuple(jnp.asarray(x) for x in model.start), args)
     drive = i if conductance is None else Drive(i, args[1])
-    state = jax.lax.fori_loop(0, steps, lambda _, s: model.neuron.flow(s, drive, model.dt), pack(model, model.start))
+    state = jax.lax.fori_loop(
+        0, steps, lambda _, s: model.neuron.flow(s, drive, model.dt), pack(model, model.start)
+    )
     target = pack(model, [x[-1] for x in expected])
-    errors = jax.tree.map(lambda a, b: float(jnp.max(jnp.abs(a - b))) / max(float(jnp.max(jnp.abs(b))), 1e-3), state, target)
+    errors = jax.tree.map(
+        lambda a, b: float(jnp.max(jnp.abs(a - b))) / max(float(jnp.max(jnp.abs(b))), 1e-3), state, target
+    )
     return max(jax.tree.leaves(errors))
 
 
@@ -217,14 +235,26 @@ def reference_spikes(model: Model, duration: float, tau_ref: float = 0.0) -> lis
     y, times = tuple(jnp.asarray(x) for x in model.start), []
     if model.reset is None:
         grid = np.arange(0, duration, 0.01)
-        v = np.asarray(jit(lambda y: _solve(model.field, y, args, 0.0, duration, saveat=diffrax.SaveAt(ts=jnp.asarray(grid))).ys[0])(y))
+        v = np.asarray(
+            jit(
+                lambda y: _solve(
+                    model.field, y, args, 0.0, duration, saveat=diffrax.SaveAt(ts=jnp.asarray(grid))
+                ).ys[0]
+            )(y)
+        )
         up = np.flatnonzero((v[:-1] < 0) & (v[1:] >= 0))
         return [float(grid[k] - v[k] * 0.01 / (v[k + 1] - v[k])) for k in up]
-    event = diffrax.Event(lambda t, y, args, **_: y[0] - model.threshold(y), optimistix.Newton(rtol=1e-9, atol=1e-9))
-    advance = jax.jit(
-        lambda y, t: (lambda s: (s.ts[-1], jax.tree.map(lambda x: x[-1], s.ys)))(_solve(model.field, y, args, t, duration, event))
+    event = diffrax.Event(
+        lambda t, y, args, **_: y[0] - model.threshold(y), optimistix.Newton(rtol=1e-9, atol=1e-9)
     )
-    held = jit(lambda y: _solve(lambda y, i, g: (0.0 * y[0], *model.field(y, i, g)[1:]), y, args, 0.0, tau_ref).ys)
+    advance = jax.jit(
+        lambda y, t: (lambda s: (s.ts[-1], jax.tree.map(lambda x: x[-1], s.ys)))(
+            _solve(model.field, y, args, t, duration, event)
+        )
+    )
+    held = jit(
+        lambda y: _solve(lambda y, i, g: (0.0 * y[0], *model.field(y, i, g)[1:]), y, args, 0.0, tau_ref).ys
+    )
     t = 0.0
     while True:
         t, y = advance(y, t)
@@ -246,7 +276,8 @@ def simulated_counts(neuron: AbstractNeuron, state, current: float, dt: float, d
 
 
 def spike_time_error(model: Model, duration: float = 100.0, refine: int = 1, tau_ref: float = 0.0) -> float:
-    """Largest distance (in steps) of a reference spike from the step that the simulation has it in; infinite if the numbers differ."""
+    """Largest distance (in steps) of a reference spike from the step that the simulation has it in; infinite
+    if the numbers differ."""
     expected, dt = reference_spikes(model, duration, tau_ref), model.dt / refine
     neuron, state = model.neuron, pack(model, model.start)
     if tau_ref:
@@ -264,7 +295,8 @@ BRIAN2 = Path(__file__).parents[1] / "tests" / "data" / "brian2_network.json"
 
 
 def brian2_error(dt: float) -> float:
-    """Largest difference of a spike time from Brian2's at the same step, ms; infinite if the numbers of spikes differ."""
+    """Largest difference of a spike time from Brian2's at the same step, ms; infinite if the numbers of
+    spikes differ."""
     reference = json.loads(BRIAN2.read_text())
     size, steps = len(reference["drive"]), round(reference["duration"] / dt)
     # A spike delivers area 1/rate_unit = 1 ms: a weight is the area of its current in ms.
@@ -277,7 +309,9 @@ def brian2_error(dt: float) -> float:
     )
     network = Network((own,), LinearReadout.dense((1, size), 1, key=jax.random.key(0)))
     gate = Gate(width=0.1, release="hard")
-    run = jit(lambda n: simulate(n, jnp.zeros((steps, 1)), gate=gate, dt=dt, save=("release",)).layers[0].release)
+    run = jit(
+        lambda n: simulate(n, jnp.zeros((steps, 1)), gate=gate, dt=dt, save=("release",)).layers[0].release
+    )
     trains = [(np.flatnonzero(found) + 1) * dt for found in np.asarray(run(network)).T]
     expected = reference["spikes"][f"{dt:g}"]
     if [len(x) for x in trains] != [len(x) for x in expected]:
@@ -286,7 +320,8 @@ def brian2_error(dt: float) -> float:
 
 
 def kernel_error(rise: float | None, fall: float, dt: float = 0.5) -> float:
-    """Largest error of the activation that one spike leaves, relative to its peak, against the kernel's closed form."""
+    """Largest error of the activation that one spike leaves, relative to its peak, against the kernel's
+    closed form."""
     synapse = Exponential(fall) if rise is None else DoubleExponential(rise, fall)
     s, hidden, found = synapse.init((1,)), synapse.init_hidden((1,)), []
     for i in range(100):
@@ -333,28 +368,59 @@ def entries() -> list[Entry]:
     solver, events = "diffrax, Dopri8, tolerance 1e-11", "diffrax, crossings by its event handling"
     for name, model in MODELS.items():
         dt, bound, known = f"dt {model.dt:g} ms", bounds.get(name, 1e-9), model.differences
-        rows.append(Entry(name, solver, f"state after 10 steps below threshold, {dt}", part(flow_error, name), bound, "relative", known))
+        rows.append(
+            Entry(
+                name,
+                solver,
+                f"state after 10 steps below threshold, {dt}",
+                part(flow_error, name),
+                bound,
+                "relative",
+                known,
+            )
+        )
         if name != "theta":
-            check, measure = f"the same with input I - g v, {dt}", part(flow_error, name, conductance=0.5 if model.reset else 0.01)
-            rows.append(Entry(name, solver, check, measure, bound, "relative", "conductance constant in a step"))
+            check, measure = (
+                f"the same with input I - g v, {dt}",
+                part(flow_error, name, conductance=0.5 if model.reset else 0.01),
+            )
+            rows.append(
+                Entry(name, solver, check, measure, bound, "relative", "conductance constant in a step")
+            )
         bound, check = 1e-6 if name in exact else 0.5, f"spikes of 100 ms at constant current, {dt}"
         rows.append(Entry(name, events, check, part(spike_time_error, model), bound, "steps", known))
     for name in ("LIF", "AdEx"):
         model, bound = MODELS[name], 1e-6 if name == "LIF" else 0.5
-        check, measure = f"spikes of 100 ms, refractory 3 ms, dt {model.dt:g} ms", part(spike_time_error, model, tau_ref=3.0)
+        check, measure = (
+            f"spikes of 100 ms, refractory 3 ms, dt {model.dt:g} ms",
+            part(spike_time_error, model, tau_ref=3.0),
+        )
         rows.append(Entry(f"{name}, refractory", events + ", v held", check, measure, bound, "steps", "none"))
-    for label, rise, fall in (("exponential", None, 5.0), ("double exponential", 2.0, 10.0), ("alpha", 5.0, 5.0)):
+    for label, rise, fall in (
+        ("exponential", None, 5.0),
+        ("double exponential", 2.0, 10.0),
+        ("alpha", 5.0, 5.0),
+    ):
         measure, known = part(kernel_error, rise, fall), "exact: a spike's charge is spread over its step"
-        rows.append(Entry(f"{label} synapse", "closed form", "one spike, dt 0.5 ms", measure, 1e-12, "relative", known))
+        rows.append(
+            Entry(
+                f"{label} synapse", "closed form", "one spike, dt 0.5 ms", measure, 1e-12, "relative", known
+            )
+        )
     for dt in (0.1, 0.05, 0.01):
         known = "Brian2 resets on the grid; the charge of a spike is spread over its step here: both of first order in dt"
-        check, measure = f"spike times of 8 recurrent refractory neurons, 150 ms, dt {dt:g} ms", part(brian2_error, dt)
+        check, measure = (
+            f"spike times of 8 recurrent refractory neurons, 150 ms, dt {dt:g} ms",
+            part(brian2_error, dt),
+        )
         rows.append(Entry("LIF network", "Brian2 2.9 at the same dt", check, measure, 8 * dt, "ms", known))
     return rows
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, default=Path("docs/ledger.md"))
     args = parser.parse_args()
     lines = [
@@ -371,7 +437,9 @@ def main():
     ]
     for row in entries():
         error = row.measure()
-        lines.append(f"| {row.model} | {row.reference} | {row.check} | {error:.1e} {row.unit} | {row.bound:.0e} | {row.differences} |")
+        lines.append(
+            f"| {row.model} | {row.reference} | {row.check} | {error:.1e} {row.unit} | {row.bound:.0e} | {row.differences} |"
+        )
         print(lines[-1], flush=True)
     args.out.write_text("\n".join(lines) + "\n")
 

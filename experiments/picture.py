@@ -43,11 +43,16 @@ def main():
         axes = figure.subplots(5, 1, sharex=True, height_ratios=[1, 1.8, 0.8, 0.8, 1])
         t, channel = np.nonzero(np.asarray(trial.stimulus))
         axes[0].scatter(time[t], channel, s=4, marker="|", color="k")
-        axes[0].set(ylabel="input\nchannel", title=f"Reading the letter {run.task.labels[int(trial.target)]} (test trial {args.trial})")
+        axes[0].set(
+            ylabel="input\nchannel",
+            title=f"Reading the letter {run.task.labels[int(trial.target)]} (test trial {args.trial})",
+        )
         release = np.clip(np.asarray(record.release), -1, 1)
         order = np.argsort(-np.asarray(solution.counts[0]))
         t, n = np.nonzero(np.abs(release[:, order]) > 0.02)
-        dots = axes[1].scatter(time[t], n, s=5, marker="|", c=release[:, order][t, n], cmap="RdGy", vmin=-1, vmax=1)
+        dots = axes[1].scatter(
+            time[t], n, s=5, marker="|", c=release[:, order][t, n], cmap="RdGy", vmin=-1, vmax=1
+        )
         axes[1].set(ylabel="neuron\n(by spike count)")
         figure.colorbar(dots, ax=axes[1], label="released charge", pad=0.01)
         low, high = (np.broadcast_to(np.asarray(e), order.shape) for e in network.layers[0].neuron.zone(gate))

@@ -1,9 +1,12 @@
-"""Predictive coding (Huh & Sejnowski 2018, section 3.1): trained networks on fresh signals, in numbers and in the paper's figure.
+"""Predictive coding (Huh & Sejnowski 2018, section 3.1): trained networks on fresh signals, in numbers and in
+the paper's figure.
 
-    python experiments/predictive_coding.py [--seeds 3] [--out runs/experiment-predictive-coding] [--key VALUE ...]
+    python experiments/predictive_coding.py [--seeds 3] [--out runs/experiment-predictive-coding] [--key VALUE
+    ...]
 
-Trains ``configs/predictive_coding.toml`` for several seeds (finished runs are read, interrupted ones go on), prints a table, one row
-a measure, and draws ``predictive_coding.png`` in the folder of each run. ``--hand`` measures instead the networks that theory gives.
+Trains ``configs/predictive_coding.toml`` for several seeds (finished runs are read, interrupted ones go on),
+prints a table, one row a measure, and draws ``predictive_coding.png`` in the folder of each run. ``--hand``
+measures instead the networks that theory gives.
 """
 
 import argparse
@@ -35,7 +38,8 @@ ACTIVE = 0.5
 def weights(network: Network) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """``W_fast``, ``W_fast + W_slow - reset`` and ``-U O``: theory makes the second equal to the third.
 
-    The reset of a NIF neuron, v -> v - 1, is what a fast synapse onto itself of weight ``-tau_mem rate_unit`` would do.
+    The reset of a NIF neuron, v -> v - 1, is what a fast synapse onto itself of weight ``-tau_mem rate_unit``
+    would do.
     """
     network = resolve(network)
     (layer,), readout = network.layers, network.readout.connection.weight[:, -1]
@@ -55,12 +59,20 @@ def measure(network: Network, config: Config) -> dict[str, float]:
             run = record(network, trials, gate=g, dt=dt)
             lags, errors = lagged_error(run.readout, np.asarray(trials.target), dt)
             label, best = f"{name}, dt{'' if part == 1 else '/2'}", errors.argmin()
-            result |= {f"error, {label}": errors[0], f"at the best lag, {label}": errors[best], f"best lag (ms), {label}": lags[best]}
+            result |= {
+                f"error, {label}": errors[0],
+                f"at the best lag, {label}": errors[best],
+                f"best lag (ms), {label}": lags[best],
+            }
             if (part, name) == (1, "hard"):
                 rate = np.asarray(rates(jnp.asarray(run.release.sum(axis=1)), run.release.shape[1] * dt))
                 active = rate > ACTIVE
                 intervals = interval_statistics(run.release, dt)
-                result |= {"active neurons": int(active.sum()), "mean rate (Hz)": rate.mean(), "largest rate (Hz)": rate.max()}
+                result |= {
+                    "active neurons": int(active.sum()),
+                    "mean rate (Hz)": rate.mean(),
+                    "largest rate (Hz)": rate.max(),
+                }
                 result |= {"ISI CV": intervals.cv, "ISI CV2": intervals.cv2}
     stimulus = trials.stimulus[0]  # at dt/2
     e, i = currents(network, stimulus, gate.hard(), dt)
@@ -69,7 +81,10 @@ def measure(network: Network, config: Config) -> dict[str, float]:
     fast, total, theory = (m[np.ix_(active, active)] for m in weights(network))
     other = ~np.eye(len(fast), dtype=bool)
     slope = float(np.sum(total * theory) / np.sum(theory**2))
-    result |= {"slope of W_fast + W_slow - reset on -U O": slope, "correlation": np.corrcoef(total.ravel(), theory.ravel())[0, 1]}
+    result |= {
+        "slope of W_fast + W_slow - reset on -U O": slope,
+        "correlation": np.corrcoef(total.ravel(), theory.ravel())[0, 1],
+    }
     off, wanted = fast[other], theory[other]
     result |= {"slope of W_fast alone (off the diagonal)": float(np.sum(off * wanted) / np.sum(wanted**2))}
     result |= {"correlation (off the diagonal)": np.corrcoef(off, wanted)[0, 1]}
@@ -78,14 +93,17 @@ def measure(network: Network, config: Config) -> dict[str, float]:
 
 def currents(network: Network, stimulus, gate, dt: float) -> tuple[np.ndarray, np.ndarray]:
     """Excitatory and inhibitory current of every neuron in one trial."""
-    solution = eqx.filter_jit(lambda n, x, g: simulate(n, x, gate=g, dt=dt, save="activation"))(network, stimulus, gate)
+    solution = eqx.filter_jit(lambda n, x, g: simulate(n, x, gate=g, dt=dt, save="activation"))(
+        network, stimulus, gate
+    )
     after = np.asarray(solution.layers[0].activation)
     before = np.concatenate([np.zeros_like(after[:1]), after[:-1]])
     return split_currents(network.layers[0], np.asarray(stimulus), before)
 
 
 def figure(network: Network, config: Config) -> Figure:
-    """The paper's figure: readout and target, one neuron's currents, voltages, raster, and weights against theory."""
+    """The paper's figure: readout and target, one neuron's currents, voltages, raster, and weights against
+    theory."""
     gate = build_gate(config)[0]
     trials = build_task(config).split("test")
     one = jax.tree.map(lambda x: x[:1], trials)
@@ -126,18 +144,28 @@ def figure(network: Network, config: Config) -> Figure:
         bottom.scatter(theory.ravel(), total.ravel(), s=3, color="C2", label="W_fast + W_slow - reset")
         bottom.scatter(theory.ravel(), fast.ravel(), s=3, color="0.6", label="W_fast")
         bottom.plot([-size, size], [-size, size], color="k", lw=0.7)
-        bottom.set(xlabel="-U O (dimensionless)", ylabel="weight (dimensionless)", title="Weights against theory")
+        bottom.set(
+            xlabel="-U O (dimensionless)", ylabel="weight (dimensionless)", title="Weights against theory"
+        )
         bottom.legend(frameon=False, fontsize=7)
     return page
 
 
 def by_hand(config: Config, alpha: float) -> Network:
-    """The network of theory on the configured input weights: ``W_fast = -alpha U O``, ``W_slow = -(1 - alpha) U O``, no autapses."""
+    """The network of theory on the configured input weights: ``W_fast = -alpha U O``, ``W_slow = -(1 - alpha)
+    U O``, no autapses."""
     network = build(config).network
-    product = -(resolve(network).layers[0].feedforward.weight @ network.readout.connection.weight.value[:, -1])
+    product = -(
+        resolve(network).layers[0].feedforward.weight @ network.readout.connection.weight.value[:, -1]
+    )
     weight = network.layers[0].recurrent.weight
     raw = jnp.stack([alpha * product, (1 - alpha) * product], axis=1)
-    return eqx.tree_at(lambda n: n.layers[0].recurrent.weight, network, Masked(raw, weight.mask), is_leaf=lambda x: isinstance(x, Masked))
+    return eqx.tree_at(
+        lambda n: n.layers[0].recurrent.weight,
+        network,
+        Masked(raw, weight.mask),
+        is_leaf=lambda x: isinstance(x, Masked),
+    )
 
 
 def table(columns: dict[str, list[dict[str, float]]]) -> str:
@@ -147,7 +175,9 @@ def table(columns: dict[str, list[dict[str, float]]]) -> str:
         cells = []
         for runs in columns.values():
             values = [r[name] for r in runs]
-            digits = 1 if "Hz" in name or "ms" in name else 4 if "error" in name or "at the best" in name else 2
+            digits = (
+                1 if "Hz" in name or "ms" in name else 4 if "error" in name or "at the best" in name else 2
+            )
             text = ", ".join(f"{v:.{digits}f}" for v in values)
             cells.append(f"{np.mean(values):.{digits}f} ({text})" if len(values) > 1 else text)
         rows.append(f"| {name} | {' | '.join(cells)} |")
@@ -163,7 +193,9 @@ def main():
     overrides = key_values(rest)
     if args.hand:
         config = load(CONFIG, [("network.readout.scale", "0.0125"), *overrides])
-        print(table({f"alpha {alpha}": [measure(by_hand(config, alpha), config)] for alpha in (1.0, 0.5, 0.25)}))
+        print(
+            table({f"alpha {alpha}": [measure(by_hand(config, alpha), config)] for alpha in (1.0, 0.5, 0.25)})
+        )
         return
     found = []
     for seed in range(args.seeds):

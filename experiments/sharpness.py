@@ -1,13 +1,16 @@
-"""What the sharpness of the gate does to training: the sweeps of shape x sharpness x seeds, and why it gets hard where it does.
+"""What the sharpness of the gate does to training: the sweeps of shape x sharpness x seeds, and why it gets
+hard where it does.
 
     python experiments/sharpness.py [--tasks predictive_coding braille delayed_xor] [--out runs]
 
-Runs ``configs/sharpness_TASK.toml`` (a finished sweep in --out is read), and prints the tables of docs/sharpness.md: means over seeds, with
-the range in brackets where there is room. Of every trained network, on 16 test trials with the gate that it was trained with:
+Runs ``configs/sharpness_TASK.toml`` (a finished sweep in --out is read), and prints the tables of
+docs/sharpness.md: means over seeds, with the range in brackets where there is room. Of every trained network,
+on 16 test trials with the gate that it was trained with:
 
-- *in one step*: the share of the charge that is released by crossings of the whole active zone within one time step. The gradient passes
-  through the gate's density at the ends of steps, so it does not see these;
-- *exponent*: the largest Lyapunov exponent of the first trial, 1/s. Above 0, small differences grow, and so do gradients back in time.
+- *in one step*: the share of the charge that is released by crossings of the whole active zone within one
+  time step. The gradient passes through the gate's density at the ends of steps, so it does not see these;
+- *exponent*: the largest Lyapunov exponent of the first trial, 1/s. Above 0, small differences grow, and so
+  do gradients back in time.
 """
 
 import argparse
@@ -59,7 +62,11 @@ def mean(values: list[float], digits: int = 3) -> str:
     x = x[np.isfinite(x)]
     if not x.size:
         return "-"
-    return f"{x.mean():.{digits}g} [{x.min():.{digits}g}, {x.max():.{digits}g}]" if x.size > 1 else f"{x.mean():.{digits}g}"
+    return (
+        f"{x.mean():.{digits}g} [{x.min():.{digits}g}, {x.max():.{digits}g}]"
+        if x.size > 1
+        else f"{x.mean():.{digits}g}"
+    )
 
 
 def table(points: list[Point], rows: list[dict], folder: Path) -> None:
@@ -73,7 +80,9 @@ def table(points: list[Point], rows: list[dict], folder: Path) -> None:
     print("|" + "---|" * 12)
     groups = dict.fromkeys((p.values["gate.kernel"], p.values["gate.sharpness"]) for p in points)
     for key in groups:
-        own = [i for i, p in enumerate(points) if (p.values["gate.kernel"], p.values["gate.sharpness"]) == key]
+        own = [
+            i for i, p in enumerate(points) if (p.values["gate.kernel"], p.values["gate.sharpness"]) == key
+        ]
         why = [causes(folder / "points" / points[i].name) for i in own]
         column = lambda name: [rows[i][name] for i in own]
         cells = [
@@ -95,7 +104,9 @@ def table(points: list[Point], rows: list[dict], folder: Path) -> None:
 
 def main() -> None:
     """Read the command line, run what is missing, print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS)
     parser.add_argument("--out", type=Path, default=Path("runs"))
     args = parser.parse_args()
@@ -103,8 +114,13 @@ def main() -> None:
         points = load_sweep(ROOT / "configs" / f"sharpness_{task}.toml")
         folder = args.out / f"sharpness_{task}"
         rows = sweep_run(points, folder)
-        minutes = sum(json.loads((folder / "points" / p.name / "summary.json").read_text())["training_minutes"] or 0 for p in points)
-        print(f"\n{task}, dt {load(folder / 'points' / points[0].name).dt:g} ms, {minutes:.0f} minutes of training\n")
+        minutes = sum(
+            json.loads((folder / "points" / p.name / "summary.json").read_text())["training_minutes"] or 0
+            for p in points
+        )
+        print(
+            f"\n{task}, dt {load(folder / 'points' / points[0].name).dt:g} ms, {minutes:.0f} minutes of training\n"
+        )
         table(points, rows, folder)
 
 

@@ -1,11 +1,14 @@
-"""Spoken digits: recurrent and feed-forward networks, smooth gate and surrogate; a linear reader and rate networks on the same spikes.
+"""Spoken digits: recurrent and feed-forward networks, smooth gate and surrogate; a linear reader and rate
+networks on the same spikes.
 
-    python experiments/spoken_digits.py --folder FOLDER [--seeds 3] [--speakers] [--out runs/experiment-spoken-digits]
+    python experiments/spoken_digits.py --folder FOLDER [--seeds 3] [--speakers] [--out
+    runs/experiment-spoken-digits]
 
-Trains ``configs/spoken_digits.toml`` on the recordings in FOLDER for several seeds: with and without recurrence, by charge
-release and by surrogate gradients, and as rate networks (the same network with rates ``relu(v)`` in place of spikes, all else
-equal). Prints a table of test accuracies. With ``--speakers``: one recurrent network for each speaker left out, and the figure
-``speakers.png``. Finished runs are read, not run again; interrupted ones go on.
+Trains ``configs/spoken_digits.toml`` on the recordings in FOLDER for several seeds: with and without
+recurrence, by charge release and by surrogate gradients, and as rate networks (the same network with rates
+``relu(v)`` in place of spikes, all else equal). Prints a table of test accuracies. With ``--speakers``: one
+recurrent network for each speaker left out, and the figure ``speakers.png``. Finished runs are read, not run
+again; interrupted ones go on.
 """
 
 import argparse
@@ -32,8 +35,8 @@ from spikejax.simulate import Solution
 CONFIG = Path(__file__).parent.parent / "configs" / "spoken_digits.toml"
 FEEDFORWARD = [("network.layers.0.recurrent", "false")]
 SURROGATE = [("gate.release", "surrogate"), ("gate.width", "2.0"), ("gate.sharpness_end", "1.0")]
-# Without recurrence a sharper gate can be trained through, and is needed: the network else reads partial charges, which
-# a hard threshold does not release.
+# Without recurrence a sharper gate can be trained through, and is needed: the network else reads partial
+# charges, which a hard threshold does not release.
 SHARPER = [*FEEDFORWARD, ("gate.sharpness_end", "5.0")]
 VARIANTS = {
     "recurrent, charge": [],
@@ -45,18 +48,27 @@ RATES = {"recurrent, rates": [], "feed-forward, rates": FEEDFORWARD}
 
 
 def linear_reader(config: Config, bands: int, bins: int) -> dict[str, float]:
-    """Accuracy by split of logistic regression on counts in equal bands and time bins, from the same loader."""
+    """Accuracy by split of logistic regression on counts in equal bands and time bins, from the same
+    loader."""
     # The bands of the reader, not those of the network; the bins of the network are summed.
-    task = build_task(config.model_copy(update={"task": config.task.model_copy(update={"delays": (0.0,), "channels": bands})}))
+    task = build_task(
+        config.model_copy(
+            update={"task": config.task.model_copy(update={"delays": (0.0,), "channels": bands})}
+        )
+    )
     x, y = {}, {}
     for name in ("train", "validation", "test"):
-        counts = [np.asarray(part.stimulus).reshape(len(part.stimulus), bins, -1, bands).sum(axis=2) for part in task.parts(name)]
+        counts = [
+            np.asarray(part.stimulus).reshape(len(part.stimulus), bins, -1, bands).sum(axis=2)
+            for part in task.parts(name)
+        ]
         x[name], y[name] = np.concatenate(counts).reshape(-1, bins * bands), jnp.asarray(task.classes(name))
     return logistic_regression(x, y, task.outputs)
 
 
 def rate_readout(network, x, dt: float):
-    """Readout of ``tau_mem dv/dt = -v + U x + W s + b``, ``tau_k ds_k/dt = -s_k + relu(v)``: an activation of 1 is a rate of 1."""
+    """Readout of ``tau_mem dv/dt = -v + U x + W s + b``, ``tau_k ds_k/dt = -s_k + relu(v)``: an activation of
+    1 is a rate of 1."""
     (layer,) = network.layers
     tau = layer.synapse.tau_syn[:, None]
     slow, fast = jnp.exp(-dt / layer.neuron.tau_mem), jnp.exp(-dt / tau)
@@ -74,7 +86,8 @@ def rate_readout(network, x, dt: float):
 
 
 def train_rates(config: Config, folder: Path) -> dict:
-    """Train the rate network of a configuration as `spikejax.training.train` does a spiking one; returns and writes its summary."""
+    """Train the rate network of a configuration as `spikejax.training.train` does a spiking one; returns and
+    writes its summary."""
     run, t, begin = build(config), config.training, time.perf_counter()
     optimiser, rate_at, key = build_optimiser(config), rate_schedule(config), batch_key(config)
     params, fixed = eqx.partition(run.network, trainable(run.network, t.trainable))
@@ -84,7 +97,9 @@ def train_rates(config: Config, folder: Path) -> dict:
         network = eqx.combine(params, fixed)
 
         def one(trial):
-            return main(Solution(rate_readout(network, trial.stimulus, config.dt), (), (), None), trial, config.dt)
+            return main(
+                Solution(rate_readout(network, trial.stimulus, config.dt), (), (), None), trial, config.dt
+            )
 
         value, scalars = jax.vmap(one)(trials)
         return jnp.mean(value), scalars["accuracy"]
@@ -110,7 +125,11 @@ def train_rates(config: Config, folder: Path) -> dict:
             score = accuracy(average, "validation")
             best = (score, average) if score >= best[0] else best
     found = {"accuracy": accuracy(best[1], "test")}
-    summary = {"smooth": found, "validation": best[0], "training_minutes": round((time.perf_counter() - begin) / 60, 2)}
+    summary = {
+        "smooth": found,
+        "validation": best[0],
+        "training_minutes": round((time.perf_counter() - begin) / 60, 2),
+    }
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     return summary
@@ -134,17 +153,32 @@ def accuracies(given: list[tuple[str, str]], seeds: int, out: Path) -> None:
     """Print the table."""
     rows = []
     for name, overrides in VARIANTS.items():
-        runs = [summary_of(name, load(CONFIG, [*given, *overrides, ("seed", str(seed))]), out) for seed in range(seeds)]
+        runs = [
+            summary_of(name, load(CONFIG, [*given, *overrides, ("seed", str(seed))]), out)
+            for seed in range(seeds)
+        ]
         smooth, hard = (shown([s[gate]["accuracy"] for s in runs]) for gate in ("smooth", "hard"))
-        rate, minutes = np.mean([s["hard"]["rate/0"] for s in runs]), np.mean([s["training_minutes"] for s in runs])
-        rows.append(f"| {name} | {'the same' if 'surrogate' in name else smooth} | {hard} | {rate:.1f} | {minutes:.1f} |")
+        rate, minutes = (
+            np.mean([s["hard"]["rate/0"] for s in runs]),
+            np.mean([s["training_minutes"] for s in runs]),
+        )
+        rows.append(
+            f"| {name} | {'the same' if 'surrogate' in name else smooth} | {hard} | {rate:.1f} | {minutes:.1f} |"
+        )
     for name, overrides in RATES.items():
-        runs = [summary_of(name, load(CONFIG, [*given, *overrides, ("seed", str(seed))]), out, train_rates) for seed in range(seeds)]
+        runs = [
+            summary_of(name, load(CONFIG, [*given, *overrides, ("seed", str(seed))]), out, train_rates)
+            for seed in range(seeds)
+        ]
         minutes = np.mean([s["training_minutes"] for s in runs])
-        rows.append(f"| {name} (no spikes) | {shown([s['smooth']['accuracy'] for s in runs])} | | | {minutes:.1f} |")
+        rows.append(
+            f"| {name} (no spikes) | {shown([s['smooth']['accuracy'] for s in runs])} | | | {minutes:.1f} |"
+        )
     for bands, bins in ((70, 1), (70, 10), (35, 10)):
         right = linear_reader(load(CONFIG, given), bands, bins)
-        rows.append(f"| logistic regression, {bands} bands x {bins} time bin(s) (train {right['train']:.3f}) | {right['test']:.3f} | | | |")
+        rows.append(
+            f"| logistic regression, {bands} bands x {bins} time bin(s) (train {right['train']:.3f}) | {right['test']:.3f} | | | |"
+        )
     print("\n| network | test accuracy, smooth: mean +- std (seeds) | hard threshold | rate, Hz | minutes |")
     print("|---|---|---|---|---|")
     print("\n".join(rows), flush=True)
@@ -167,16 +201,34 @@ def speakers(given: list[tuple[str, str]], out: Path) -> None:
         "hard threshold": [s["hard"]["accuracy"] for s in found],
         "logistic regression": linear,
     }
-    print("mean over speakers: " + ", ".join(f"{name} {np.mean(values):.3f} (std {np.std(values):.3f})" for name, values in bars.items()))
+    print(
+        "mean over speakers: "
+        + ", ".join(
+            f"{name} {np.mean(values):.3f} (std {np.std(values):.3f})" for name, values in bars.items()
+        )
+    )
     chance = max(np.bincount(task.classes("test"))) / len(task.classes("test"))
     with mpl.rc_context(STYLE):
         page = Figure(figsize=(6.5, 3.6), layout="constrained")
         ax = page.subplots()
         for k, (name, values) in enumerate(bars.items()):
-            ax.bar(np.arange(len(everyone)) + 0.27 * (k - 1), values, 0.25, color=("C0", "C1", "0.7")[k], label=name)
+            ax.bar(
+                np.arange(len(everyone)) + 0.27 * (k - 1),
+                values,
+                0.25,
+                color=("C0", "C1", "0.7")[k],
+                label=name,
+            )
         ax.axhline(chance, color="k", lw=0.8, ls="--", label="chance")
-        ax.set_xticks(np.arange(len(everyone)), [f"{s}\n(n = {r['trials']})" for s, r in zip(everyone, found, strict=True)])
-        ax.set(xlabel="speaker left out of training (n: recordings, all tested)", ylabel="accuracy (fraction)", ylim=(0, 1.02))
+        ax.set_xticks(
+            np.arange(len(everyone)),
+            [f"{s}\n(n = {r['trials']})" for s, r in zip(everyone, found, strict=True)],
+        )
+        ax.set(
+            xlabel="speaker left out of training (n: recordings, all tested)",
+            ylabel="accuracy (fraction)",
+            ylim=(0, 1.02),
+        )
         ax.legend(frameon=False, fontsize=7, ncols=4, loc="upper center", bbox_to_anchor=(0.5, 1.12))
         page.savefig(out / "speakers.png")
 

@@ -2,8 +2,8 @@
 
     python experiments/sweep_cost.py
 
-Eight points (four values of the sharpness, two seeds) of the Braille task with a small network. CPU time is that of the child processes,
-which other work on the machine changes less than the time on the clock.
+Eight points (four values of the sharpness, two seeds) of the Braille task with a small network. CPU time is
+that of the child processes, which other work on the machine changes less than the time on the clock.
 """
 
 import argparse
@@ -30,7 +30,9 @@ def cpu(command: list[str]) -> float:
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--steps", type=int, default=160)
     parser.add_argument("--size", type=int, default=32)
     args = parser.parse_args()
@@ -39,7 +41,11 @@ def main():
     data["training"]["steps"] = args.steps
     with tempfile.TemporaryDirectory() as place:
         file = Path(place) / "sweep.toml"
-        file.write_text(tomli_w.dumps(data | {"sweep": {"seeds": [0, 1], "grid": {"gate.sharpness_end": [1.0, 2.0, 4.0, 8.0]}}}))
+        file.write_text(
+            tomli_w.dumps(
+                data | {"sweep": {"seeds": [0, 1], "grid": {"gate.sharpness_end": [1.0, 2.0, 4.0, 8.0]}}}
+            )
+        )
         spikejax = [sys.executable, "-m", "spikejax"]
         together = cpu([*spikejax, "sweep", str(file), "--out", f"{place}/sweep", "--quiet"])
         print(f"side by side: {together:.0f} s of CPU", flush=True)

@@ -1,9 +1,11 @@
-"""Do trained time constants help? Delayed XOR over short and long delays, and Braille from good and from bad ones.
+"""Do trained time constants help? Delayed XOR over short and long delays, and Braille from good and from bad
+ones.
 
     python experiments/time_constants.py [--seeds 2] [--out runs/experiment-time-constants]
 
-Trains the configurations of both tasks with time constants fixed and trained (membranes: one a neuron; synapses: one a kind), everything
-else equal, and prints a table of accuracy and learned values. Finished runs are read, not run again.
+Trains the configurations of both tasks with time constants fixed and trained (membranes: one a neuron;
+synapses: one a kind), everything else equal, and prints a table of accuracy and learned values. Finished runs
+are read, not run again.
 """
 
 import argparse
@@ -18,9 +20,16 @@ from spikejax.runs import finished_run, trained
 CONFIGS = Path(__file__).parent.parent / "configs"
 FIELDS = '["weight", "bias", "tau_mem", "tau_syn"]'
 XOR = [("training.steps", "600"), ("task.held_out", "[240, 600]")]
-XOR_TRAINED = [("training.trainable", FIELDS), ("training.rates.tau_mem", "3.0"), ("training.rates.tau_syn", "3.0")]
+XOR_TRAINED = [
+    ("training.trainable", FIELDS),
+    ("training.rates.tau_mem", "3.0"),
+    ("training.rates.tau_syn", "3.0"),
+]
 TASKS = {
-    "XOR, delays to 100 ms": ("delayed_xor", [*XOR, ("task.delays", "[20.0, 100.0]"), ("task.buckets", "[100.0]"), ("task.odds", "[1.0]")]),
+    "XOR, delays to 100 ms": (
+        "delayed_xor",
+        [*XOR, ("task.delays", "[20.0, 100.0]"), ("task.buckets", "[100.0]"), ("task.odds", "[1.0]")],
+    ),
     "XOR, delays to 700 ms": ("delayed_xor", XOR),
     "Braille, tau_mem 100, tau_syn 50 and 200": ("braille", []),
     "Braille, tau_mem 20, tau_syn 15 and 40": (
@@ -37,7 +46,9 @@ def main():
     parser.add_argument("--out", type=Path, default=Path("runs/experiment-time-constants"))
     parser.add_argument("--only", default="", help="run the tasks whose name contains this")
     args = parser.parse_args()
-    print("| task | time constants | accuracy, smooth | hard | tau_mem: mean (10 % to 90 %), ms | tau_syn, ms |\n|---|---|---|---|---|---|")
+    print(
+        "| task | time constants | accuracy, smooth | hard | tau_mem: mean (10 % to 90 %), ms | tau_syn, ms |\n|---|---|---|---|---|---|"
+    )
     for name, (config_name, changes) in TASKS.items():
         if args.only not in name:
             continue
@@ -45,7 +56,10 @@ def main():
             scores, mem, syn = [], [], []
             for seed in range(args.seeds):
                 folder = args.out / f"{name.replace(', ', '-').replace(' ', '_')}-{variant}-{seed}"
-                config = load(CONFIGS / f"{config_name}.toml", [*changes, *more.get(config_name, []), ("seed", str(seed))])
+                config = load(
+                    CONFIGS / f"{config_name}.toml",
+                    [*changes, *more.get(config_name, []), ("seed", str(seed))],
+                )
                 summary = finished_run(config, folder, progress=False)
                 scores.append([summary[gate]["accuracy"] for gate in ("smooth", "hard")])
                 layer = resolve(trained(folder)[1]).layers[0]

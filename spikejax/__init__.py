@@ -4,7 +4,20 @@ from .adjoints import Autodiff, Checkpointed, Costate, Leash
 from .connections import Dense, Ports
 from .gates import Gate
 from .network import Layer, LeakyReadout, LinearReadout, Network
-from .neurons import ALIF, EIF, GLIF, LIF, NIF, AbstractNeuron, Accommodating, AdEx, HodgkinHuxley, Izhikevich, Refractory, Theta
+from .neurons import (
+    ALIF,
+    EIF,
+    GLIF,
+    LIF,
+    NIF,
+    AbstractNeuron,
+    Accommodating,
+    AdEx,
+    HodgkinHuxley,
+    Izhikevich,
+    Refractory,
+    Theta,
+)
 from .noise import Noise
 from .parameters import Masked, Positive, Signed, parameter, positive, trainable
 from .simulate import Solution, check_step, simulate

@@ -18,13 +18,15 @@ class Carry(NamedTuple):
 
     state: LayerState
     level: Float[Array, "*n"] | None
-    """Where the membrane potential stands in the gate, ``G(v)``: see `spikejax.neurons.spiking_step`; None unless charge is released."""
+    """Where the membrane potential stands in the gate, ``G(v)``: see `spikejax.neurons.spiking_step`; None
+    unless charge is released."""
     count: Float[Array, "*n"]
     """Charge released so far: the spike count, and smooth wherever the release is."""
 
 
 class Cell(eqx.Module):
-    """The step ``(carry, current) -> (carry, release)`` of a population. Knows no weights: the adjoint calls its `jax.vjp`."""
+    """The step ``(carry, current) -> (carry, release)`` of a population. Knows no weights: the adjoint calls
+    its `jax.vjp`."""
 
     neuron: AbstractNeuron
     synapse: AbstractSynapse
@@ -40,10 +42,12 @@ class Cell(eqx.Module):
     def __call__(
         self, carry: Carry, current: Float[Array, "*current"], mask: Bool[Array, ""] | None = None
     ) -> tuple[Carry, Float[Array, "*n"]]:
-        """Advance by `dt` ms, with a current ``(*n)``, or current and conductances ``(1 + ports, *n)``. Where `mask` is False nothing moves
-        and nothing is released."""
+        """Advance by `dt` ms, with a current ``(*n)``, or current and conductances ``(1 + ports, *n)``. Where
+        `mask` is False nothing moves and nothing is released."""
         state, level, count = carry
-        neuron, level, release = spiking_step(self.neuron, self.gate, state.neuron, level, self._input(current), self.dt)
+        neuron, level, release = spiking_step(
+            self.neuron, self.gate, state.neuron, level, self._input(current), self.dt
+        )
         activation, hidden = self.synapse.step(state.activation, release, self.dt, state.hidden)
         new = Carry(LayerState(neuron, activation, hidden), level, count + release)
         if mask is None:

@@ -1,12 +1,12 @@
 """Many devices, in one process or in several.
 
-JAX's model of several processes: all run the same program, each with its own devices, and an array can be laid out over the devices of all.
-What follows from it here:
+JAX's model of several processes: all run the same program, each with its own devices, and an array can be
+laid out over the devices of all. What follows from it here:
 
-- A batch of trials is cut over a mesh of devices, the parameters are on all of them, and the compiler puts the sum over devices into the
-  gradient (`make_train_step` with a `mesh`).
-- What must be the same in all processes though it depends on the world outside (files, signals) is asked of process 0 (`call`) or of all
-  (`Vote`). Only process 0 writes.
+- A batch of trials is cut over a mesh of devices, the parameters are on all of them, and the compiler puts
+  the sum over devices into the gradient (`make_train_step` with a `mesh`).
+- What must be the same in all processes though it depends on the world outside (files, signals) is asked of
+  process 0 (`call`) or of all (`Vote`). Only process 0 writes.
 
 With one process `call`, `each` and `Vote` do nothing, and without a mesh nothing of this is run.
 """
@@ -35,9 +35,11 @@ SECONDS = 1.0
 
 
 def join(coordinator: str | None = None, processes: int | None = None, process: int | None = None) -> None:
-    """Make this process one of several, before anything is computed; without arguments Slurm, Open MPI or a TPU pod says which.
+    """Make this process one of several, before anything is computed; without arguments Slurm, Open MPI or a
+    TPU pod says which.
 
-    **Arguments:** `coordinator`: ``HOST:PORT`` of process 0, reached by all; `processes`: their number; `process`: which one this is.
+    **Arguments:** `coordinator`: ``HOST:PORT`` of process 0, reached by all; `processes`: their number;
+    `process`: which one this is.
 
     **Raises:** `ConfigError` in one line if the others cannot be found.
     """
@@ -48,14 +50,20 @@ def join(coordinator: str | None = None, processes: int | None = None, process: 
         if ":" not in coordinator or not coordinator.rsplit(":", 1)[1].isdigit():
             raise ConfigError(f"--coordinator is HOST:PORT of process 0, but it is {coordinator!r}")
         if not 0 <= process < processes:
-            raise ConfigError(f"--process is {process}, but the {processes} processes are numbered from 0 to {processes - 1}")
+            raise ConfigError(
+                f"--process is {process}, but the {processes} processes are numbered from 0 to {processes - 1}"
+            )
     try:
         jax.distributed.initialize(*given, initialization_timeout=PATIENCE)
     except (ValueError, RuntimeError) as error:
         hint = (
-            "" if coordinator else "; where no cluster says it, start each process with --coordinator HOST:PORT --processes N --process I"
+            ""
+            if coordinator
+            else "; where no cluster says it, start each process with --coordinator HOST:PORT --processes N --process I"
         )
-        raise ConfigError(f"the other processes were not found: {(str(error).splitlines() or ['no reason given'])[0]}{hint}") from error
+        raise ConfigError(
+            f"the other processes were not found: {(str(error).splitlines() or ['no reason given'])[0]}{hint}"
+        ) from error
 
 
 def leads() -> bool:
@@ -64,7 +72,8 @@ def leads() -> bool:
 
 
 def call(function: Callable[[], T]) -> T:
-    """``function()``, run by process 0 alone: its result, or its error, in all processes. Every process must come here."""
+    """``function()``, run by process 0 alone: its result, or its error, in all processes. Every process must
+    come here."""
     if jax.process_count() == 1:
         return function()
     from jax.experimental import multihost_utils
@@ -75,7 +84,8 @@ def call(function: Callable[[], T]) -> T:
 
 
 def each(functions: Sequence[Callable[[], T]]) -> list[T]:
-    """The results of all functions, in all processes, each of which runs some of them. Every process must come here."""
+    """The results of all functions, in all processes, each of which runs some of them. Every process must
+    come here."""
     count = jax.process_count()
     if count == 1:
         return [function() for function in functions]
@@ -110,14 +120,16 @@ def _padded(text: bytes, length: int) -> np.ndarray:
 
 
 class Vote:
-    """Whether any process wants to stop, agreed on by all at the same step, about once a second: it takes milliseconds."""
+    """Whether any process wants to stop, agreed on by all at the same step, about once a second: it takes
+    milliseconds."""
 
     def __init__(self):
         self._next = 0
         self._last: tuple[int, float] | None = None  # step and time of the last vote
 
     def __call__(self, step: int, wanted: bool) -> bool:
-        """Whether to stop after `step`, if this process does or does not want to. Every process must come here with the same steps."""
+        """Whether to stop after `step`, if this process does or does not want to. Every process must come
+        here with the same steps."""
         if jax.process_count() == 1:
             return wanted
         if step < self._next:
@@ -135,7 +147,8 @@ class Vote:
 
 
 def mesh(devices: int | None = None) -> Mesh | None:
-    """The mesh to train on: of the devices of all processes if there are several, else of the first `devices` (0: all) of this one.
+    """The mesh to train on: of the devices of all processes if there are several, else of the first `devices`
+    (0: all) of this one.
 
     None if that is one device, for which no mesh is needed.
 
@@ -153,7 +166,8 @@ def mesh(devices: int | None = None) -> Mesh | None:
 
 
 def share(tree: PyTree, mesh: Mesh) -> PyTree:
-    """The arrays of `tree`, whole and equal in every process, cut along their first axis over the devices of the mesh."""
+    """The arrays of `tree`, whole and equal in every process, cut along their first axis over the devices of
+    the mesh."""
     return _place(tree, NamedSharding(mesh, PartitionSpec(AXIS)))
 
 
@@ -183,7 +197,8 @@ def local(tree: PyTree) -> PyTree:
 
 
 def gather(tree: PyTree, mesh: Mesh | None) -> PyTree:
-    """Arrays that are cut over a mesh as ordinary ones of this process, whole. Every process must come here."""
+    """Arrays that are cut over a mesh as ordinary ones of this process, whole. Every process must come
+    here."""
     return tree if mesh is None else local(_whole(mesh)(tree))
 
 

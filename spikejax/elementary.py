@@ -1,7 +1,9 @@
-"""Elementary functions: sine, cosine and angle that vectorise, to rounding; quotients that are smooth where they read 0/0.
+"""Elementary functions: sine, cosine and angle that vectorise, to rounding; quotients that are smooth where
+they read 0/0.
 
-XLA on the CPU calls its own sine, cosine and arc tangent for one element at a time, which makes them most of the cost of a theta
-neuron. These are short series on a reduced argument, made of additions and products alone.
+XLA on the CPU calls its own sine, cosine and arc tangent for one element at a time, which makes them most of
+the cost of a theta neuron. These are short series on a reduced argument, made of additions and products
+alone.
 """
 
 import jax

@@ -4,12 +4,14 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 
-def delta_modulation(signal: Float[np.ndarray, "trials time channels"], threshold: float) -> UInt8[np.ndarray, "trials time events"]:
+def delta_modulation(
+    signal: Float[np.ndarray, "trials time channels"], threshold: float
+) -> UInt8[np.ndarray, "trials time events"]:
     """Delta modulation: a spike for every `threshold` that a signal moves.
 
-    A reference follows the signal by one threshold a step: ``ON`` where ``signal - reference >= threshold``, ``OFF`` where
-    ``<= -threshold``, and the reference moves by that threshold. A jump of the signal is so written as a burst, as long as the
-    jump is high. The first sample is the first reference.
+    A reference follows the signal by one threshold a step: ``ON`` where ``signal - reference >= threshold``,
+    ``OFF`` where ``<= -threshold``, and the reference moves by that threshold. A jump of the signal is so
+    written as a burst, as long as the jump is high. The first sample is the first reference.
 
     **Arguments:** `signal`; `threshold` in its units, above 0.
 
@@ -34,7 +36,9 @@ def hold(samples: np.ndarray, period: float, step: float) -> np.ndarray:
     """
     repeat = round(period / step)
     if repeat < 1 or abs(repeat * step - period) > 1e-6 * period:
-        raise ValueError(f"a step (`dt`) of {step:g} ms does not divide the data's period of {period:g} ms: use {period:g}/n ms")
+        raise ValueError(
+            f"a step (`dt`) of {step:g} ms does not divide the data's period of {period:g} ms: use {period:g}/n ms"
+        )
     return np.repeat(samples, repeat, axis=1)
 
 

@@ -1,8 +1,8 @@
 """Gates: the smooth replacement of the spike threshold, and the four ways to release charge through it.
 
-A gate is a density ``g >= 0`` with compact support (the *active zone*) and integral 1, and its integral ``G``.
-Here ``u`` is the membrane potential measured from the centre of the active zone; which voltage that is, the neuron says
-(`spikejax.neurons.AbstractNeuron.released`).
+A gate is a density ``g >= 0`` with compact support (the *active zone*) and integral 1, and its integral
+``G``. Here ``u`` is the membrane potential measured from the centre of the active zone; which voltage that
+is, the neuron says (`spikejax.neurons.AbstractNeuron.released`).
 """
 
 import abc
@@ -20,7 +20,8 @@ Release = Literal["charge", "graded", "surrogate", "hard"]
 
 
 class AbstractKernel(eqx.Module):
-    """Shape of a gate on the unit zone: density ``k(x)`` with ``k = 0`` for ``|x| > 1``, integral 1, and cumulative ``K``."""
+    """Shape of a gate on the unit zone: density ``k(x)`` with ``k = 0`` for ``|x| > 1``, integral 1, and
+    cumulative ``K``."""
 
     @abc.abstractmethod
     def density(self, x: Float[Array, "*n"]) -> Float[Array, "*n"]:
@@ -32,7 +33,8 @@ class AbstractKernel(eqx.Module):
 
 
 class Boxcar(AbstractKernel):
-    """``k(x) = 1/2``. Not continuous, and its gradient is exact all the same: no derivative of ``g`` enters it."""
+    """``k(x) = 1/2``. Not continuous, and its gradient is exact all the same: no derivative of ``g`` enters
+    it."""
 
     def density(self, x):
         return jnp.where(jnp.abs(x) < 1, 0.5, 0.0).astype(x.dtype)
@@ -82,14 +84,17 @@ def _raised_cumulative_jvp(primals, tangents):
 
 
 class TruncatedLogistic(AbstractKernel):
-    """``k(x) = slope sigma'(slope x) / (sigma(slope) - sigma(-slope))``, the logistic density cut at ``|x| = 1`` and renormalised."""
+    """``k(x) = slope sigma'(slope x) / (sigma(slope) - sigma(-slope))``, the logistic density cut at ``|x| =
+    1`` and renormalised."""
 
     slope: float = eqx.field(static=True, default=5.0)
 
     def density(self, x):
         p = jax.nn.sigmoid(self.slope * x)
         inside = jnp.abs(x) < 1
-        return jnp.where(inside, self.slope * p * (1 - p), 0.0) / jnp.tanh(jnp.asarray(self.slope / 2, x.dtype))
+        return jnp.where(inside, self.slope * p * (1 - p), 0.0) / jnp.tanh(
+            jnp.asarray(self.slope / 2, x.dtype)
+        )
 
     def cumulative(self, x):
         # sigma(s) - sigma(-s) = tanh(s/2), and sigma(sx) = (1 + tanh(sx/2))/2.
@@ -112,7 +117,8 @@ class FastSigmoid(AbstractKernel):
 
 
 class ArcTan(AbstractKernel):
-    """``k(x) = 1/(1 + (pi x/2)^2)``, the arctan surrogate (Fang et al. 2021). Only for ``release="surrogate"``."""
+    """``k(x) = 1/(1 + (pi x/2)^2)``, the arctan surrogate (Fang et al. 2021). Only for
+    ``release="surrogate"``."""
 
     def density(self, x):
         return 1 / (1 + (jnp.pi / 2 * x) ** 2)
@@ -140,24 +146,28 @@ class Gate(eqx.Module):
     g_a(v) = a g(a (v - v0) + v0)                        sharpness a, about the fixed point v0
     ```
     so the zone of ``g_a`` is ``a`` times narrower and ``a -> inf`` is the ordinary threshold. ``width`` and
-    ``sharpness`` are arrays: changing them recompiles nothing, and `jax.vmap` runs over them. Each may have one value for every layer
-    of the network.
+    ``sharpness`` are arrays: changing them recompiles nothing, and `jax.vmap` runs over them. Each may have
+    one value for every layer of the network.
 
     `release` is one word:
 
-    - ``"charge"``: the paper's synapse driven by ``g(v) dv/dt``, integrated over the step: ``q = G(v_end) - G(v_start)``,
-      plus 1 for a reset inside the step. Smooth in every parameter; its gradient is exact.
-    - ``"graded"``: ``q = G(v_free)`` and a reset in proportion, with the zone centred on the threshold. Exact for *that* model.
-    - ``"surrogate"``: ``q`` is the number of threshold crossings, its derivative is taken to be ``g``. Biased by construction.
+    - ``"charge"``: the paper's synapse driven by ``g(v) dv/dt``, integrated over the step: ``q = G(v_end) -
+      G(v_start)``, plus 1 for a reset inside the step. Smooth in every parameter; its gradient is exact.
+    - ``"graded"``: ``q = G(v_free)`` and a reset in proportion, with the zone centred on the threshold. Exact
+      for *that* model.
+    - ``"surrogate"``: ``q`` is the number of threshold crossings, its derivative is taken to be ``g``. Biased
+      by construction.
     - ``"hard"``: ``q`` is the number of threshold crossings, its derivative is 0. For evaluation.
 
-    **Arguments:** `kernel`: an `AbstractKernel` or its name; `width`: support at sharpness 1, in units of v (for
-    `FastSigmoid` and `ArcTan`: twice the inverse slope); `sharpness`: dimensionless; `detach_reset`: with
-    ``"surrogate"``, leave the reset out of the gradient.
+    **Arguments:** `kernel`: an `AbstractKernel` or its name; `width`: support at sharpness 1, in units of v
+    (for `FastSigmoid` and `ArcTan`: twice the inverse slope); `sharpness`: dimensionless; `detach_reset`:
+    with ``"surrogate"``, leave the reset out of the gradient.
 
-    **Raises:** `ValueError` for an unknown kernel or release, and for a surrogate-only kernel with another release.
+    **Raises:** `ValueError` for an unknown kernel or release, and for a surrogate-only kernel with another
+    release.
 
-    **Reference:** Huh & Sejnowski, NeurIPS 2018, eqs. 2-4; Neftci et al., IEEE Signal Process. Mag. 2019 (surrogates).
+    **Reference:** Huh & Sejnowski, NeurIPS 2018, eqs. 2-4; Neftci et al., IEEE Signal Process. Mag. 2019
+    (surrogates).
 
     !!! example
         >>> gate = Gate("raised_cosine", width=0.5)
@@ -194,7 +204,9 @@ class Gate(eqx.Module):
 
     def __check_init__(self):
         if self.release not in get_args(Release):
-            raise ValueError(f"unknown release {self.release!r}: choose one of {', '.join(get_args(Release))}")
+            raise ValueError(
+                f"unknown release {self.release!r}: choose one of {', '.join(get_args(Release))}"
+            )
         if isinstance(self.kernel, SURROGATE_ONLY) and self.release not in ("surrogate", "hard"):
             raise ValueError(
                 f"kernel {type(self.kernel).__name__} has no compact support and serves release='surrogate' only, "
@@ -222,7 +234,8 @@ class Gate(eqx.Module):
         return Gate(self.kernel, width, sharpness, release=self.release, detach_reset=self.detach_reset)
 
     def density(self, u: Float[Array, "*n"]) -> Float[Array, "*n"]:
-        """``g_a`` at distance `u` from the zone's centre, in 1/v. Surrogate-only kernels keep their conventional peak of 1."""
+        """``g_a`` at distance `u` from the zone's centre, in 1/v. Surrogate-only kernels keep their
+        conventional peak of 1."""
         x = u * (2 / self.support)
         peak = 1.0 if isinstance(self.kernel, SURROGATE_ONLY) else 2 / self.support
         return self.kernel.density(x) * peak
@@ -232,10 +245,13 @@ class Gate(eqx.Module):
         return self.kernel.cumulative(u * (2 / self.support))
 
     def spike(self, u: Float[Array, "*n"], count: Float[Array, "*n"]) -> Float[Array, "*n"]:
-        """`count` in the forward direction; derivative ``g(u) du`` in the backward one (the surrogate gradient)."""
+        """`count` in the forward direction; derivative ``g(u) du`` in the backward one (the surrogate
+        gradient)."""
         return _surrogate(self, u, count)
 
-    def replace(self, *, release: Release | None = None, sharpness=None, detach_reset: bool | None = None) -> "Gate":
+    def replace(
+        self, *, release: Release | None = None, sharpness=None, detach_reset: bool | None = None
+    ) -> "Gate":
         """The same gate with another release, sharpness or treatment of the reset."""
         kernel = self.kernel
         release = self.release if release is None else release

@@ -21,7 +21,9 @@ class AbstractLoss(eqx.Module):
         return frozenset()
 
     @abc.abstractmethod
-    def __call__(self, solution: Solution, trial: Trial, dt: float) -> tuple[Float[Array, ""], dict[str, Array]]: ...
+    def __call__(
+        self, solution: Solution, trial: Trial, dt: float
+    ) -> tuple[Float[Array, ""], dict[str, Array]]: ...
 
 
 class SquaredError(AbstractLoss):
@@ -39,14 +41,15 @@ class SquaredError(AbstractLoss):
 
 
 class ResponseError(AbstractLoss):
-    """Squared error of a readout that owes one pulse, ``<w(t) (o(t) - y(t))^2>/2``, and the decision that the pulse expresses.
+    """Squared error of a readout that owes one pulse, ``<w(t) (o(t) - y(t))^2>/2``, and the decision that the
+    pulse expresses.
 
-    The amplitude ``a = sum_t template(t) o(t)`` is 1 for the readout ``+shape``; the answer is "+" above 1/2, "-" below -1/2 and
-    "none" between. With `margin` > 0 the softmax cross-entropy of that decision is added,
+    The amplitude ``a = sum_t template(t) o(t)`` is 1 for the readout ``+shape``; the answer is "+" above 1/2,
+    "-" below -1/2 and "none" between. With `margin` > 0 the softmax cross-entropy of that decision is added,
     ``margin * CE(4 (-a - 1/2), 0, 4 (a - 1/2))``.
 
-    For trials whose target is a `spikejax.tasks.delayed_xor.Response`. The scalars beside it: `squared` (the error without
-    the half), `accuracy` and the predicted `label`.
+    For trials whose target is a `spikejax.tasks.delayed_xor.Response`. The scalars beside it: `squared` (the
+    error without the half), `accuracy` and the predicted `label`.
     """
 
     margin: float = eqx.field(static=True, default=0.0)
@@ -65,11 +68,12 @@ class ResponseError(AbstractLoss):
 
 
 class CrossEntropy(AbstractLoss):
-    """Softmax cross-entropy of readouts averaged over windows of the trial and summed, ``logits = sum_w <o_w(t)>_w``.
+    """Softmax cross-entropy of readouts averaged over windows of the trial and summed, ``logits = sum_w
+    <o_w(t)>_w``.
 
-    The trial is cut into `windows` equal windows, each with readouts of its own, so the network has ``windows * classes``
-    outputs; with one window the logits are the plain time average. A mask restricts every average; a window that lies after
-    the trial's end counts nothing.
+    The trial is cut into `windows` equal windows, each with readouts of its own, so the network has ``windows
+    * classes`` outputs; with one window the logits are the plain time average. A mask restricts every
+    average; a window that lies after the trial's end counts nothing.
 
     **Arguments:** `windows`; `smoothing`: label smoothing, the probability spread over all classes.
 
@@ -79,7 +83,9 @@ class CrossEntropy(AbstractLoss):
     windows: int = eqx.field(static=True, default=1)
     smoothing: float = eqx.field(static=True, default=0.0)
 
-    def logits(self, solution: Solution, mask: Bool[Array, " time"] | None = None) -> Float[Array, " classes"]:
+    def logits(
+        self, solution: Solution, mask: Bool[Array, " time"] | None = None
+    ) -> Float[Array, " classes"]:
         """One logit per class."""
         o = solution.readout
         steps = o.shape[0]
@@ -102,7 +108,8 @@ class CrossEntropy(AbstractLoss):
 
 
 class RateBand(AbstractLoss):
-    """Firing-rate regulariser ``weight <relu(low - r)^2 + relu(r - high)^2>`` over the neurons of all layers, rates r in Hz.
+    """Firing-rate regulariser ``weight <relu(low - r)^2 + relu(r - high)^2>`` over the neurons of all layers,
+    rates r in Hz.
 
     Zero for rates within the band; keeps silent neurons trainable and loud ones in bounds.
 
@@ -120,7 +127,8 @@ class RateBand(AbstractLoss):
 
 
 class ActivityCost(AbstractLoss):
-    """``weight/2 <sum_j s_j(t)^2>``, s the activation of each neuron's last synapse, summed over neurons, averaged over time.
+    """``weight/2 <sum_j s_j(t)^2>``, s the activation of each neuron's last synapse, summed over neurons,
+    averaged over time.
 
     The last time constant is meant to be the slowest, whose activation is the smoothest measure of the rate.
     """
@@ -133,25 +141,30 @@ class ActivityCost(AbstractLoss):
 
     def __call__(self, solution, trial, dt):
         del dt
-        per_step = sum(jnp.sum(record.activation[:, -1].reshape(len(solution.readout), -1) ** 2, axis=1) for record in solution.layers)
+        per_step = sum(
+            jnp.sum(record.activation[:, -1].reshape(len(solution.readout), -1) ** 2, axis=1)
+            for record in solution.layers
+        )
         return 0.5 * self.weight * (_time_weight(trial.mask, *per_step.shape, per_step.dtype) @ per_step), {}
 
 
 class LogRate(AbstractLoss):
-    """``weight/2 mean_j (log(r_j + 1) - log(target + 1))^2`` over the neurons' rates r (Hz): keeps every neuron in the game,
-    with the same force on a rate of half and of twice the `target` (Hz)."""
+    """``weight/2 mean_j (log(r_j + 1) - log(target + 1))^2`` over the neurons' rates r (Hz): keeps every
+    neuron in the game, with the same force on a rate of half and of twice the `target` (Hz)."""
 
     weight: float = eqx.field(static=True)
     target: float = eqx.field(static=True, default=20.0)
 
     def __call__(self, solution, trial, dt):
-        # A smooth count can be slightly negative: a neuron that starts within the zone and leaves it downwards.
+        # A smooth count can be slightly negative: a neuron that starts within the zone and leaves it
+        # downwards.
         distance = jnp.log1p(jnp.maximum(_rates(solution, trial, dt), 0.0)) - math.log1p(self.target)
         return 0.5 * self.weight * jnp.mean(distance**2), {}
 
 
 class LowVoltage(AbstractLoss):
-    """``weight/2 <mean_j relu(low - v_j(t))^2>``: calls back neurons that inhibition has driven far below `low` (in units of v)."""
+    """``weight/2 <mean_j relu(low - v_j(t))^2>``: calls back neurons that inhibition has driven far below
+    `low` (in units of v)."""
 
     weight: float = eqx.field(static=True)
     low: float = eqx.field(static=True, default=-1.0)
@@ -162,17 +175,20 @@ class LowVoltage(AbstractLoss):
 
     def __call__(self, solution, trial, dt):
         del dt
-        v = jnp.concatenate([record.v.reshape(len(solution.readout), -1) for record in solution.layers], axis=1)
+        v = jnp.concatenate(
+            [record.v.reshape(len(solution.readout), -1) for record in solution.layers], axis=1
+        )
         per_step = jnp.mean(jax.nn.relu(self.low - v) ** 2, axis=1)
         return 0.5 * self.weight * (_time_weight(trial.mask, *per_step.shape, per_step.dtype) @ per_step), {}
 
 
 class WholeCharge(AbstractLoss):
-    """``weight <mean_j 4 c_j (1 - c_j)>``, c the charge that neuron j has released so far, without its whole spikes: the fraction of time
-    that neurons spend in the active zone.
+    """``weight <mean_j 4 c_j (1 - c_j)>``, c the charge that neuron j has released so far, without its whole
+    spikes: the fraction of time that neurons spend in the active zone.
 
-    A smooth gate lets a network compute with partial charge, from a voltage that lingers in the zone or turns around there. A hard
-    threshold does not, so this is what is lost with it. Neurons are taken to start below the zone.
+    A smooth gate lets a network compute with partial charge, from a voltage that lingers in the zone or turns
+    around there. A hard threshold does not, so this is what is lost with it. Neurons are taken to start below
+    the zone.
     """
 
     weight: float = eqx.field(static=True)
@@ -183,7 +199,9 @@ class WholeCharge(AbstractLoss):
 
     def __call__(self, solution, trial, dt):
         del dt
-        release = jnp.concatenate([record.release.reshape(len(solution.readout), -1) for record in solution.layers], axis=1)
+        release = jnp.concatenate(
+            [record.release.reshape(len(solution.readout), -1) for record in solution.layers], axis=1
+        )
         charge = jnp.cumsum(release, axis=0)
         part = charge - jax.lax.stop_gradient(jnp.floor(charge))
         per_step = jnp.mean(4 * part * (1 - part), axis=1)

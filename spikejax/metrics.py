@@ -14,7 +14,8 @@ SATURATED = 0.5
 def rates(counts: Float[Array, "trials *n"], duration: float | Float[Array, " trials"]) -> Float[Array, "*n"]:
     """Firing rates in Hz, averaged over trials.
 
-    **Arguments:** `counts`: released charge per trial and neuron (`Solution.counts`); `duration` of the trials, ms.
+    **Arguments:** `counts`: released charge per trial and neuron (`Solution.counts`); `duration` of the
+    trials, ms.
     """
     duration = jnp.broadcast_to(jnp.asarray(duration), counts.shape[:1])
     return 1e3 * jnp.sum(counts, axis=0) / jnp.sum(duration)
@@ -41,7 +42,9 @@ def group_norms(gradient: PyTree) -> dict[str, Float[Array, ""]]:
     return {leaf_name(path): jnp.linalg.norm(leaf.reshape(-1)) for path, leaf in leaves}
 
 
-def confusion(target: Int[np.ndarray, " trials"], label: Int[np.ndarray, " trials"], classes: int) -> Int[np.ndarray, "classes classes"]:
+def confusion(
+    target: Int[np.ndarray, " trials"], label: Int[np.ndarray, " trials"], classes: int
+) -> Int[np.ndarray, "classes classes"]:
     """How often class i (row) was taken for class j (column)."""
     table = np.zeros((classes, classes), int)
     np.add.at(table, (np.asarray(target), np.asarray(label)), 1)

@@ -16,7 +16,8 @@ from .synapses import AbstractSynapse
 
 
 class LayerState(NamedTuple):
-    """State of a layer: its neurons' state, and the activation of their outgoing synapses, ``(kinds, *n)``."""
+    """State of a layer: its neurons' state, and the activation of their outgoing synapses, ``(kinds,
+    *n)``."""
 
     neuron: Any
     activation: Float[Array, "kinds *n"]
@@ -30,19 +31,22 @@ class Layer(eqx.Module):
     ```
     I(t) = feedforward(x(t)) + recurrent(s(t)) + bias
     ```
-    with x the stimulus or the activation of the layer below at the end of the step, and s the layer's own activation at its start.
+    with x the stimulus or the activation of the layer below at the end of the step, and s the layer's own
+    activation at its start.
 
-    With `reversal` potentials the synapses are conductances, held within a step. The connections then have ``1 + ports`` outputs for
-    every neuron: a plain current ``I_0``, and the conductance of every port,
+    With `reversal` potentials the synapses are conductances, held within a step. The connections then have
+    ``1 + ports`` outputs for every neuron: a plain current ``I_0``, and the conductance of every port,
     ```
     I(t) = I_0 + bias + sum_k g_k (E_k - v)
     ```
 
-    **Arguments:** `feedforward`, `recurrent` (or None): connections to ``(*n)``, or to ``(1 + ports, *n)``; `bias`: current ``(*n)``;
-    `neuron`; `synapse`; `reversal`: ``(ports,)`` or ``(ports, *n)``, in units of v, or None. Conductances are in units of the neuron's
-    leak (LIF, ALIF, GLIF), in nS (EIF, AdEx), mS/cm2 (Hodgkin-Huxley), 1/ms (Izhikevich); they must not be negative: see `spikejax.Signed`.
+    **Arguments:** `feedforward`, `recurrent` (or None): connections to ``(*n)``, or to ``(1 + ports, *n)``;
+    `bias`: current ``(*n)``; `neuron`; `synapse`; `reversal`: ``(ports,)`` or ``(ports, *n)``, in units of v,
+    or None. Conductances are in units of the neuron's leak (LIF, ALIF, GLIF), in nS (EIF, AdEx), mS/cm2
+    (Hodgkin-Huxley), 1/ms (Izhikevich); they must not be negative: see `spikejax.Signed`.
 
-    **Raises:** `ValueError` where shapes do not fit, and for conductances onto theta neurons, whose v is a phase.
+    **Raises:** `ValueError` where shapes do not fit, and for conductances onto theta neurons, whose v is a
+    phase.
     """
 
     feedforward: AbstractConnection
@@ -56,7 +60,9 @@ class Layer(eqx.Module):
         shape = self.feedforward.out_shape
         if self.reversal is not None:
             if isinstance(self.neuron, Theta):
-                raise ValueError("`reversal` makes conductances, but the v of theta neurons is a phase: use a LIF or QIF neuron")
+                raise ValueError(
+                    "`reversal` makes conductances, but the v of theta neurons is a phase: use a LIF or QIF neuron"
+                )
             if shape[:1] != (1 + self.reversal.shape[0],):
                 raise ValueError(
                     f"`feedforward` has outputs {shape}, but with {self.reversal.shape[0]} reversal potentials they are "
@@ -100,24 +106,30 @@ class Layer(eqx.Module):
     ) -> "Layer":
         """A layer of random connections: weights ``N(0, scale^2/fan_in)``, biases ``U(*bias)``.
 
-        **Arguments:** `in_shape`: ``(channels,)`` or ``(kinds, n)``; `size`: number of neurons; `input_scale`, `recurrent_scale`: one for
-        all, or one for each channel and for each time constant; `input_norm`: the norm of every neuron's input weights, whatever
-        their scale; `self_excitation`: added to the weight of every neuron's slowest synapse onto itself, drawn from between the two;
-        `autapses`: whether a neuron may have a synapse onto itself, now and after training.
+        **Arguments:** `in_shape`: ``(channels,)`` or ``(kinds, n)``; `size`: number of neurons;
+        `input_scale`, `recurrent_scale`: one for all, or one for each channel and for each time constant;
+        `input_norm`: the norm of every neuron's input weights, whatever their scale; `self_excitation`: added
+        to the weight of every neuron's slowest synapse onto itself, drawn from between the two; `autapses`:
+        whether a neuron may have a synapse onto itself, now and after training.
 
-        `density`: fraction of the recurrent synapses that exist, drawn one by one; fan_in is then the expected number.
-        `excitatory`: Dale's law; this fraction of the neurons, the first ones, has positive recurrent weights only and the others
-        negative ones (see `dale_signs`); `input_sign`: the same of the neurons of the layer below. `reversal`: ``(E_exc, E_inh)`` makes
-        all synapses conductances (absolute weights): excitatory presynaptic neurons open the first, inhibitory ones the second, and a
-        stimulus, which has no sign, both.
+        `density`: fraction of the recurrent synapses that exist, drawn one by one; fan_in is then the
+        expected number. `excitatory`: Dale's law; this fraction of the neurons, the first ones, has positive
+        recurrent weights only and the others negative ones (see `dale_signs`); `input_sign`: the same of the
+        neurons of the layer below. `reversal`: ``(E_exc, E_inh)`` makes all synapses conductances (absolute
+        weights): excitatory presynaptic neurons open the first, inhibitory ones the second, and a stimulus,
+        which has no sign, both.
 
-        **Raises:** `ValueError` for `self_excitation` that a mask or a sign would take away, `reversal` without `excitatory` in a
-        recurrent layer, and an `input_norm` of conductances.
+        **Raises:** `ValueError` for `self_excitation` that a mask or a sign would take away, `reversal`
+        without `excitatory` in a recurrent layer, and an `input_norm` of conductances.
         """
         if self_excitation is not None and (excitatory is not None or density < 1 or reversal is not None):
-            raise ValueError("`self_excitation` needs all synapses, of either sign: leave out density, excitatory and reversal")
+            raise ValueError(
+                "`self_excitation` needs all synapses, of either sign: leave out density, excitatory and reversal"
+            )
         if reversal is not None and recurrent and excitatory is None:
-            raise ValueError("`reversal` needs `excitatory`, the fraction of neurons that open the first of the two conductances")
+            raise ValueError(
+                "`reversal` needs `excitatory`, the fraction of neurons that open the first of the two conductances"
+            )
         if reversal is not None and input_norm is not None:
             raise ValueError("`input_norm` scales the weights of currents: leave it out with `reversal`")
         key_in, key_rec, key_bias = jax.random.split(key, 3)
@@ -133,19 +145,31 @@ class Layer(eqx.Module):
                 low, high = self_excitation
                 slowest = jnp.argmax(synapse.tau_syn.reshape(synapse.kinds, -1).max(axis=1))
                 extra = jax.random.uniform(jax.random.fold_in(key_rec, 1), (size,), minval=low, maxval=high)
-                own = Dense(weight=own.weight.at[jnp.arange(size), slowest, jnp.arange(size)].add(extra), in_shape=own.in_shape)
+                own = Dense(
+                    weight=own.weight.at[jnp.arange(size), slowest, jnp.arange(size)].add(extra),
+                    in_shape=own.in_shape,
+                )
             present = None if autapses else ~jnp.eye(size, dtype=bool)
             if density < 1:
                 drawn = jax.random.bernoulli(jax.random.fold_in(key_rec, 2), density, (size, size))
                 present = drawn if present is None else present & drawn
                 own = Dense(weight=own.weight / math.sqrt(density), in_shape=own.in_shape)
-            own = _wired(own, None if present is None else present[:, None, :], _dale(excitatory, size), reversal is not None)
+            own = _wired(
+                own,
+                None if present is None else present[:, None, :],
+                _dale(excitatory, size),
+                reversal is not None,
+            )
         feedforward = _wired(feedforward, None, input_sign, reversal is not None)
         low, high = bias
         start = jax.random.uniform(key_bias, (size,), minval=low, maxval=high)
-        return cls(feedforward, own, start, neuron, synapse, None if reversal is None else as_parameter(reversal))
+        return cls(
+            feedforward, own, start, neuron, synapse, None if reversal is None else as_parameter(reversal)
+        )
 
-    def init(self, *, key: PRNGKeyArray | None = None, noise: Float[Array, ""] | float | None = None) -> LayerState:
+    def init(
+        self, *, key: PRNGKeyArray | None = None, noise: Float[Array, ""] | float | None = None
+    ) -> LayerState:
         """State at the start of a trial; with a `key` voltages are drawn (see `AbstractNeuron.init`)."""
         # A neuron that sets up its state itself need not know about noise unless it is asked for.
         asked = {} if noise is None else {"noise": noise}
@@ -155,14 +179,17 @@ class Layer(eqx.Module):
 
 
 def dale_signs(size: int, excitatory: float) -> Float[Array, " n"]:
-    """Signs of `size` presynaptic neurons, of which the fraction `excitatory` comes first with 1, then the others with ``-excitatory/(1
+    """Signs of `size` presynaptic neurons, of which the fraction `excitatory` comes first with 1, then the
+    others with ``-excitatory/(1
     - excitatory)``: the fewer inhibitory ones are stronger, so that random input is 0 in the mean.
 
     **Raises:** `ValueError` unless there is at least one neuron of both.
     """
     first = round(excitatory * size)
     if not 0 < first < size:
-        raise ValueError(f"`excitatory` of {excitatory:g} leaves {first} of {size} neurons excitatory: there must be some of both")
+        raise ValueError(
+            f"`excitatory` of {excitatory:g} leaves {first} of {size} neurons excitatory: there must be some of both"
+        )
     return jnp.where(jnp.arange(size) < first, 1.0, -first / (size - first))
 
 
@@ -171,12 +198,16 @@ def _dale(excitatory: float | None, size: int):
 
 
 def _wired(connection: Dense, present, sign, conductance: bool) -> AbstractConnection:
-    """The connection with the synapses that are `present`, of the presynaptic neurons' `sign`, to a current or to two conductances."""
+    """The connection with the synapses that are `present`, of the presynaptic neurons' `sign`, to a current
+    or to two conductances."""
     there = 1.0 if present is None else jnp.where(present, 1.0, 0.0)
     if conductance:
         # No sign: a stimulus opens both.
         up, down = (1.0, 1.0) if sign is None else (jnp.maximum(sign, 0.0), jnp.maximum(-sign, 0.0))
-        ports = (Dense(weight=connection.weight, in_shape=connection.in_shape).signed(there * s) for s in (up, down))
+        ports = (
+            Dense(weight=connection.weight, in_shape=connection.in_shape).signed(there * s)
+            for s in (up, down)
+        )
         return Ports((None, *ports))
     if sign is not None:
         return connection.signed(there * sign)
@@ -194,7 +225,9 @@ class AbstractReadout(eqx.Module):
         """State at the start of a trial."""
 
     @abc.abstractmethod
-    def __call__(self, state, activation: Float[Array, "time kinds *n"], mask, dt: float) -> tuple[Any, Float[Array, "time out"]]:
+    def __call__(
+        self, state, activation: Float[Array, "time kinds *n"], mask, dt: float
+    ) -> tuple[Any, Float[Array, "time out"]]:
         """Readout over a stretch of time, and the state at its end."""
 
 
@@ -222,7 +255,8 @@ class LinearReadout(AbstractReadout):
 
 
 class LeakyReadout(AbstractReadout):
-    """``tau_out do/dt = -o + O s + bias``: the linear readout, low-pass filtered (exactly, for s constant in a step)."""
+    """``tau_out do/dt = -o + O s + bias``: the linear readout, low-pass filtered (exactly, for s constant in
+    a step)."""
 
     connection: AbstractConnection
     bias: Float[Array, " out"]
@@ -304,7 +338,9 @@ class Network(eqx.Module):
         """Shape of the stimulus at one moment."""
         return self.layers[0].feedforward.in_shape
 
-    def init(self, *, key: PRNGKeyArray | None = None, noise: Float[Array, ""] | float | None = None) -> NetworkState:
+    def init(
+        self, *, key: PRNGKeyArray | None = None, noise: Float[Array, ""] | float | None = None
+    ) -> NetworkState:
         """State at the start of a trial; with a `key` voltages are drawn (see `AbstractNeuron.init`)."""
         keys = [None] * len(self.layers) if key is None else jax.random.split(key, len(self.layers))
         states = (layer.init(key=k, noise=noise) for layer, k in zip(self.layers, keys, strict=True))

@@ -10,8 +10,9 @@ from jaxtyping import Array, Float, PRNGKeyArray
 class Noise(NamedTuple):
     """What is random in a trial, drawn with the trial's key.
 
-    The background current is independent for every neuron and the same for all gates and adjoints. With a correlation time it is
-    an Ornstein-Uhlenbeck process, stationary from the first step on and sampled exactly at the step's begin:
+    The background current is independent for every neuron and the same for all gates and adjoints. With a
+    correlation time it is an Ornstein-Uhlenbeck process, stationary from the first step on and sampled
+    exactly at the step's begin:
     ```
     tau dx = -x dt + current sqrt(2 tau) dW,   x' = exp(-dt/tau) x + current sqrt(1 - exp(-2 dt/tau)) xi
     ```
@@ -21,7 +22,8 @@ class Noise(NamedTuple):
     initial: float | Float[Array, ""] = 0.0
     """Standard deviation of the initial membrane potentials, in units of v."""
     current: float | Float[Array, ""] = 0.0
-    """Standard deviation of the background current, in units of the current; of white noise: of its mean over 1 ms."""
+    """Standard deviation of the background current, in units of the current; of white noise: of its mean over
+    1 ms."""
     tau: float = 0.0
     """Correlation time of the background current, ms; 0: white noise."""
 
@@ -30,7 +32,9 @@ class Noise(NamedTuple):
         """Whether nothing is random; False where that is not known (inside a transformation)."""
         return not any(isinstance(x, jax.Array) or x for x in (self.initial, self.current))
 
-    def background(self, key: PRNGKeyArray, steps: int, shape: tuple[int, ...], dt: float, dtype=None) -> Float[Array, "time *n"]:
+    def background(
+        self, key: PRNGKeyArray, steps: int, shape: tuple[int, ...], dt: float, dtype=None
+    ) -> Float[Array, "time *n"]:
         """The background current of every step of `dt` ms, ``(time, *n)``."""
         draws = jax.random.normal(key, (steps, *shape), dtype or jnp.result_type(float))
         if not self.tau:

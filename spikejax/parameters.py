@@ -11,7 +11,8 @@ from jaxtyping import Array, Bool, Float, PyTree
 
 
 def as_parameter(value) -> Float[Array, "..."]:
-    """`value` as a floating array of the default precision that is not weakly typed (weak types make a train step trace again)."""
+    """`value` as a floating array of the default precision that is not weakly typed (weak types make a train
+    step trace again)."""
     if isinstance(value, AbstractReparametrisation):
         return value
     if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jnp.floating) and not value.weak_type:
@@ -25,7 +26,8 @@ def parameter(default: float | tuple[float, ...]):
 
 
 class AbstractReparametrisation(eqx.Module):
-    """Stands in a network where an array is expected, and is replaced by its `value` at the start of every simulation (`resolve`)."""
+    """Stands in a network where an array is expected, and is replaced by its `value` at the start of every
+    simulation (`resolve`)."""
 
     @property
     @abc.abstractmethod
@@ -46,8 +48,8 @@ class AbstractReparametrisation(eqx.Module):
 class Positive(AbstractReparametrisation):
     """A positive parameter ``exp(log)``: gradient steps on `log` cannot make a time constant negative.
 
-    Wrap any field of a neuron, synapse or readout in it, for example
-    ``eqx.tree_at(lambda n: n.layers[0].neuron.tau_mem, network, replace_fn=Positive.of)``; `simulate` unwraps it.
+    Wrap any field of a neuron, synapse or readout in it, for example ``eqx.tree_at(lambda n:
+    n.layers[0].neuron.tau_mem, network, replace_fn=Positive.of)``; `simulate` unwraps it.
     """
 
     log: Float[Array, "..."]
@@ -64,7 +66,8 @@ class Positive(AbstractReparametrisation):
 
 
 class Masked(AbstractReparametrisation):
-    """A parameter that is 0 for good where `mask` is False: autapses that are not there, a readout of some synapses only."""
+    """A parameter that is 0 for good where `mask` is False: autapses that are not there, a readout of some
+    synapses only."""
 
     raw: Float[Array, "..."]
     mask: Bool[Array, "..."]
@@ -76,7 +79,8 @@ class Masked(AbstractReparametrisation):
 
 
 class Signed(AbstractReparametrisation):
-    """A parameter of fixed sign, ``sign |raw|``: excitatory (1) or inhibitory (-1) synapses, absent ones (0), conductances (1)."""
+    """A parameter of fixed sign, ``sign |raw|``: excitatory (1) or inhibitory (-1) synapses, absent ones (0),
+    conductances (1)."""
 
     raw: Float[Array, "..."]
     sign: Float[Array, "..."]
@@ -105,8 +109,8 @@ def field_name(path: tuple) -> str:
 def trainable(network: PyTree, fields: Iterable[str] = ("weight", "bias")) -> PyTree[bool]:
     """Filter for `equinox.partition`: True at the arrays of the named fields, False elsewhere.
 
-    **Arguments:** `fields`: names of fields of the network's modules, such as ``weight``, ``bias``, ``tau_mem``,
-    ``tau_syn``, ``v_th``, ``v_init``.
+    **Arguments:** `fields`: names of fields of the network's modules, such as ``weight``, ``bias``,
+    ``tau_mem``, ``tau_syn``, ``v_th``, ``v_init``.
 
     **Raises:** `ValueError` for a name that no array of the network has.
     """
@@ -115,7 +119,9 @@ def trainable(network: PyTree, fields: Iterable[str] = ("weight", "bias")) -> Py
     names = sorted({field_name(path) for path, leaf in leaves if eqx.is_inexact_array(leaf)})
     for name in fields:
         if name not in names:
-            raise ValueError(f"`trainable` names {name!r}, which the network does not have: choose from {', '.join(names)}")
+            raise ValueError(
+                f"`trainable` names {name!r}, which the network does not have: choose from {', '.join(names)}"
+            )
     return jtu.tree_map_with_path(lambda p, x: eqx.is_inexact_array(x) and field_name(p) in fields, network)
 
 

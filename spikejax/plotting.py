@@ -20,11 +20,19 @@ from .tasks.base import first_trials
 from .training import make_evaluate
 from .training.log import read_metrics
 
-STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 130, "lines.linewidth": 1.1}
+STYLE = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "figure.dpi": 130,
+    "lines.linewidth": 1.1,
+}
 SHOWN_NEURONS = 4
 
 
-def run_figures(folder: Path, target: Path, run: Run, network: Network, dt: float, noise: Noise | None = None) -> list[Path]:
+def run_figures(
+    folder: Path, target: Path, run: Run, network: Network, dt: float, noise: Noise | None = None
+) -> list[Path]:
     """All figures of a finished run, written as PNG into `target`; returns their paths."""
     test = run.task.parts("test")
     trial = jax.tree.map(lambda x: x[0], first_trials(test, 1))
@@ -72,7 +80,14 @@ def training(metrics: list[dict]) -> Figure:
 
     top.plot(step, series("loss"), color="0.6", lw=0.7, label="training batch")
     held = [m for m in metrics if "held_out/loss" in m]
-    top.plot([m["step"] for m in held], [m["held_out/loss"] for m in held], "o-", ms=3, color="C0", label="held-out trials")
+    top.plot(
+        [m["step"] for m in held],
+        [m["held_out/loss"] for m in held],
+        "o-",
+        ms=3,
+        color="C0",
+        label="held-out trials",
+    )
     top.set(ylabel="loss", yscale="log")
     top.legend(frameon=False, loc="upper right")
     if held and "held_out/accuracy" in held[0]:
@@ -83,7 +98,9 @@ def training(metrics: list[dict]) -> Figure:
         twin.set_ylabel("held-out accuracy", color="C3")
     middle.plot(step, series("gradient"), lw=0.7, color="0.3", label="all")
     for i, name in enumerate(sorted(n for n in metrics[-1] if n.startswith("gradient/"))):
-        middle.plot(step, series(name), lw=0.6, color=f"C{i}", alpha=0.7, label=name.removeprefix("gradient/"))
+        middle.plot(
+            step, series(name), lw=0.6, color=f"C{i}", alpha=0.7, label=name.removeprefix("gradient/")
+        )
     middle.set(ylabel="gradient norm", yscale="log")
     middle.legend(frameon=False, fontsize=6, ncols=3)
     sharpness = np.array([m["sharpness"] for m in metrics], float).reshape(len(metrics), -1)
@@ -100,7 +117,8 @@ def _time(steps: int, dt: float) -> np.ndarray:
 
 
 def raster(stimulus: np.ndarray, solution: Solution, dt: float, name: str) -> Figure:
-    """Input spikes, and the charge released by every neuron: one dot per step, as dark as the charge is large."""
+    """Input spikes, and the charge released by every neuron: one dot per step, as dark as the charge is
+    large."""
     figure, axes = _figure(1 + len(solution.layers), 2.0 + 2.6 * len(solution.layers), sharex=True)
     t, channel = np.nonzero(stimulus.reshape(len(stimulus), -1))
     axes[0].scatter((t + 1) * dt, channel, s=3, marker="|", color="k")
@@ -118,11 +136,18 @@ def raster(stimulus: np.ndarray, solution: Solution, dt: float, name: str) -> Fi
 
 def voltages(solution: Solution, network: Network, gate: Gate, dt: float, name: str) -> Figure:
     """Membrane potentials of the busiest neurons of each layer, with the active zone shaded."""
-    figure, axes = _figure(SHOWN_NEURONS * len(solution.layers), 1.3 * SHOWN_NEURONS * len(solution.layers) + 0.6, sharex=True)
+    figure, axes = _figure(
+        SHOWN_NEURONS * len(solution.layers), 1.3 * SHOWN_NEURONS * len(solution.layers) + 0.6, sharex=True
+    )
     rows = iter(axes)
-    for i, (layer, record, count) in enumerate(zip(resolve(network).layers, solution.layers, solution.counts, strict=True)):
+    for i, (layer, record, count) in enumerate(
+        zip(resolve(network).layers, solution.layers, solution.counts, strict=True)
+    ):
         v = np.asarray(record.v).reshape(len(record.v), -1)
-        low, high = (np.broadcast_to(np.asarray(edge), layer.shape).reshape(-1) for edge in layer.neuron.zone(gate.of_layer(i)))
+        low, high = (
+            np.broadcast_to(np.asarray(edge), layer.shape).reshape(-1)
+            for edge in layer.neuron.zone(gate.of_layer(i))
+        )
         for n in np.argsort(-np.asarray(count).reshape(-1))[:SHOWN_NEURONS]:
             ax = next(rows)
             ax.axhspan(low[n], high[n], color="C1", alpha=0.25, lw=0, label="active zone")
@@ -145,18 +170,27 @@ def activations(solution: Solution, network: Network, dt: float, name: str) -> F
     for ax, (i, k) in zip(axes, kinds, strict=False):
         s = np.asarray(solution.layers[i].activation)[:, k].reshape(len(solution.readout), -1)
         image = ax.imshow(
-            s.T, aspect="auto", origin="lower", cmap="viridis", extent=(0, len(s) * dt, -0.5, s.shape[1] - 0.5), interpolation="nearest"
+            s.T,
+            aspect="auto",
+            origin="lower",
+            cmap="viridis",
+            extent=(0, len(s) * dt, -0.5, s.shape[1] - 0.5),
+            interpolation="nearest",
         )
         tau = float(np.mean(layers[i].synapse.tau_syn[k]))
         ax.set(ylabel=f"neuron (layer {i})\ntau_syn {tau:g} ms")
-        figure.colorbar(image, ax=ax, label=f"activation\n(1 = {1e3 * layers[i].synapse.rate_unit:g} Hz)", pad=0.01)
+        figure.colorbar(
+            image, ax=ax, label=f"activation\n(1 = {1e3 * layers[i].synapse.rate_unit:g} Hz)", pad=0.01
+        )
     out = np.asarray(solution.readout)
     if out.shape[1] <= 10:
         axes[-1].plot(_time(len(out), dt), out)
         axes[-1].set(ylabel="readout\n(dimensionless)")
     else:
         size, extent = np.abs(out).max(), (0, len(out) * dt, -0.5, out.shape[1] - 0.5)
-        image = axes[-1].imshow(out.T, aspect="auto", origin="lower", cmap="RdBu_r", vmin=-size, vmax=size, extent=extent)
+        image = axes[-1].imshow(
+            out.T, aspect="auto", origin="lower", cmap="RdBu_r", vmin=-size, vmax=size, extent=extent
+        )
         axes[-1].set(ylabel="readout unit")
         figure.colorbar(image, ax=axes[-1], label="readout\n(dimensionless)", pad=0.01)
     axes[-1].set(xlabel="time (ms)")
@@ -170,7 +204,13 @@ def firing_rates(counts, duration) -> Figure:
     for i, (ax, count) in enumerate(zip(axes, counts, strict=True)):
         rate = np.asarray(rates(jnp.asarray(count), duration)).reshape(-1)
         ax.hist(rate, bins=30, color="C0")
-        ax.axvline(rate.mean(), color="k", lw=0.8, ls="--", label=f"mean {rate.mean():.1f} Hz; {np.mean(rate < 0.1):.0%} below 0.1 Hz")
+        ax.axvline(
+            rate.mean(),
+            color="k",
+            lw=0.8,
+            ls="--",
+            label=f"mean {rate.mean():.1f} Hz; {np.mean(rate < 0.1):.0%} below 0.1 Hz",
+        )
         ax.set(ylabel=f"neurons (layer {i})", xlabel="firing rate over all test trials (Hz)")
         ax.legend(frameon=False)
     return figure
@@ -180,7 +220,11 @@ def confusion_matrix(table: np.ndarray, labels: tuple[str, ...]) -> Figure:
     """How often each class was taken for each other one, on the test split."""
     figure, (ax,) = _figure(1, 6.0, 6.8)
     image = ax.imshow(table, cmap="Blues")
-    ax.set(xlabel="predicted class", ylabel="true class", title=f"Test trials: {np.trace(table)} of {table.sum()} correct")
+    ax.set(
+        xlabel="predicted class",
+        ylabel="true class",
+        title=f"Test trials: {np.trace(table)} of {table.sum()} correct",
+    )
     ax.set_xticks(range(len(labels)), labels, rotation=90, fontsize=7)
     ax.set_yticks(range(len(labels)), labels, fontsize=7)
     figure.colorbar(image, ax=ax, label="trials")

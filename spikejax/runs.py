@@ -71,7 +71,9 @@ def newest_folder(name: str, root: Path = Path("runs")) -> Path:
     pattern = re.compile(re.escape(name) + r"(-\d+)?")
     found = [p for p in root.glob("*") if pattern.fullmatch(p.name)]
     if not found:
-        raise ConfigError(f"there is no run to resume in {root}/{name}: train without --resume first, or name it with --out")
+        raise ConfigError(
+            f"there is no run to resume in {root}/{name}: train without --resume first, or name it with --out"
+        )
     return max(found, key=lambda p: int(p.name.removeprefix(name).lstrip("-") or 1))
 
 
@@ -87,13 +89,15 @@ def train_run(
 ) -> dict[str, Any]:
     """Train, evaluate on the test split, draw the figures; returns the summary.
 
-    With several processes (`spikejax.distributed`) each of them makes the same call, and process 0 alone reads and writes `folder`.
+    With several processes (`spikejax.distributed`) each of them makes the same call, and process 0 alone
+    reads and writes `folder`.
 
-    **Arguments:** `devices`: number of devices of this process that every batch is cut over (0: all; default: one); `report`: see `train`;
-    `figures`: whether they are drawn.
+    **Arguments:** `devices`: number of devices of this process that every batch is cut over (0: all; default:
+    one); `report`: see `train`; `figures`: whether they are drawn.
 
-    **Raises:** `ConfigError`, before anything is computed, if the folder cannot be written, holds another run, or (with `resume`) a run of
-    another configuration; `spikejax.training.TrainingStopped` if training stops early.
+    **Raises:** `ConfigError`, before anything is computed, if the folder cannot be written, holds another
+    run, or (with `resume`) a run of another configuration; `spikejax.training.TrainingStopped` if training
+    stops early.
     """
     folder = Path(folder)
     distributed.call(lambda: _check_folder(config, folder, resume))
@@ -103,7 +107,16 @@ def train_run(
         # A checkpoint replaces it: then it need not be solved for.
         saved = distributed.call(lambda: resume and (folder / "last.ckpt").exists())
         state = run.state if saved else initial_state(config, run)
-        state, network = train(run.plan, state, run.fixed, folder, key=batch_key(config), resume=resume, progress=progress, report=report)
+        state, network = train(
+            run.plan,
+            state,
+            run.fixed,
+            folder,
+            key=batch_key(config),
+            resume=resume,
+            progress=progress,
+            report=report,
+        )
     spent = minutes()
 
     def finish() -> dict[str, Any]:
@@ -120,7 +133,9 @@ def train_run(
 def _check_folder(config: Config, folder: Path, resume: bool) -> None:
     if (folder / "config.toml").exists():
         if not resume:
-            raise ConfigError(f"{folder} already holds a run: continue it with --resume, or choose another folder with --out")
+            raise ConfigError(
+                f"{folder} already holds a run: continue it with --resume, or choose another folder with --out"
+            )
         same(config, load(folder), folder)
     elif resume:
         raise ConfigError(f"there is no run to resume in {folder}")
@@ -140,7 +155,8 @@ def write_json(path: Path, tree: Any) -> None:
 
 
 def finished_run(config: Config, folder: Path, **options) -> dict[str, Any]:
-    """The summary of the run of `config` in `folder`, which is trained first if it is not there, and goes on if it was interrupted.
+    """The summary of the run of `config` in `folder`, which is trained first if it is not there, and goes on
+    if it was interrupted.
 
     **Arguments:** `options`: those of `train_run` but `resume`.
 
@@ -160,7 +176,8 @@ def finished_run(config: Config, folder: Path, **options) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def clock(path: Path):
-    """Adds the minutes spent inside to those that earlier sessions of the run left in `path` (a killed one leaves none)."""
+    """Adds the minutes spent inside to those that earlier sessions of the run left in `path` (a killed one
+    leaves none)."""
     begin = time.perf_counter()
     try:
         before = float(json.loads(path.read_text()))
@@ -197,9 +214,11 @@ def _flat(tree, prefix=""):
 
 
 def trained(folder: Path, config: Config | None = None) -> tuple[Run, Network, Config]:
-    """The objects of a run folder, its trained network (best checkpoint), and its configuration, here with changes if given.
+    """The objects of a run folder, its trained network (best checkpoint), and its configuration, here with
+    changes if given.
 
-    **Raises:** `ConfigError` if the folder holds no run; `CheckpointError` if its checkpoint does not fit the configuration.
+    **Raises:** `ConfigError` if the folder holds no run; `CheckpointError` if its checkpoint does not fit the
+    configuration.
     """
     folder = Path(folder)
     config = load(folder) if config is None else config
@@ -234,7 +253,8 @@ def evaluate_run(folder: Path, config: Config | None = None) -> dict[str, Any]:
 
 
 def analyse_run(folder: Path, config: Config | None = None) -> list[Path]:
-    """Analyse a run's trained network; writes ``analysis/*.png`` and ``analysis/analysis.json`` and returns their paths."""
+    """Analyse a run's trained network; writes ``analysis/*.png`` and ``analysis/analysis.json`` and returns
+    their paths."""
     from .analysis.report import analyse
 
     folder = Path(folder)
@@ -247,7 +267,8 @@ def analyse_run(folder: Path, config: Config | None = None) -> list[Path]:
 
 
 def landscape_run(folder: Path, config: Config | None = None, **options) -> list[Path]:
-    """Landscapes around a run's trained network and around its initialisation; writes ``landscape/`` and returns the files' paths.
+    """Landscapes around a run's trained network and around its initialisation; writes ``landscape/`` and
+    returns the files' paths.
 
     **Arguments:** `options`: those of `spikejax.analysis.landscape_report.Options`.
 
@@ -262,7 +283,9 @@ def landscape_run(folder: Path, config: Config | None = None, **options) -> list
     last = config.stage(len(config.stages) - 1) if config.stages else config
     networks = {"trained": network, "initial": eqx.combine(initial_state(config, run).params, run.fixed)}
     try:
-        return landscape(run, networks, config.dt, target, wanted, leash=build_leash(last), noise=build_noise(config))
+        return landscape(
+            run, networks, config.dt, target, wanted, leash=build_leash(last), noise=build_noise(config)
+        )
     except ValueError as error:
         raise ConfigError(str(error)) from error
 

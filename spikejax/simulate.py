@@ -23,7 +23,8 @@ class Solution(NamedTuple):
     readout: Float[Array, "time out"]
     """The readout over time."""
     counts: tuple[Float[Array, "..."], ...]
-    """Per layer, the charge released by each neuron in the trial, ``(*n)``: its spike count, smooth if the release is."""
+    """Per layer, the charge released by each neuron in the trial, ``(*n)``: its spike count, smooth if the
+    release is."""
     layers: tuple[Record, ...]
     """Per layer, the saved time series."""
     state: NetworkState
@@ -45,28 +46,29 @@ def simulate(
 ) -> Solution:
     """Run `network` on one trial; `jax.vmap` over trials, `jax.grad` through it.
 
-    A step of dt: ``I = U x(t) + W s(t) + b``; the neuron moves and releases q through the gate; the synapses filter q; the next layer and
-    the readout see the new activation. Layers run one after the other over the whole trial, so that every feed-forward
-    product is one matrix product.
+    A step of dt: ``I = U x(t) + W s(t) + b``; the neuron moves and releases q through the gate; the synapses
+    filter q; the next layer and the readout see the new activation. Layers run one after the other over the
+    whole trial, so that every feed-forward product is one matrix product.
 
     **Arguments:**
 
     - `stimulus`: ``(time, *channels)``, one row a step.
-    - `gate`: the threshold gate and its release mode; not a part of the network, so one word changes the gradient method.
+    - `gate`: the threshold gate and its release mode; not a part of the network, so one word changes the
+      gradient method.
     - `dt`: ms.
     - `adjoint`: how to differentiate (default `Costate()`).
     - `save`: time series to return per layer, of ``"activation"``, ``"release"``, ``"v"``, ``"current"``.
     - `state`: where to start; default: ``network.init()``.
-    - `key`, `noise`: what is random (`Noise`): the background current of every layer, and, without a `state`, the initial voltages,
-    ``v_init`` plus
-      normal noise. With a key alone the initial voltages are uniform between reset and threshold.
+    - `key`, `noise`: what is random (`Noise`): the background current of every layer, and, without a `state`,
+      the initial voltages, ``v_init`` plus normal noise. With a key alone the initial voltages are uniform
+      between reset and threshold.
     - `mask`: False at the steps after a shorter trial's end: the network stands still there.
 
     **Returns:** a `Solution`.
 
-    **Raises:** `ValueError` for a stimulus that does not fit the network, a dt above the shortest time constant of the synapses or of
-    leaky membranes, an active
-    zone that reaches below the reset, an unknown series.
+    **Raises:** `ValueError` for a stimulus that does not fit the network, a dt above the shortest time
+    constant of the synapses or of leaky membranes, an active zone that reaches below the reset, an unknown
+    series.
 
     **Reference:** Huh & Sejnowski 2018, eqs. 1-5.
 
@@ -85,7 +87,10 @@ def simulate(
         raise ValueError("`noise` is random: give a `key`")
     if state is None:
         state = network.init(key=key, noise=None if noise is None else noise.initial)
-    cells = tuple(Cell(layer.neuron, layer.synapse, gate.of_layer(i), dt, layer.reversal) for i, layer in enumerate(network.layers))
+    cells = tuple(
+        Cell(layer.neuron, layer.synapse, gate.of_layer(i), dt, layer.reversal)
+        for i, layer in enumerate(network.layers)
+    )
     carries = tuple(cell.start(own) for cell, own in zip(cells, state.layers, strict=True))
 
     background = _background(network, noise, key, stimulus.shape[0], dt)
@@ -95,7 +100,10 @@ def simulate(
         x, m, currents = xs
         ends, records = [], []
         for layer, cell, own, current in zip(network.layers, cells, carries, currents, strict=True):
-            drive, plain = jax.vmap(layer.feedforward)(x), layer.bias if current is None else layer.bias + current
+            drive, plain = (
+                jax.vmap(layer.feedforward)(x),
+                layer.bias if current is None else layer.bias + current,
+            )
             # The plain current comes before the conductances.
             drive = drive + plain if layer.reversal is None else drive.at[:, 0].add(plain)
             end, record = adjoint.layer(cell, layer.recurrent, drive, own, m, wanted | {"activation"})
@@ -105,18 +113,25 @@ def simulate(
         tail, out = network.readout(tail, x, m, dt)
         return (tuple(ends), tail), (out, tuple(records))
 
-    (carries, tail), (readout, records) = adjoint.over_time(advance, (carries, state.readout), (stimulus, mask, background))
+    (carries, tail), (readout, records) = adjoint.over_time(
+        advance, (carries, state.readout), (stimulus, mask, background)
+    )
     state = NetworkState(tuple(c.state for c in carries), tail)
     return Solution(readout, tuple(c.count for c in carries), records, state)
 
 
-def _background(network: Network, noise: Noise | None, key, steps: int, dt: float) -> tuple[Array | None, ...]:
+def _background(
+    network: Network, noise: Noise | None, key, steps: int, dt: float
+) -> tuple[Array | None, ...]:
     """The background current of every layer, ``(time, *n)``, or None."""
     if noise is None or noise._replace(initial=0.0).silent:
         return (None,) * len(network.layers)
     # Another stream than that of the initial state.
     keys = jax.random.split(jax.random.fold_in(key, 1), len(network.layers))
-    return tuple(noise.background(k, steps, layer.shape, dt, layer.bias.dtype) for k, layer in zip(keys, network.layers, strict=True))
+    return tuple(
+        noise.background(k, steps, layer.shape, dt, layer.bias.dtype)
+        for k, layer in zip(keys, network.layers, strict=True)
+    )
 
 
 def _check_save(save: str | Iterable[str]) -> frozenset[str]:
@@ -148,7 +163,8 @@ def _concrete(x) -> bool:
 
 
 def check_step(network: Network, gate: Gate, dt: float) -> None:
-    """Raise `ValueError` if `dt` (ms) cannot resolve the network, or the active zone does not fit between reset and threshold.
+    """Raise `ValueError` if `dt` (ms) cannot resolve the network, or the active zone does not fit between
+    reset and threshold.
 
     Values inside a transformation (`jax.jit`, `jax.grad`) are not known and not checked: call it before.
     """

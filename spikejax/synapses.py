@@ -13,8 +13,8 @@ from .parameters import as_parameter, resolve
 
 
 class AbstractSynapse(eqx.Module):
-    """A linear filter of the released charge, one or several (`kinds`) side by side: its `step` is exact for a rate constant in the
-    step."""
+    """A linear filter of the released charge, one or several (`kinds`) side by side: its `step` is exact for
+    a rate constant in the step."""
 
     tau_syn: eqx.AbstractVar[Float[Array, "kinds *n"]]
     """Decay times, ms; a step must resolve them."""
@@ -38,21 +38,24 @@ class AbstractSynapse(eqx.Module):
     def step(
         self, activation: Float[Array, "kinds *n"], release: Float[Array, "*n"], dt: float, hidden: Any = None
     ) -> tuple[Float[Array, "kinds *n"], Any]:
-        """Activation and hidden variables after a step of `dt` ms in which the charge `release` was released."""
+        """Activation and hidden variables after a step of `dt` ms in which the charge `release` was
+        released."""
 
 
 class Exponential(AbstractSynapse):
-    """Exponential synapses with one or several time constants side by side, ``tau_k ds_k/dt = -s_k + rho(t)/rate_unit``.
+    """Exponential synapses with one or several time constants side by side, ``tau_k ds_k/dt = -s_k +
+    rho(t)/rate_unit``.
 
     rho is the rate of release. Within a step it is constant, ``rho = q/dt``, and the step is exact for that:
     ```
     s_k' = exp(-dt/tau_k) s_k + (1 - exp(-dt/tau_k)) q/(dt rate_unit)
     ```
-    A spike delivers the area ``1/rate_unit`` at any dt (``q/tau_k`` instead would deliver 27 % too much at dt = tau/2).
-    An activation of 1 is a steady rate of `rate_unit`.
+    A spike delivers the area ``1/rate_unit`` at any dt (``q/tau_k`` instead would deliver 27 % too much at dt
+    = tau/2). An activation of 1 is a steady rate of `rate_unit`.
 
-    **Arguments:** `tau_syn`: time constants, shape ``(kinds,)`` or ``(kinds, *n)`` (ms); a float makes one kind;
-    `rate_unit`: spikes per ms at which the activation is 1; with 1 the activation is in 1/ms, as in the paper.
+    **Arguments:** `tau_syn`: time constants, shape ``(kinds,)`` or ``(kinds, *n)`` (ms); a float makes one
+    kind; `rate_unit`: spikes per ms at which the activation is 1; with 1 the activation is in 1/ms, as in the
+    paper.
 
     **Reference:** Huh & Sejnowski 2018, eq. 3; the increment is derived here.
     """
@@ -75,11 +78,12 @@ class DoubleExponential(AbstractSynapse):
     ```
     tau_rise dx/dt = -x + rho(t)/rate_unit,   tau_syn ds/dt = -s + x
     ```
-    A spike gives ``s(t) = (exp(-t/tau_syn) - exp(-t/tau_rise))/((tau_syn - tau_rise) rate_unit)``, of area ``1/rate_unit``; for equal times
-    ``t exp(-t/tau)/(tau^2 rate_unit)``, the alpha function. Exact for a rate of release constant in the step.
+    A spike gives ``s(t) = (exp(-t/tau_syn) - exp(-t/tau_rise))/((tau_syn - tau_rise) rate_unit)``, of area
+    ``1/rate_unit``; for equal times ``t exp(-t/tau)/(tau^2 rate_unit)``, the alpha function. Exact for a rate
+    of release constant in the step.
 
-    **Arguments:** `tau_rise`, `tau_syn`: shape ``(kinds,)`` or ``(kinds, *n)`` (ms); a float makes one kind; `rate_unit` as in
-    `Exponential`.
+    **Arguments:** `tau_rise`, `tau_syn`: shape ``(kinds,)`` or ``(kinds, *n)`` (ms); a float makes one kind;
+    `rate_unit` as in `Exponential`.
     """
 
     tau_rise: Float[Array, "kinds *n"]
@@ -101,7 +105,8 @@ class DoubleExponential(AbstractSynapse):
     def step(self, activation, release, dt, hidden=None):
         rise, fall = (dt / _columns(tau, activation) for tau in (self.tau_rise, self.tau_syn))
         target = release / (dt * self.rate_unit)
-        # What is left of x's distance to its target passes the second filter: fall (exp(-rise) - exp(-fall))/(fall - rise).
+        # What is left of x's distance to its target passes the second filter: fall (exp(-rise) -
+        # exp(-fall))/(fall - rise).
         passed = fall * jnp.exp(-rise) * relative_decay(fall - rise)
         decay = jnp.exp(-fall)
         new = decay * activation + (1 - decay - passed) * target + passed * hidden

@@ -37,7 +37,8 @@ def quick_jit():
 
 @pytest.fixture(scope="session")
 def relative():
-    """Largest difference between two pytrees, relative to the largest entry of each expected leaf (with a floor of 1e-3 of the tree's)."""
+    """Largest difference between two pytrees, relative to the largest entry of each expected leaf (with a
+    floor of 1e-3 of the tree's)."""
     return _relative
 
 

@@ -1,4 +1,5 @@
-"""Spike recordings on disk, in the layout of the Spiking Heidelberg Digits, for the tests of the tasks that read them."""
+"""Spike recordings on disk, in the layout of the Spiking Heidelberg Digits, for the tests of the tasks that
+read them."""
 
 from pathlib import Path
 
@@ -8,7 +9,9 @@ import numpy as np
 DATA = Path(__file__).parent / "data" / "spoken_digits"
 
 
-def write(path, recordings, labels, speakers=None, *, names=3, times=np.float16, units=np.uint16, leave_out=()):
+def write(
+    path, recordings, labels, speakers=None, *, names=3, times=np.float16, units=np.uint16, leave_out=()
+):
     """A file in the layout of the Spiking Heidelberg Digits, from pairs (times in s, units)."""
     with h5py.File(path, "w") as file:
         for k, (name, kind) in enumerate((("spikes/times", times), ("spikes/units", units))):
@@ -16,7 +19,9 @@ def write(path, recordings, labels, speakers=None, *, names=3, times=np.float16,
             for i, recording in enumerate(recordings):
                 data[i] = np.asarray(recording[k], kind)
         file["labels"] = np.asarray(labels, np.int64)
-        file["extra/speaker"] = np.zeros(len(labels), np.uint16) if speakers is None else np.asarray(speakers, np.uint16)
+        file["extra/speaker"] = (
+            np.zeros(len(labels), np.uint16) if speakers is None else np.asarray(speakers, np.uint16)
+        )
         file["extra/keys"] = np.array([f"w{i}" for i in range(names)], dtype="S4")
         for name in leave_out:
             del file[name]

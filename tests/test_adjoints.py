@@ -1,4 +1,5 @@
-"""Every adjoint against every other, against central differences, and under batching, masks, leashes and second derivatives."""
+"""Every adjoint against every other, against central differences, and under batching, masks, leashes and
+second derivatives."""
 
 import functools
 
@@ -33,7 +34,10 @@ from spikejax.parameters import cast, parameter, resolve
 
 DT, STEPS = 0.5, 30
 # The default chunk, 6, divides the 30 steps; 7 does not.
-VARIANTS = {**{name: cls() for name, cls in ADJOINTS.items()}, "checkpointed costate": Checkpointed(7, inner=Costate())}
+VARIANTS = {
+    **{name: cls() for name, cls in ADJOINTS.items()},
+    "checkpointed costate": Checkpointed(7, inner=Costate()),
+}
 STIMULUS = 1.2 * jax.random.normal(jax.random.key(1), (2, STEPS, 3)) + 1.0
 COMPACT = [name for name, cls in KERNELS.items() if not issubclass(cls, SURROGATE_ONLY)]
 
@@ -48,7 +52,9 @@ class AnyKernel(AbstractKernel):
         return sum(w * KERNELS[name]().density(x) for w, name in zip(self.weights, self.names, strict=True))
 
     def cumulative(self, x):
-        return sum(w * KERNELS[name]().cumulative(x) for w, name in zip(self.weights, self.names, strict=True))
+        return sum(
+            w * KERNELS[name]().cumulative(x) for w, name in zip(self.weights, self.names, strict=True)
+        )
 
 
 class AdaptiveState(eqx.Module):
@@ -62,7 +68,8 @@ class AdaptiveState(eqx.Module):
 
 
 class Adaptive(AbstractNeuron):
-    """A user's neuron with a second variable: an LIF with adaptation, ``tau_w dw/dt = -w``, ``w -> w + jump`` at a spike."""
+    """A user's neuron with a second variable: an LIF with adaptation, ``tau_w dw/dt = -w``, ``w -> w + jump``
+    at a spike."""
 
     tau_mem: Float[Array, "..."] = parameter(10.0)
     tau_w: Float[Array, "..."] = parameter(30.0)
@@ -88,14 +95,20 @@ class Adaptive(AbstractNeuron):
 
 
 def make_network(neuron):
-    """Two recurrent layers, the first with two synaptic time constants, the second with one, and a leaky readout."""
+    """Two recurrent layers, the first with two synaptic time constants, the second with one, and a leaky
+    readout."""
     keys = jax.random.split(jax.random.key(0), 3)
     options = {"recurrent_scale": 0.2, "bias": (0.6, 1.2)}
-    first = Layer.dense((3,), 5, neuron, Exponential((3.0, 10.0), 0.1), key=keys[0], input_scale=0.8, **options)
+    first = Layer.dense(
+        (3,), 5, neuron, Exponential((3.0, 10.0), 0.1), key=keys[0], input_scale=0.8, **options
+    )
     second = Layer.dense((2, 5), 4, neuron, Exponential(5.0, 0.1), key=keys[1], input_scale=0.6, **options)
     # One time constant per neuron in the second layer.
     second = eqx.tree_at(lambda layer: layer.synapse.tau_syn, second, jnp.linspace(4.0, 8.0, 4)[None])
-    return positive(Network((first, second), LeakyReadout.dense((1, 4), 2, tau_out=8.0, key=keys[2])), ("tau_mem", "tau_syn"))
+    return positive(
+        Network((first, second), LeakyReadout.dense((1, 4), 2, tau_out=8.0, key=keys[2])),
+        ("tau_mem", "tau_syn"),
+    )
 
 
 NEURONS = {"nif": NIF, "lif": LIF, "theta": Theta}
@@ -109,7 +122,8 @@ def make_neuron(name):
 def make_parameters(name, release):
     """Network, width, sharpness, initial state: everything a loss can depend on.
 
-    With a graded or surrogate reset a step multiplies dv by 1 - g: only a wide zone keeps rounding from growing.
+    With a graded or surrogate reset a step multiplies dv by 1 - g: only a wide zone keeps rounding from
+    growing.
     """
     network = make_network(make_neuron(name))
     state = jax.tree.map(lambda x: x + 0.1, resolve(network).init(key=jax.random.key(4)))
@@ -123,7 +137,9 @@ def full_loss(parameters, weights, adjoint, release):
     """A loss of everything a simulation returns, over a batch."""
     network, width, sharpness, state = parameters
     gate = Gate(AnyKernel(weights, tuple(kernels_of(release))), width, sharpness, release=release)
-    run = lambda x: simulate(network, x, gate=gate, dt=DT, adjoint=adjoint, save=("v", "release", "current"), state=state)
+    run = lambda x: simulate(
+        network, x, gate=gate, dt=DT, adjoint=adjoint, save=("v", "release", "current"), state=state
+    )
     out = jax.vmap(run)(STIMULUS)
     loss = jnp.mean(out.readout**2) + 0.1 * sum(jnp.mean(c**2) for c in out.counts)
     loss += sum(jnp.mean(r.v**2) + jnp.mean(r.current**3) + 0.1 * jnp.mean(r.release**2) for r in out.layers)
@@ -154,7 +170,9 @@ def test_adjoints_agree(name, release, quick_jit, relative):
         assert float(jnp.abs(expected[0].layers[0].recurrent.weight).max()) > 1e-6
         # Charge release compiles longest; checkpoints within the costate are tried on one neuron there.
         for adjoint in VARIANTS if release != "charge" or name == "lif" else ("costate", "checkpointed"):
-            found_value, found = compiled(name, release, adjoint, quick_jit)(parameters, only(kernel, release))
+            found_value, found = compiled(name, release, adjoint, quick_jit)(
+                parameters, only(kernel, release)
+            )
             assert float(found_value) == pytest.approx(float(value), rel=1e-13), (adjoint, kernel)
             assert relative(found, expected) < 1e-12, (adjoint, kernel)
 
@@ -170,9 +188,13 @@ def test_central_differences(name, release, quick_jit):
         for seed in range(3):
             keys = jax.random.split(jax.random.key(10 + seed), len(leaves))
             direction = [jax.random.normal(k, x.shape) for k, x in zip(keys, leaves, strict=True)]
-            along = sum(float(jnp.vdot(g, d)) for g, d in zip(jax.tree.leaves(gradient), direction, strict=True))
+            along = sum(
+                float(jnp.vdot(g, d)) for g, d in zip(jax.tree.leaves(gradient), direction, strict=True)
+            )
             at = lambda e, d=direction: float(
-                evaluate(tree.unflatten([x + e * y for x, y in zip(leaves, d, strict=True)]), only(kernel, release))[0]
+                evaluate(
+                    tree.unflatten([x + e * y for x, y in zip(leaves, d, strict=True)]), only(kernel, release)
+                )[0]
             )
             e = 1e-6
             quotient = (at(e) - at(-e)) / (2 * e)
@@ -181,7 +203,9 @@ def test_central_differences(name, release, quick_jit):
 
 def small_network(neuron=None, **options):
     options = {"recurrent_scale": 0.3, "bias": (0.8, 1.4), "key": jax.random.key(0), **options}
-    return Network.dense(3, (5,), 2, neuron=neuron or LIF(tau_mem=10.0), synapse=Exponential(5.0, 0.1), **options)
+    return Network.dense(
+        3, (5,), 2, neuron=neuron or LIF(tau_mem=10.0), synapse=Exponential(5.0, 0.1), **options
+    )
 
 
 GATE = Gate("raised_cosine", 0.5)
@@ -234,7 +258,11 @@ def test_leash_is_the_same_in_every_adjoint(leash, quick_jit, relative):
 
 @functools.cache
 def _leashed_gradient(name, quick_jit):
-    make = {"autodiff": Autodiff, "costate": Costate, "checkpointed": lambda leash: Checkpointed(7, inner=Costate(leash))}[name]
+    make = {
+        "autodiff": Autodiff,
+        "costate": Costate,
+        "checkpointed": lambda leash: Checkpointed(7, inner=Costate(leash)),
+    }[name]
     return quick_jit(jax.grad(lambda n, leash: loss(n, STIMULUS[0], make(leash))))
 
 
@@ -248,7 +276,8 @@ def test_a_leash_that_does_nothing(quick_jit, relative):
 
 
 def test_damping_is_exponential_in_time(quick_jit):
-    # One neuron without recurrence, a loss on the last step alone: a stimulus t ms earlier loses the factor exp(-damping t).
+    # One neuron without recurrence, a loss on the last step alone: a stimulus t ms earlier loses the factor
+    # exp(-damping t).
     network = small_network(recurrent=False)
     last = lambda x, leash: simulate(network, x, gate=GATE, dt=DT, adjoint=Costate(leash)).readout[-1].sum()
     exact = quick_jit(jax.grad(lambda x: last(x, Leash())))(STIMULUS[0])
@@ -264,18 +293,26 @@ def test_a_padded_trial_is_the_short_trial(name, adjoint, quick_jit, relative):
     padded = STIMULUS[0].at[short:].set(37.0)
     mask = jnp.arange(STEPS) < short
     whole = lambda n, x, m: simulate(n, x, gate=GATE, dt=DT, adjoint=VARIANTS[adjoint], mask=m)
-    measure = lambda out: jnp.sum(out.readout[:short] ** 2) + jnp.sum(out.counts[0] ** 2) + jnp.sum(out.state.layers[0].neuron.v ** 2)
+    measure = lambda out: (
+        jnp.sum(out.readout[:short] ** 2)
+        + jnp.sum(out.counts[0] ** 2)
+        + jnp.sum(out.state.layers[0].neuron.v ** 2)
+    )
 
     def evaluate(n, x, m):
         out = whole(n, x, m)
         return measure(out), out
 
     (_, long_out), long_grad = quick_jit(jax.value_and_grad(evaluate, has_aux=True))(network, padded, mask)
-    (_, out), grad = quick_jit(jax.value_and_grad(lambda n, x: evaluate(n, x, None), has_aux=True))(network, STIMULUS[0, :short])
+    (_, out), grad = quick_jit(jax.value_and_grad(lambda n, x: evaluate(n, x, None), has_aux=True))(
+        network, STIMULUS[0, :short]
+    )
     assert relative(long_out.state, out.state) < 1e-13
     assert relative(long_out.counts, out.counts) < 1e-13
     assert relative(long_out.readout[:short], out.readout) < 1e-13
-    np.testing.assert_allclose(long_out.readout[short:], np.broadcast_to(out.readout[-1], (STEPS - short, 2)), rtol=1e-13)
+    np.testing.assert_allclose(
+        long_out.readout[short:], np.broadcast_to(out.readout[-1], (STEPS - short, 2)), rtol=1e-13
+    )
     assert relative(long_grad, grad) < 1e-12
 
 
@@ -283,7 +320,9 @@ def test_second_derivatives(quick_jit):
     network = small_network()
 
     def along(e, adjoint):
-        moved = eqx.tree_at(lambda n: n.layers[0].bias, network, network.layers[0].bias + e * jnp.linspace(-1, 1, 5))
+        moved = eqx.tree_at(
+            lambda n: n.layers[0].bias, network, network.layers[0].bias + e * jnp.linspace(-1, 1, 5)
+        )
         return loss(moved, STIMULUS[0], adjoint)
 
     with pytest.raises(NotImplementedError, match="use adjoint=Autodiff"):
@@ -300,16 +339,20 @@ def test_second_derivatives(quick_jit):
 
 def test_hard_release_has_no_gradient_and_surrogate_has_one(quick_jit):
     network = small_network()
-    grad = lambda release: quick_jit(jax.grad(lambda n: loss(n, STIMULUS[0], gate=Gate(release=release))))(network)
+    grad = lambda release: quick_jit(jax.grad(lambda n: loss(n, STIMULUS[0], gate=Gate(release=release))))(
+        network
+    )
     assert float(jnp.abs(grad("hard").layers[0].bias).max()) == 0
     assert float(jnp.abs(grad("surrogate").layers[0].bias).max()) > 0
 
 
 def test_detached_reset_changes_the_surrogate_gradient_only(quick_jit, relative):
     network = small_network()
-    run = lambda detach: quick_jit(jax.value_and_grad(lambda n: loss(n, STIMULUS[0], gate=Gate(release="surrogate", detach_reset=detach))))(
-        network
-    )
+    run = lambda detach: quick_jit(
+        jax.value_and_grad(
+            lambda n: loss(n, STIMULUS[0], gate=Gate(release="surrogate", detach_reset=detach))
+        )
+    )(network)
     (value, grad), (detached_value, detached) = run(False), run(True)
     assert float(value) == float(detached_value)
     assert relative(detached, grad) > 1e-3
@@ -359,21 +402,29 @@ def test_any_chunk_serves(chunk, quick_jit, relative):
 
 @pytest.mark.parametrize("release", ["charge", "graded", "surrogate"])
 def test_vmap_over_a_parameter_that_some_series_do_not_depend_on(quick_jit, relative, release):
-    # The voltages of a layer without recurrence are the same for all its synaptic time constants: a custom_vjp must not count
-    # their cotangent once per example.
+    # The voltages of a layer without recurrence are the same for all its synaptic time constants: a
+    # custom_vjp must not count their cotangent once per example.
     keys = jax.random.split(jax.random.key(0), 2)
     options = {"recurrent": False, "bias": (0.6, 1.1), "input_scale": 0.8}
     network = Network(
-        (Layer.dense((3,), 5, LIF(), Exponential((3.0, 10.0), 0.1), key=keys[0], **options),), LinearReadout.dense((2, 5), 2, key=keys[1])
+        (Layer.dense((3,), 5, LIF(), Exponential((3.0, 10.0), 0.1), key=keys[0], **options),),
+        LinearReadout.dense((2, 5), 2, key=keys[1]),
     )
     gate = Gate(width=0.5 if release == "charge" else 2.0, release=release)
 
     def total(network, adjoint):
         def one(tau):
             changed = eqx.tree_at(lambda n: n.layers[0].synapse.tau_syn, network, tau)
-            out = simulate(changed, STIMULUS[0], gate=gate, dt=DT, adjoint=adjoint, save=("v", "current", "release"))
+            out = simulate(
+                changed, STIMULUS[0], gate=gate, dt=DT, adjoint=adjoint, save=("v", "current", "release")
+            )
             (series,) = out.layers
-            return jnp.mean(out.readout**2) + jnp.mean(series.v**2) + jnp.mean(series.current**2) + jnp.mean(series.release**2)
+            return (
+                jnp.mean(out.readout**2)
+                + jnp.mean(series.v**2)
+                + jnp.mean(series.current**2)
+                + jnp.mean(series.release**2)
+            )
 
         return jnp.sum(jax.vmap(one)(jnp.array([[2.0, 8.0], [3.0, 10.0], [4.0, 12.0]])))
 

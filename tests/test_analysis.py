@@ -39,19 +39,37 @@ GATE = Gate("raised_cosine", 0.5)
 @pytest.fixture(scope="module")
 def network():
     return Network.dense(
-        2, (5,), 1, neuron=LIF(tau_mem=10.0), synapse=Exponential((3.0, 8.0), 0.02), input_scale=2.0, bias=(1.0, 1.4), key=jax.random.key(0)
+        2,
+        (5,),
+        1,
+        neuron=LIF(tau_mem=10.0),
+        synapse=Exponential((3.0, 8.0), 0.02),
+        input_scale=2.0,
+        bias=(1.0, 1.4),
+        key=jax.random.key(0),
     )
 
 
 @pytest.fixture(scope="module")
 def trials():
     x = jax.random.normal(jax.random.key(1), (6, 40, 2))
-    return Trial(x, 0.1 * jax.random.normal(jax.random.key(2), (6, 40, 1)), jnp.arange(40) < jnp.arange(35, 41)[:, None])
+    return Trial(
+        x,
+        0.1 * jax.random.normal(jax.random.key(2), (6, 40, 1)),
+        jnp.arange(40) < jnp.arange(35, 41)[:, None],
+    )
 
 
 def test_record(network, trials):
     run = record(network, trials, gate=GATE, dt=1.0, at_once=4)
-    one = simulate(network, trials.stimulus[2], gate=GATE, dt=1.0, mask=trials.mask[2], save=("release", "v", "activation"))
+    one = simulate(
+        network,
+        trials.stimulus[2],
+        gate=GATE,
+        dt=1.0,
+        mask=trials.mask[2],
+        save=("release", "v", "activation"),
+    )
     np.testing.assert_allclose(run.readout[2], one.readout, atol=1e-12)
     np.testing.assert_allclose(run.release[2], one.layers[0].release, atol=1e-12)
     np.testing.assert_allclose(run.v[2], one.layers[0].v, atol=1e-12)
@@ -161,8 +179,15 @@ def test_jacobian_and_its_eigenvalues(network, trials):
     values = one_step_eigenvalues(found)
     np.testing.assert_allclose(np.prod(values, axis=1), np.linalg.det(found), rtol=1e-6, atol=1e-12)
     # Without spikes and recurrence: decay with the neurons' and synapses' time constants.
-    quiet = Layer.dense((2,), 3, LIF(tau_mem=10.0), Exponential((3.0, 8.0), 0.02), recurrent=False, key=jax.random.key(0))
-    single = Network((quiet,), Network.dense(2, (3,), 1, neuron=LIF(), synapse=Exponential((3.0, 8.0)), key=jax.random.key(0)).readout)
+    quiet = Layer.dense(
+        (2,), 3, LIF(tau_mem=10.0), Exponential((3.0, 8.0), 0.02), recurrent=False, key=jax.random.key(0)
+    )
+    single = Network(
+        (quiet,),
+        Network.dense(
+            2, (3,), 1, neuron=LIF(), synapse=Exponential((3.0, 8.0)), key=jax.random.key(0)
+        ).readout,
+    )
     decays = np.asarray(jacobians(single, jnp.zeros((10, 2)), GATE, 1.0))
     expected = np.sort(np.repeat(np.exp(-1 / np.array([3.0, 8.0, 10.0])), 3))
     np.testing.assert_allclose(np.sort(one_step_eigenvalues(decays)[4].real), expected, rtol=1e-8)
@@ -174,21 +199,38 @@ def test_ablation(network, trials):
     found = ablate_neurons(network, trials, loss, gate=GATE, dt=1.0)
 
     def score(n):
-        return float(jnp.mean(jax.vmap(lambda t: loss(simulate(n, t.stimulus, gate=GATE, dt=1.0, mask=t.mask), t, 1.0)[0])(trials)))
+        return float(
+            jnp.mean(
+                jax.vmap(lambda t: loss(simulate(n, t.stimulus, gate=GATE, dt=1.0, mask=t.mask), t, 1.0)[0])(
+                    trials
+                )
+            )
+        )
 
     assert np.isclose(found.whole[0], score(network))
     assert np.isnan(found.whole[1])
     for i in (0, 3):
-        own, out = network.layers[0].recurrent.weight.at[:, :, i].set(0.0), network.readout.connection.weight.at[:, :, i].set(0.0)
-        lesioned = eqx.tree_at(lambda n: (n.layers[0].recurrent.weight, n.readout.connection.weight), network, (own, out))
+        own, out = (
+            network.layers[0].recurrent.weight.at[:, :, i].set(0.0),
+            network.readout.connection.weight.at[:, :, i].set(0.0),
+        )
+        lesioned = eqx.tree_at(
+            lambda n: (n.layers[0].recurrent.weight, n.readout.connection.weight), network, (own, out)
+        )
         assert np.isclose(found.loss[i], score(lesioned))
-    weak = eqx.tree_at(lambda n: n.layers[0].recurrent, network, Dense(1e-4 * network.layers[0].recurrent.weight, (2, 5)))
+    weak = eqx.tree_at(
+        lambda n: n.layers[0].recurrent, network, Dense(1e-4 * network.layers[0].recurrent.weight, (2, 5))
+    )
     synapses = ablate_synapses(weak, trials, loss, gate=GATE, dt=1.0, count=10)
     assert synapses.parts.shape == (10, 3)
     change = synapses.loss - synapses.whole[0]
     # Of weak synapses the gradient tells the whole effect.
     np.testing.assert_allclose(change, synapses.predicted, rtol=1e-2, atol=1e-3 * np.abs(change).max())
-    s = jax.vmap(lambda t: simulate(weak, t.stimulus, gate=GATE, dt=1.0, mask=t.mask, save="activation").layers[0].activation)(trials)
+    s = jax.vmap(
+        lambda t: (
+            simulate(weak, t.stimulus, gate=GATE, dt=1.0, mask=t.mask, save="activation").layers[0].activation
+        )
+    )(trials)
     carried = np.abs(weak.layers[0].recurrent.weight) * np.abs(s).mean(axis=(0, 1))
     assert np.array_equal(synapses.parts[0], np.unravel_index(np.argmax(carried), carried.shape))
 
@@ -217,7 +259,9 @@ def test_gradient_report(network, trials, quick_jit):
     params, fixed = eqx.partition(network, trainable(network))
 
     def loss(params, trial, adjoint=None):
-        solution = simulate(eqx.combine(params, fixed), trial.stimulus, gate=GATE, dt=1.0, mask=trial.mask, adjoint=adjoint)
+        solution = simulate(
+            eqx.combine(params, fixed), trial.stimulus, gate=GATE, dt=1.0, mask=trial.mask, adjoint=adjoint
+        )
         return SquaredError()(solution, trial, 1.0)[0]
 
     each = quick_jit(jax.vmap(jax.grad(loss), (None, 0)))(params, trials)
@@ -229,7 +273,9 @@ def test_gradient_report(network, trials, quick_jit):
     damped = report(Costate(Leash(damping=0.3)))
     assert abs(float(damped.agreement) - 1) > 5 * abs(float(exact.agreement) - 1)
     # Beside the damped gradient stands the exact one.
-    leashed = quick_jit(jax.grad(lambda p: jnp.mean(jax.vmap(lambda t: loss(p, t, Costate(Leash(damping=0.3))))(trials))))(params)
+    leashed = quick_jit(
+        jax.grad(lambda p: jnp.mean(jax.vmap(lambda t: loss(p, t, Costate(Leash(damping=0.3))))(trials)))
+    )(params)
     other = np.concatenate([np.asarray(x).reshape(-1) for x in jax.tree.leaves(leashed)])
     cosine = other @ flat.mean(0) / np.linalg.norm(other) / np.linalg.norm(flat.mean(0))
     assert cosine < 0.999

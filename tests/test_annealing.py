@@ -36,7 +36,8 @@ def test_linear_and_geometric_schedules():
     np.testing.assert_allclose(linear, np.linspace(1, 10, 10))
     geometric = schedule(with_gate(sharpness=1.0, sharpness_end=8.0))
     np.testing.assert_allclose(geometric, np.geomspace(1, 8, 10))
-    # Up to update 3 the first sharpness, one update on the way, from update 5 the last: .3 and .6 of the updates.
+    # Up to update 3 the first sharpness, one update on the way, from update 5 the last: .3 and .6 of the
+    # updates.
     held = schedule(with_gate(sharpness=1.0, sharpness_end=4.0, hold=0.3, anneal=0.6))
     np.testing.assert_allclose(held, [1, 1, 1, 1, 2, 4, 4, 4, 4, 4])
     assert np.all(schedule(with_gate(sharpness=3.0, schedule="constant")) == 3)
@@ -54,7 +55,8 @@ def test_plateaus_of_the_loss():
     plateau = Plateau(patience=2, tolerance=0.1, factor=2.0)
     progress = Progress(jnp.zeros(()))
     levels = []
-    # Windows of two: 4, 3 (lower), 2.9 (not by a tenth: a plateau), 5 (the first after it), 4.6 (not by a tenth).
+    # Windows of two: 4, 3 (lower), 2.9 (not by a tenth: a plateau), 5 (the first after it), 4.6 (not by a
+    # tenth).
     for loss in (4, 4, 3, 3, 2.9, 2.9, 5, 5, 4.6, 4.6):
         progress.note(float("nan"), plateau)
         progress.note(float(loss), plateau)
@@ -75,9 +77,16 @@ def test_plateaus_of_the_loss():
 
 
 def test_the_loop_sharpens_on_plateaus_and_resumes(tmp_path, quick_compiles):
-    gate = {"sharpness_end": 3.0, "schedule": "plateau", "plateau": {"patience": 1, "tolerance": 0.9, "factor": 1.5}}
-    # Windows of one update that never fall by 90 %: a rise every second update, and two stages that each begin anew.
-    run = build(check(TINY | {"gate": gate, "stages": [{"training": {"steps": 7}}, {"training": {"steps": 3}}]}))
+    gate = {
+        "sharpness_end": 3.0,
+        "schedule": "plateau",
+        "plateau": {"patience": 1, "tolerance": 0.9, "factor": 1.5},
+    }
+    # Windows of one update that never fall by 90 %: a rise every second update, and two stages that each
+    # begin anew.
+    run = build(
+        check(TINY | {"gate": gate, "stages": [{"training": {"steps": 7}}, {"training": {"steps": 3}}]})
+    )
     start = lambda: jax.tree.map(jnp.copy, run.state)  # training takes the buffers of the state it is given
     train(run.plan, start(), run.fixed, tmp_path, key=jax.random.key(0), progress=False)
     found = [m["sharpness"] for m in read_metrics(tmp_path / "metrics.jsonl")]
@@ -92,7 +101,14 @@ def test_the_loop_sharpens_on_plateaus_and_resumes(tmp_path, quick_compiles):
     again = tmp_path / "again"
     again.mkdir()
     with pytest.raises(KeyboardInterrupt):
-        train(run.plan._replace(stages=(first, run.plan.stages[1])), start(), run.fixed, again, key=jax.random.key(0), progress=False)
+        train(
+            run.plan._replace(stages=(first, run.plan.stages[1])),
+            start(),
+            run.fixed,
+            again,
+            key=jax.random.key(0),
+            progress=False,
+        )
     # The last checkpoint is that of update 4, in the middle of a plateau.
     train(run.plan, start(), run.fixed, again, key=jax.random.key(0), progress=False, resume=True)
     assert read_metrics(again / "metrics.jsonl") == read_metrics(tmp_path / "metrics.jsonl")
@@ -100,7 +116,9 @@ def test_the_loop_sharpens_on_plateaus_and_resumes(tmp_path, quick_compiles):
 
 def test_a_gate_for_every_layer():
     network = Network.dense(2, (4, 3), 1, neuron=LIF(), synapse=Exponential(5.0), key=jax.random.key(0))
-    network = eqx.tree_at(lambda n: [layer.bias for layer in n.layers], network, [jnp.full(4, 1.2), jnp.full(3, 1.1)])
+    network = eqx.tree_at(
+        lambda n: [layer.bias for layer in n.layers], network, [jnp.full(4, 1.2), jnp.full(3, 1.1)]
+    )
     x = jnp.ones((40, 2))
     run = lambda gate: simulate(network, x, gate=gate, dt=1.0, save="release")
     both = run(Gate(width=0.5, sharpness=jnp.array([1.0, 4.0])))

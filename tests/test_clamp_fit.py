@@ -1,4 +1,5 @@
-"""Neurons fitted to a current-clamped one: ranges, screening, losses and their gradients, recovery of known parameters."""
+"""Neurons fitted to a current-clamped one: ranges, screening, losses and their gradients, recovery of known
+parameters."""
 
 import jax
 import jax.numpy as jnp
@@ -38,7 +39,10 @@ KEY = jax.random.key(0)
 @settings(max_examples=20, deadline=None)
 def test_ranges_go_back_and_forth(part):
     ranges = MODELS["glif"].ranges
-    values = {name: r.low * (r.high / r.low) ** part if r.log else r.low + part * (r.high - r.low) for name, r in ranges.items()}
+    values = {
+        name: r.low * (r.high / r.low) ** part if r.log else r.low + part * (r.high - r.low)
+        for name, r in ranges.items()
+    }
     back = physical(ranges, unbounded(ranges, values))
     for name, value in values.items():
         assert float(back[name]) == pytest.approx(value, rel=1e-9, abs=1e-9)
@@ -72,7 +76,13 @@ TRUE = {
 }
 
 
-def synthetic(kind="lif", values=TRUE, amplitudes=(-60.0, 40.0, 90.0, 110.0, 140.0, 180.0, 230.0), duration=300.0, noise=0.2):
+def synthetic(
+    kind="lif",
+    values=TRUE,
+    amplitudes=(-60.0, 40.0, 90.0, 110.0, 140.0, 180.0, 230.0),
+    duration=300.0,
+    noise=0.2,
+):
     """A recording of a known model: steps of current, its voltage with noise, and its spikes drawn on it."""
     model, sample = MODELS[kind], 0.5
     steps = round(duration / sample) + 1
@@ -102,7 +112,8 @@ def test_fit_finds_known_parameters(free_steps):
     plan = Plan(draws=2048 if free_steps else 32, starts=6, keep=2, free_steps=free_steps, weights=weights)
     fits = fit_clamp(MODELS["lif"], data, Gate(width=1.5), 0.5, plan, key=KEY)
     assert (fits.deterministic is None) == (free_steps == 0)
-    # The noisy fit says what the parameters are; the deterministic one is for predicting, and moves along what spikes do not hold.
+    # The noisy fit says what the parameters are; the deterministic one is for predicting, and moves along
+    # what spikes do not hold.
     fit = fits.noisy
     assert fit.loss == min(fit.losses)
     errors = uncertainty(MODELS["lif"], fit, data, 0.5, weights)
@@ -114,12 +125,16 @@ def test_fit_finds_known_parameters(free_steps):
     assert fit.values["R"] + fit.values["R_s"] == pytest.approx(TRUE["R"] + TRUE["R_s"], rel=0.04)
     for name, tolerance in (("tau_mem", 1.0), ("v_th", 1.0), ("drop", 1.5), ("tau_ref", 0.7)):
         assert fit.values[name] == pytest.approx(TRUE[name], abs=tolerance), name
-    resting = lambda p: at_sweeps({name: jnp.asarray(p[name]) for name in ("E_L", "drift", "bend")}, jnp.arange(7.0))["E_L"]
+    resting = lambda p: at_sweeps(
+        {name: jnp.asarray(p[name]) for name in ("E_L", "drift", "bend")}, jnp.arange(7.0)
+    )["E_L"]
     own, true = resting(fit.values), resting(TRUE)
     # 0.3 mV, and 0.5 mV of drift in ten sweeps.
     np.testing.assert_array_less(np.abs(own - true), 0.3 + 0.05 * np.arange(7))
     left_out = np.array([3, 5])
-    predicted = predict_clamp(MODELS["lif"], (fits.deterministic or fit).values, stepped, left_out, Gate(width=5.0))
+    predicted = predict_clamp(
+        MODELS["lif"], (fits.deterministic or fit).values, stepped, left_out, Gate(width=5.0)
+    )
     score = spike_scores(tuple(recording.spikes[i] for i in left_out), predicted.spikes, 300.0)
     # Counts within 1 take the second stage.
     assert score.count_error <= (1.0 if free_steps else 2.5)
@@ -127,16 +142,28 @@ def test_fit_finds_known_parameters(free_steps):
 
 
 def test_search_keeps_families_apart_and_never_loses():
-    # Two families in a plane with a minimum at 0: each comes nearer, none leaves its side for the other's start.
+    # Two families in a plane with a minimum at 0: each comes nearer, none leaves its side for the other's
+    # start.
     raw = {"x": jnp.array([3.0, -3.0]), "y": jnp.zeros(2)}
     loss = lambda raw: np.abs(np.asarray(raw["x"])) + np.abs(np.asarray(raw["y"]))
     seen = []
-    found, value = search(raw, loss(raw), loss, rounds=6, draws=64, step=0.3, key=KEY, report=lambda i, best: seen.append(best))
+    found, value = search(
+        raw, loss(raw), loss, rounds=6, draws=64, step=0.3, key=KEY, report=lambda i, best: seen.append(best)
+    )
     assert seen == sorted(seen, reverse=True)
     np.testing.assert_allclose(value, loss(found))
     assert np.all(value < 2.5)
     assert np.sign(found["x"]).tolist() == [1.0, -1.0]
-    same, unchanged = search(raw, loss(raw), lambda raw: loss(raw) + 10, rounds=2, draws=8, step=0.3, key=KEY, report=lambda *_: None)
+    same, unchanged = search(
+        raw,
+        loss(raw),
+        lambda raw: loss(raw) + 10,
+        rounds=2,
+        draws=8,
+        step=0.3,
+        key=KEY,
+        report=lambda *_: None,
+    )
     np.testing.assert_array_equal(same["x"], raw["x"])
     np.testing.assert_array_equal(unchanged, [3.0, 3.0])
 
@@ -164,7 +191,12 @@ def test_gradient_of_the_free_loss_is_that_of_differences(quick_jit):
 def test_screening_finds_the_start_that_fires_as_recorded():
     recording = synthetic(amplitudes=(40.0, 110.0, 180.0), duration=120.0)
     data, model = sweeps_to_fit(step_current_clamp(recording, 0.5, "refuse"), np.arange(3)), MODELS["lif"]
-    silent, restless, near, lost = ({"v_th": -10.0}, {"v_th": -59.0, "E_L": -58.5}, {"v_th": -45.5}, {"R": float("nan")})
+    silent, restless, near, lost = (
+        {"v_th": -10.0},
+        {"v_th": -59.0, "E_L": -58.5},
+        {"v_th": -45.5},
+        {"R": float("nan")},
+    )
     starts = [unbounded(model.ranges, TRUE | other) for other in (silent, restless, near)]
     starts.append(starts[0] | {name: jnp.asarray(x) for name, x in lost.items()})
     raw = {name: jnp.stack([start[name] for start in starts]) for name in model.ranges}
@@ -182,7 +214,9 @@ def test_damping_makes_the_gradient_forget(quick_jit):
     @quick_jit
     def slope(damping):
         model, weights = MODELS["lif"]._replace(damping=damping), Weights(driven=0.0)
-        return jax.grad(lambda raw: free_loss(model, raw, data, target, gate, 0.5, weights)[0])(raw)["tau_mem"]
+        return jax.grad(lambda raw: free_loss(model, raw, data, target, gate, 0.5, weights)[0])(raw)[
+            "tau_mem"
+        ]
 
     exact, damped, none = (abs(float(slope(damping))) for damping in (0.0, 0.05, 100.0))
     assert exact > damped > 10 * none

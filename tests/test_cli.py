@@ -60,7 +60,10 @@ def finished(tmp_path_factory):
         (["--gate.kernel", "arctan"], ["surrogate"]),
         (["--gate.release", "chrage"], ["gate.release", "'charge'"]),
         (["--network.layers.3.size", "5"], ["network.layers", "no '3'"]),
-        (["--network.layers.0.neuron.kind", "theta", "--network.layers.0.neuron.reset", "zero"], ["unknown key", "neuron.reset"]),
+        (
+            ["--network.layers.0.neuron.kind", "theta", "--network.layers.0.neuron.reset", "zero"],
+            ["unknown key", "neuron.reset"],
+        ),
         (["--training.trainable", '["wieght"]'], ["wieght", "weight"]),
         (["--training.accumulate", "2"], ["multiple", "accumulate"]),
         (["--training.batch", "5000"], ["5000", "729"]),
@@ -125,7 +128,9 @@ def test_bad_data(config, capsys, tmp_path, changes, words):
 def test_data_that_is_no_archive(config, capsys, tmp_path):
     folder = broken_data(tmp_path / "data")
     (folder / "braille_train.npz").write_bytes(b"not a zip")
-    assert "is not a Braille recording" in fails(capsys, "train", config, "--out", tmp_path / "out", "--task.folder", folder)
+    assert "is not a Braille recording" in fails(
+        capsys, "train", config, "--out", tmp_path / "out", "--task.folder", folder
+    )
 
 
 def test_a_finished_run_is_complete(finished, capsys):
@@ -206,7 +211,14 @@ def test_config_round_trip(tmp_path):
 
 
 def test_overrides_reach_lists(config):
-    changed = load(config, [("network.layers.0.size", "5"), ("gate.release", "hard"), ("network.layers.0.synapse.tau_syn", "[30.0, 60.0]")])
+    changed = load(
+        config,
+        [
+            ("network.layers.0.size", "5"),
+            ("gate.release", "hard"),
+            ("network.layers.0.synapse.tau_syn", "[30.0, 60.0]"),
+        ],
+    )
     assert changed.network.layers[0].size == 5
     assert changed.gate.release == "hard"
     assert changed.network.layers[0].synapse.tau_syn == (30.0, 60.0)
@@ -230,7 +242,11 @@ def test_shipped_configurations_build():
     paths = sorted(Path(__file__).parent.parent.glob("configs/*.toml"))
     assert paths
     # Recordings that are not part of the package are stood in for by the tests' own few.
-    few = {"folder": Path(__file__).parent / "data" / "spoken_digits", "train": "digits_train.h5", "test": "digits_test.h5"}
+    few = {
+        "folder": Path(__file__).parent / "data" / "spoken_digits",
+        "train": "digits_train.h5",
+        "test": "digits_test.h5",
+    }
     for path in paths:
         tables = read(path)
         if tables.get("kind") in FITS:
@@ -239,6 +255,9 @@ def test_shipped_configurations_build():
         if "sweep" in tables:
             assert build(load_sweep(path)[-1].config).network.layers
             continue
-        overrides = [(f"task.{name}", str(value)) for name, value in few.items()] + [("task.validation", "0.34"), ("training.batch", "20")]
+        overrides = [(f"task.{name}", str(value)) for name, value in few.items()] + [
+            ("task.validation", "0.34"),
+            ("training.batch", "20"),
+        ]
         run = build(load(path, overrides if path.stem == "spoken_digits" else []))
         assert jnp.isfinite(run.network.layers[0].bias).all()

@@ -12,7 +12,16 @@ from spikejax.build import build, gate_schedule, solve_readout
 from spikejax.config import ConfigError, check, dump
 from spikejax.losses import CrossEntropy
 from spikejax.parameters import resolve
-from spikejax.training import Rollback, fit_readout, make_evaluate, make_train_step, scale_by_tensor_adam, scale_groups, start, train
+from spikejax.training import (
+    Rollback,
+    fit_readout,
+    make_evaluate,
+    make_train_step,
+    scale_by_tensor_adam,
+    scale_groups,
+    start,
+    train,
+)
 from spikejax.training.log import read_metrics
 from spikejax.training.loop import Stage
 
@@ -20,7 +29,13 @@ from .test_training import DT, killed_and_resumed, plan_for, problem, stepper  #
 
 XOR = {
     "dt": 2.0,
-    "task": {"kind": "delayed_xor", "delays": [20.0, 60.0], "buckets": [40.0, 60.0], "odds": [1.0, 1.0], "held_out": [12, 12]},
+    "task": {
+        "kind": "delayed_xor",
+        "delays": [20.0, 60.0],
+        "buckets": [40.0, 60.0],
+        "odds": [1.0, 1.0],
+        "held_out": [12, 12],
+    },
     "network": {
         "layers": [
             {
@@ -62,7 +77,15 @@ def test_stages_follow_each_other(problem, tmp_path):  # noqa: F811
 
     plan, state, fixed = plan_for(problem)
     step = plan.stages[0].updates[0]
-    one = Stage((Task("a"), Task("fine")), (step, step), lambda i, level: gate, lambda i: 1.0, 3, 8, lambda i: int(i == 1))
+    one = Stage(
+        (Task("a"), Task("fine")),
+        (step, step),
+        lambda i, level: gate,
+        lambda i: 1.0,
+        3,
+        8,
+        lambda i: int(i == 1),
+    )
     two = Stage((Task("b"),), (step,), lambda i, level: gate.sharpen(2.0 + i), lambda i: 0.1 * i, 2, 4)
     train(plan._replace(stages=(one, two)), state, fixed, tmp_path, key=jax.random.key(0), progress=False)
     assert seen == [("a", 0, 8), ("fine", 1, 8), ("a", 2, 8), ("b", 3, 4), ("b", 4, 4)]
@@ -99,15 +122,24 @@ def test_rollback_returns_to_the_best(problem, tmp_path):  # noqa: F811
         return start(params, optax.adam(1e-2), step=at)
 
     plan = plan._replace(
-        stages=(plan.stages[0]._replace(steps=12),), evaluate=evaluate, restart=restart, score="loss", rollback=Rollback(0.5, 2, 0.25)
+        stages=(plan.stages[0]._replace(steps=12),),
+        evaluate=evaluate,
+        restart=restart,
+        score="loss",
+        rollback=Rollback(0.5, 2, 0.25),
     )
     _, best = train(plan, state, fixed, tmp_path, key=jax.random.key(0), progress=False)
-    assert [at for _, at in restarted] == [8, 12]  # two bad evaluations after the best one at step 4, and two more
+    assert [at for _, at in restarted] == [
+        8,
+        12,
+    ]  # two bad evaluations after the best one at step 4, and two more
     for a, b in zip(jax.tree.leaves(restarted[0][0]), jax.tree.leaves(kept[1]), strict=True):
         assert np.array_equal(a, b)
     rates = [m["learning_rate"] for m in read_metrics(tmp_path / "metrics.jsonl")]
     assert np.allclose(rates, [1.0] * 8 + [0.25] * 4)
-    for a, b in zip(jax.tree.leaves(eqx.filter(best, trainable(best))), jax.tree.leaves(kept[1]), strict=True):
+    for a, b in zip(
+        jax.tree.leaves(eqx.filter(best, trainable(best))), jax.tree.leaves(kept[1]), strict=True
+    ):
         assert np.array_equal(a, b)
 
 
@@ -116,7 +148,9 @@ def test_rollback_survives_a_gradient_that_is_not_finite(problem, tmp_path):  # 
 
     class Task:
         def batch(self, key, step, size):
-            return trials._replace(stimulus=trials.stimulus.at[0, 3, 1].set(jnp.where(step == 3, jnp.nan, 0.0)))
+            return trials._replace(
+                stimulus=trials.stimulus.at[0, 3, 1].set(jnp.where(step == 3, jnp.nan, 0.0))
+            )
 
     plan, state, fixed = plan_for(problem, task=Task(), rollback=Rollback(0.5, 2, 0.5))
     train(plan, state, fixed, tmp_path, key=jax.random.key(0), progress=False)
@@ -141,7 +175,10 @@ def test_averaging(problem):  # noqa: F811
 
 
 def test_tensor_adam_has_one_second_moment():
-    gradients = [{"a": jnp.array([1.0, 3.0]), "b": jnp.array([0.1])}, {"a": jnp.array([2.0, -1.0]), "b": jnp.array([-0.2])}]
+    gradients = [
+        {"a": jnp.array([1.0, 3.0]), "b": jnp.array([0.1])},
+        {"a": jnp.array([2.0, -1.0]), "b": jnp.array([-0.2])},
+    ]
     optimiser = scale_by_tensor_adam(0.8, 0.9, eps=0.0)
     state = optimiser.init(gradients[0])
     for g in gradients:
@@ -161,7 +198,9 @@ def test_rates_by_group(problem):  # noqa: F811
     network = problem[0]
     params = eqx.filter(network, trainable(network))
     ones = jax.tree.map(jnp.ones_like, params)
-    scaled, _ = scale_groups({"recurrent": 0.5, "bias": 2.0, "readout": 3.0, "readout.bias": 4.0}).update(ones, optax.EmptyState())
+    scaled, _ = scale_groups({"recurrent": 0.5, "bias": 2.0, "readout": 3.0, "readout.bias": 4.0}).update(
+        ones, optax.EmptyState()
+    )
     assert jnp.all(scaled.layers[0].recurrent.weight == 0.5)
     assert jnp.all(scaled.layers[0].feedforward.weight == 1.0)
     assert jnp.all(scaled.layers[0].bias == 2.0)
@@ -196,15 +235,25 @@ def test_ridge_readout_is_the_least_squares_solution(problem):  # noqa: F811
     weight = jnp.linspace(0.1, 1.0, 20)
     batch = trials._replace(target=target)
     fitted = fit_readout(network, [(batch, gate, DT)], lambda trial: (trial.target, weight), ridge=1e-14)
-    s = np.asarray(jax.vmap(lambda x: simulate(network, x, gate=gate, dt=DT, save="activation").layers[0].activation)(trials.stimulus))
+    s = np.asarray(
+        jax.vmap(lambda x: simulate(network, x, gate=gate, dt=DT, save="activation").layers[0].activation)(
+            trials.stimulus
+        )
+    )
     features = np.concatenate([s.reshape(160, -1), np.ones((160, 1))], axis=1)
     root = np.sqrt(np.tile(weight, 8))[:, None]
     expected = np.linalg.lstsq(root * features, root * np.asarray(target).reshape(160, 3), rcond=None)[0]
-    found = np.concatenate([np.asarray(fitted.readout.connection.weight).reshape(3, -1).T, np.asarray(fitted.readout.bias)[None]])
+    found = np.concatenate(
+        [np.asarray(fitted.readout.connection.weight).reshape(3, -1).T, np.asarray(fitted.readout.bias)[None]]
+    )
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
-    only = eqx.tree_at(lambda n: n.readout.connection, network, network.readout.connection.masked(jnp.arange(6) < 4))
+    only = eqx.tree_at(
+        lambda n: n.readout.connection, network, network.readout.connection.masked(jnp.arange(6) < 4)
+    )
     masked = fit_readout(only, [(batch, gate, DT)], lambda trial: (trial.target, weight), ridge=1e-14)
-    expected = np.linalg.lstsq(root * features[:, [0, 1, 2, 3, 6]], root * np.asarray(target).reshape(160, 3), rcond=None)[0]
+    expected = np.linalg.lstsq(
+        root * features[:, [0, 1, 2, 3, 6]], root * np.asarray(target).reshape(160, 3), rcond=None
+    )[0]
     found = np.asarray(resolve(masked.readout.connection.weight)).reshape(3, -1).T
     np.testing.assert_allclose(found[:4], expected[:4], rtol=1e-4, atol=1e-6)
     assert np.all(found[4:] == 0)
@@ -216,7 +265,10 @@ def test_ridge_readout_of_a_configuration_lowers_the_loss():
     state = solve_readout(config, run)
     evaluate = make_evaluate(run.loss, dt=config.dt)
     trials = run.task.split("validation")
-    before, after = (evaluate(n, trials, run.gate).metrics["loss"] for n in (run.network, eqx.combine(state.params, run.fixed)))
+    before, after = (
+        evaluate(n, trials, run.gate).metrics["loss"]
+        for n in (run.network, eqx.combine(state.params, run.fixed))
+    )
     assert after < before
 
 
@@ -235,7 +287,13 @@ def test_mixture_of_sharpness():
 
 def test_stages_are_checked():
     config = check(
-        with_keys(XOR, stages=[{"training": {"steps": 3}}, {"task": {"buckets": [60.0], "odds": [1.0]}, "gate": {"sharpness": 2.0}}])
+        with_keys(
+            XOR,
+            stages=[
+                {"training": {"steps": 3}},
+                {"task": {"buckets": [60.0], "odds": [1.0]}, "gate": {"sharpness": 2.0}},
+            ],
+        )
     )
     assert config.stage(0).training.steps == 3
     assert config.stage(0).training.batch == 12
@@ -266,7 +324,13 @@ def test_values_that_do_not_go_together_are_named():
         ({"network": {"layers": [layer | {"recurrent_scale": [0.1]}]}}, "recurrent_scale has 1 entries"),
         ({"network": {"layers": [layer | {"autapses": False}]}}, "self_excitation needs autapses"),
         ({"network": {"layers": [layer | {"input_scale": [1.0, 2.0, 3.0]}]}}, "3 scales of weights"),
-        ({"network": {"layers": [layer | {"synapse": {"tau_syn": [20.0, 5.0]}}]}, "loss": {"activity_weight": 1.0}}, "slowest last"),
+        (
+            {
+                "network": {"layers": [layer | {"synapse": {"tau_syn": [20.0, 5.0]}}]},
+                "loss": {"activity_weight": 1.0},
+            },
+            "slowest last",
+        ),
         ({"training": XOR["training"] | {"trainable": ["weight"]}}, "must name both"),
         ({"task": {"odds": [0.0, 0.0]}}, "all 0"),
         ({"loss": {"kind": "cross_entropy"}}, "the task delayed_xor go with response"),
@@ -286,7 +350,8 @@ def test_finer_updates_see_the_same_task_at_half_the_step():
 
 @pytest.mark.slow
 def test_a_curriculum_resumes_bit_identically(tmp_path):
-    # Every part of it: stages, mixtures, updates at dt/2, an average, a solved readout, and rollbacks (at any worse evaluation).
+    # Every part of it: stages, mixtures, updates at dt/2, an average, a solved readout, and rollbacks (at any
+    # worse evaluation).
     training = {
         "steps": 20, "averaging": 0.9, "finer": 0.3, "learning_rate": 0.02, "evaluate_every": 4, "checkpoint_every": 4,
         "judge": "all", "rollback": {"patience": 1, "tolerance": 0.0, "factor": 0.8},
@@ -306,6 +371,7 @@ def test_noise_of_the_initial_state(problem):  # noqa: F811
     assert abs(v.std() - 0.1) < 0.003
     keys = jax.random.split(jax.random.key(5), 8)
     quiet, noisy = (
-        make_evaluate(CrossEntropy(), dt=DT, noise=Noise(noise))(network, trials._replace(key=keys), gate) for noise in (0.0, 0.2)
+        make_evaluate(CrossEntropy(), dt=DT, noise=Noise(noise))(network, trials._replace(key=keys), gate)
+        for noise in (0.0, 0.2)
     )
     assert quiet.metrics["loss"] != noisy.metrics["loss"]

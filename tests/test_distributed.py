@@ -134,7 +134,11 @@ print(jax.jit(whole).lower(dynamic, distributed.replicate(run.state, mesh)).comp
 def environment(devices: int) -> dict[str, str]:
     # Optimising code that runs for milliseconds would be most of the time.
     flags = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
-    return os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(Path(__file__).parents[1])}
+    return os.environ | {
+        "XLA_FLAGS": flags,
+        "JAX_PLATFORMS": "cpu",
+        "PYTHONPATH": str(Path(__file__).parents[1]),
+    }
 
 
 def free_address() -> str:
@@ -165,7 +169,11 @@ def test_two_processes_are_as_one(folder, alone):
     try:
         for i in range(2):
             command = [sys.executable, "-c", PAIR, address, str(i), str(folder)]
-            pair.append(subprocess.Popen(command, env=environment(2), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+            pair.append(
+                subprocess.Popen(
+                    command, env=environment(2), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+                )
+            )
         said = [p.communicate(timeout=240) for p in pair]
     finally:
         for p in pair:
@@ -180,12 +188,17 @@ def test_two_processes_are_as_one(folder, alone):
 
     loss = next(line.split()[1] for line in alone.splitlines() if line.startswith("SUMMARY"))
     assert float(loss) == pytest.approx(float(lines[0][2]), rel=1e-8)
-    steps = [[json.loads(x) for x in (folder / f / "metrics.jsonl").read_text().splitlines()] for f in ("alone", "out0")]
+    steps = [
+        [json.loads(x) for x in (folder / f / "metrics.jsonl").read_text().splitlines()]
+        for f in ("alone", "out0")
+    ]
     assert [m["step"] for m in steps[1]] == [1, 2, 3, 4, 5]
     for a, b in zip(*steps, strict=True):
         assert a == {name: pytest.approx(x, rel=1e-8) for name, x in b.items()}
     places = [folder / "alone", folder / "out0", folder / "sweep0" / "points" / "seed=0"]
-    networks = [[x for x in jax.tree.leaves(trained(f)[1]) if np.issubdtype(x.dtype, np.floating)] for f in places]
+    networks = [
+        [x for x in jax.tree.leaves(trained(f)[1]) if np.issubdtype(x.dtype, np.floating)] for f in places
+    ]
     for one, *others in zip(*networks, strict=True):
         for other in others:
             np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-9)

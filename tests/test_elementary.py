@@ -13,7 +13,9 @@ def test_values(dtype, tolerance):
     z = np.linspace(-np.pi / 2, np.pi / 2, 1001)
     assert np.abs(np.asarray(quarter_sine(jnp.asarray(z, dtype)), float) - np.sin(z)).max() < tolerance
     v = np.linspace(-1.5, 1.5, 1537)  # with the folds at quarters
-    for found, expected in zip(circle(jnp.asarray(v, dtype)), (np.cos(2 * np.pi * v), np.sin(2 * np.pi * v)), strict=True):
+    for found, expected in zip(
+        circle(jnp.asarray(v, dtype)), (np.cos(2 * np.pi * v), np.sin(2 * np.pi * v)), strict=True
+    ):
         assert np.abs(np.asarray(found, float) - expected).max() < 4 * tolerance
     turn = np.linspace(-np.pi, np.pi, 1025)
     for size in (1e-3, 1.0, 50.0):

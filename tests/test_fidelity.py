@@ -1,4 +1,5 @@
-"""The split step's gradient is the gradient of the neuron; a grid reset's is not, at any dt. And the event-driven reference itself."""
+"""The split step's gradient is the gradient of the neuron; a grid reset's is not, at any dt. And the
+event-driven reference itself."""
 
 import functools
 import importlib.util
@@ -11,7 +12,9 @@ from scipy.integrate import quad, solve_ivp
 
 from spikejax.references.lif_events import EventLIF, Waves
 
-_SPEC = importlib.util.spec_from_file_location("fidelity", Path(__file__).parents[1] / "experiments" / "fidelity.py")
+_SPEC = importlib.util.spec_from_file_location(
+    "fidelity", Path(__file__).parents[1] / "experiments" / "fidelity.py"
+)
 fidelity = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(fidelity)
 
@@ -41,7 +44,15 @@ def test_event_times_against_an_ode_solver():
     hit.terminal, hit.direction = True, 1
     t, v, found = 0.0, 0.3, []
     while True:
-        run = solve_ivp(lambda t, v: (-v + EVENTS.current(t, THETA)) / 10, (t, 60.0), [v], events=hit, rtol=1e-11, atol=1e-12, max_step=1.0)
+        run = solve_ivp(
+            lambda t, v: (-v + EVENTS.current(t, THETA)) / 10,
+            (t, 60.0),
+            [v],
+            events=hit,
+            rtol=1e-11,
+            atol=1e-12,
+            max_step=1.0,
+        )
         if not run.t_events[0].size:
             break
         t, v = run.t_events[0][0], 0.1
@@ -59,8 +70,12 @@ def test_event_times_have_the_right_derivative():
 
 @pytest.mark.parametrize("width", [None, 0.2, 0.05])
 def test_reference_gradient_is_that_of_its_loss(width):
-    evaluate = (lambda th: EVENTS.loss_narrow(th)) if width is None else (lambda th: EVENTS.loss_zone(th, width))
-    np.testing.assert_allclose(evaluate(THETA)[1], differences(lambda th: evaluate(th)[0]), rtol=2e-4, atol=1e-7)
+    evaluate = (
+        (lambda th: EVENTS.loss_narrow(th)) if width is None else (lambda th: EVENTS.loss_zone(th, width))
+    )
+    np.testing.assert_allclose(
+        evaluate(THETA)[1], differences(lambda th: evaluate(th)[0]), rtol=2e-4, atol=1e-7
+    )
 
 
 def test_narrow_loss_against_quadrature():
@@ -68,7 +83,9 @@ def test_narrow_loss_against_quadrature():
     tau, unit = EVENTS.tau_syn, EVENTS.rate_unit
     s = lambda t: np.sum(np.exp(-(t - times[times <= t]) / tau)) / (tau * unit)
     edges = [0.0, *times, 60.0]
-    total = sum(quad(lambda t: (s(t) - EVENTS.target(t)) ** 2, a + 1e-12, b)[0] for a, b in itertools.pairwise(edges))
+    total = sum(
+        quad(lambda t: (s(t) - EVENTS.target(t)) ** 2, a + 1e-12, b)[0] for a, b in itertools.pairwise(edges)
+    )
     assert EVENTS.loss_narrow(THETA)[0] == pytest.approx(total / 60, rel=1e-8)
 
 
@@ -85,7 +102,9 @@ def test_zone_loss_tends_to_the_narrow_one():
 def test_waves():
     wave, t = Waves(0.3, (1.0, 0.5), (20.0, 7.0), (0.1, 2.0)), np.linspace(0, 30, 7)
     for start in t[:3]:
-        assert wave.average(start, 2.5) == pytest.approx(quad(lambda t: float(wave(t)), start, start + 2.5)[0] / 2.5, rel=1e-9)
+        assert wave.average(start, 2.5) == pytest.approx(
+            quad(lambda t: float(wave(t)), start, start + 2.5)[0] / 2.5, rel=1e-9
+        )
     p = lambda t: wave.filtered(t, 8.0)
     np.testing.assert_allclose(8.0 * (p(t + 1e-5) - p(t - 1e-5)) / 2e-5, wave(t) - p(t), atol=1e-8)
 
@@ -114,7 +133,8 @@ def test_grid_resets_are_wrong_at_any_step(reset, dt):
 
 
 @pytest.mark.parametrize(
-    ("name", "dt"), [("LIF, split", 0.4), ("LIF, split", 0.1), ("NIF, split = subtract", 0.5), ("theta, split = wrap", 0.5)]
+    ("name", "dt"),
+    [("LIF, split", 0.4), ("LIF, split", 0.1), ("NIF, split = subtract", 0.5), ("theta, split = wrap", 0.5)],
 )
 def test_mean_gradient_is_the_secant_across_crossings(name, dt):
     found = row(name, dt)

@@ -55,7 +55,20 @@ def config(tmp_path):
 def test_fit_command(config, tmp_path, capsys):
     out = tmp_path / "out"
     assert (
-        cli.main(["fit", str(config), "--out", str(out), "--quiet", "--data.recording", R, "--data.test_file", str(further(tmp_path))]) == 0
+        cli.main(
+            [
+                "fit",
+                str(config),
+                "--out",
+                str(out),
+                "--quiet",
+                "--data.recording",
+                R,
+                "--data.test_file",
+                str(further(tmp_path)),
+            ]
+        )
+        == 0
     )
     assert "Gamma" in capsys.readouterr().out
     result = json.loads((out / "fit.json").read_text())
@@ -90,8 +103,14 @@ def test_fit_command_for_sound(tmp_path, capsys):
     assert cli.main(["fit", str(path), "--out", str(tmp_path / "out"), "--quiet"]) == 0
     assert "model, stimulus alone" in capsys.readouterr().out
     result = json.loads((tmp_path / "out" / "fit.json").read_text())
-    assert set(result["bits_per_spike"]) == {f"{who}, {what}" for who in ("model", "glm") for what in ("stimulus alone", "with history")}
-    assert {p.name for p in (tmp_path / "out" / "figures").iterdir()} == {"rate.png", "bits.png", "filters.png"}
+    assert set(result["bits_per_spike"]) == {
+        f"{who}, {what}" for who in ("model", "glm") for what in ("stimulus alone", "with history")
+    }
+    assert {p.name for p in (tmp_path / "out" / "figures").iterdir()} == {
+        "rate.png",
+        "bits.png",
+        "filters.png",
+    }
 
 
 @pytest.mark.parametrize(
@@ -127,5 +146,14 @@ def test_bad_fit(config, tmp_path, capsys, overrides, words):
 def test_shipped_configurations(tmp_path, capsys):
     configs = Path(__file__).parent.parent / "configs"
     for name in ("patchclamp", "grasshopper"):
-        error = fails(capsys, "fit", configs / f"{name}.toml", "--out", tmp_path / "out", "--quiet", "--data.file", tmp_path / "none.npz")
+        error = fails(
+            capsys,
+            "fit",
+            configs / f"{name}.toml",
+            "--out",
+            tmp_path / "out",
+            "--quiet",
+            "--data.file",
+            tmp_path / "none.npz",
+        )
         assert "data.file" in error

@@ -71,8 +71,12 @@ def test_sharpness_identity(name, width, sharpness, u):
     # g_a(u) = a g(a u), about the centre of the zone.
     gate = Gate(name, width)
     sharp = gate.sharpen(sharpness)
-    np.testing.assert_allclose(sharp.density(jnp.array(u)), sharpness * gate.density(jnp.array(sharpness * u)), rtol=1e-9, atol=1e-9)
-    np.testing.assert_allclose(sharp.cumulative(jnp.array(u)), gate.cumulative(jnp.array(sharpness * u)), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(
+        sharp.density(jnp.array(u)), sharpness * gate.density(jnp.array(sharpness * u)), rtol=1e-9, atol=1e-9
+    )
+    np.testing.assert_allclose(
+        sharp.cumulative(jnp.array(u)), gate.cumulative(jnp.array(sharpness * u)), rtol=1e-9, atol=1e-9
+    )
 
 
 @pytest.mark.parametrize("neuron", [LIF(v_th=1.2), NIF(), Theta()], ids=lambda n: type(n).__name__)
@@ -86,7 +90,9 @@ def test_sharpness_keeps_the_threshold(neuron, sharpness, v):
     if isinstance(neuron, Theta) and abs(stretched - v0) > 0.5:
         stretched = v0 + np.sign(v - v0) * 0.5  # beyond half a turn the next zone would begin
     found = neuron.released(gate.sharpen(sharpness), State(jnp.array(v)))
-    np.testing.assert_allclose(found, neuron.released(gate, State(jnp.array(stretched))), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(
+        found, neuron.released(gate, State(jnp.array(stretched))), rtol=1e-9, atol=1e-9
+    )
 
 
 @pytest.mark.parametrize("name", KERNELS)
@@ -143,7 +149,9 @@ def test_parameters_from_numpy(value):
 def test_vmap_over_sharpness(name):
     gate, u, sharpness = Gate(name), jnp.linspace(-0.3, 0.3, 7), jnp.array([1.0, 2.0, 8.0])
     together = jax.vmap(lambda a: gate.sharpen(a).density(u))(sharpness)
-    np.testing.assert_allclose(together, jnp.stack([gate.sharpen(a).density(u) for a in sharpness]), rtol=1e-12)
+    np.testing.assert_allclose(
+        together, jnp.stack([gate.sharpen(a).density(u) for a in sharpness]), rtol=1e-12
+    )
 
 
 @pytest.mark.parametrize("name", UNBOUNDED)
@@ -171,5 +179,10 @@ def test_unknown_names():
 def test_replace_keeps_the_rest():
     gate = Gate("triangle", 0.3, 2.0, release="surrogate", detach_reset=True)
     other = gate.replace(sharpness=5.0)
-    assert (float(other.width), float(other.sharpness), other.release, other.detach_reset) == (0.3, 5.0, "surrogate", True)
+    assert (float(other.width), float(other.sharpness), other.release, other.detach_reset) == (
+        0.3,
+        5.0,
+        "surrogate",
+        True,
+    )
     assert gate.replace(detach_reset=False).detach_reset is False

@@ -38,7 +38,10 @@ def test_lag_and_onset():
 
 
 def test_splits_and_batches_are_different_and_repeatable():
-    task, key = PredictiveCoding(dt=1.0, duration=50.0, test_duration=50.0, held_out=(4, 4)), jax.random.key(0)
+    task, key = (
+        PredictiveCoding(dt=1.0, duration=50.0, test_duration=50.0, held_out=(4, 4)),
+        jax.random.key(0),
+    )
     parts = [task.split("validation"), task.split("test"), task.batch(key, 0, 4), task.batch(key, 1, 4)]
     for i, a in enumerate(parts):
         assert a.stimulus.shape == (4, 50, 2)
@@ -67,7 +70,9 @@ def test_xor_trials(dt):
     delays = []
     for i in range(60):
         x, y = np.asarray(trials.stimulus[i]), np.asarray(trials.target.signal[i, :, 0])
-        mask, weight, template = (np.asarray(a[i]) for a in (trials.mask, trials.target.weight, trials.target.template))
+        mask, weight, template = (
+            np.asarray(a[i]) for a in (trials.mask, trials.target.weight, trials.target.template)
+        )
         pulses = PULSES[i % 6]
         begin, end = events(x[:, 0], dt)
         assert np.allclose(end - begin, 24.0)
@@ -96,13 +101,18 @@ def test_xor_trials(dt):
 
 
 def test_xor_at_half_the_step_is_the_same_trial():
-    coarse, fine = (DelayedXOR(dt=dt, delays=(20.0, 80.0), held_out=(6, 12)).split("test") for dt in (2.0, 1.0))
+    coarse, fine = (
+        DelayedXOR(dt=dt, delays=(20.0, 80.0), held_out=(6, 12)).split("test") for dt in (2.0, 1.0)
+    )
     assert np.array_equal(np.repeat(coarse.stimulus, 2, axis=1), fine.stimulus)
     assert np.array_equal(coarse.label, fine.label)
 
 
 def test_xor_batches_are_balanced_and_draw_their_length():
-    task, key = DelayedXOR(dt=2.0, buckets=(40.0, 80.0), odds=(1.0, 3.0), delays=(20.0, 80.0)), jax.random.key(1)
+    task, key = (
+        DelayedXOR(dt=2.0, buckets=(40.0, 80.0), odds=(1.0, 3.0), delays=(20.0, 80.0)),
+        jax.random.key(1),
+    )
     lengths = []
     for i in range(60):
         trials = task.batch(key, i, 12)
@@ -175,10 +185,15 @@ def test_costs():
     record = solution(jnp.zeros((4, 1)), activation=activation, v=v)
     trial = Trial(jnp.zeros((4, 1)), jnp.zeros((4, 1)), jnp.arange(4) < 3)
     whole = trial._replace(mask=None)
-    assert np.isclose(ActivityCost(0.3)(record, trial, 1.0)[0], 0.15 * np.mean(np.sum(np.asarray(activation)[:3, 1] ** 2, axis=-1)))
+    assert np.isclose(
+        ActivityCost(0.3)(record, trial, 1.0)[0],
+        0.15 * np.mean(np.sum(np.asarray(activation)[:3, 1] ** 2, axis=-1)),
+    )
     assert np.isclose(LowVoltage(0.5)(record, whole, 1.0)[0], 0.25 * np.mean([0.0, 1.0, 0.25]))
     rates = np.array([0.0, 2 / 4e-3, 0.0])
-    assert np.isclose(LogRate(0.4, 20.0)(record, whole, 1.0)[0], 0.2 * np.mean((np.log1p(rates) - np.log(21)) ** 2))
+    assert np.isclose(
+        LogRate(0.4, 20.0)(record, whole, 1.0)[0], 0.2 * np.mean((np.log1p(rates) - np.log(21)) ** 2)
+    )
     assert Sum((SquaredError(), ActivityCost(1.0), LowVoltage(1.0))).series == {"activation", "v"}
     # One neuron releases half a spike and takes it back, one a whole spike, one a spike and a half.
     release = jnp.array([[0.5, 0.5, 1.0], [-0.5, 0.5, 0.25], [0.0, 0.0, 0.25], [0.0, 0.0, 0.0]])
@@ -195,7 +210,11 @@ def test_lingering_in_the_zone_costs(quick_jit):
     def cost(bias, sharpness):
         moved = eqx.tree_at(lambda n: n.layers[0].bias, network, jnp.full(2, bias))
         return WholeCharge(1.0)(
-            simulate(moved, trial.stimulus, gate=Gate(width=0.5, sharpness=sharpness), dt=0.05, save="release"), trial, 0.5
+            simulate(
+                moved, trial.stimulus, gate=Gate(width=0.5, sharpness=sharpness), dt=0.05, save="release"
+            ),
+            trial,
+            0.5,
         )[0]
 
     cost, slope_of = quick_jit(cost), quick_jit(jax.grad(cost))

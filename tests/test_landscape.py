@@ -10,7 +10,17 @@ import optax
 import pytest
 
 from spikejax import LIF, Autodiff, Exponential, Gate, Leash, Network, Positive, simulate, trainable
-from spikejax.analysis import Line, along_line, gradient_direction, loss_at, on_plane, random_direction, reach, roughness, secants
+from spikejax.analysis import (
+    Line,
+    along_line,
+    gradient_direction,
+    loss_at,
+    on_plane,
+    random_direction,
+    reach,
+    roughness,
+    secants,
+)
 from spikejax.analysis.landscape_report import Options, together_and_alone, ways
 from spikejax.build import build
 from spikejax.cli import main
@@ -37,7 +47,11 @@ def network():
 @pytest.fixture(scope="module")
 def trials():
     x = jax.random.normal(jax.random.key(1), (3, 30, 2))
-    return Trial(x, 0.1 * jax.random.normal(jax.random.key(2), (3, 30, 1)), jnp.arange(30) < jnp.arange(28, 31)[:, None])
+    return Trial(
+        x,
+        0.1 * jax.random.normal(jax.random.key(2), (3, 30, 1)),
+        jnp.arange(30) < jnp.arange(28, 31)[:, None],
+    )
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +73,10 @@ def test_a_random_direction_is_filter_normalised(network, direction):
     for own, other in pairs:
         own, other = (np.asarray(w).reshape(len(w), -1) for w in (own, other))
         np.testing.assert_allclose(np.linalg.norm(other, axis=1), np.linalg.norm(own, axis=1), rtol=1e-12)
-        assert np.all(np.abs(np.sum(own * other, axis=1)) < 0.99 * np.sum(own**2, axis=1) + 1e-12) or own.shape[1] < 3
+        assert (
+            np.all(np.abs(np.sum(own * other, axis=1)) < 0.99 * np.sum(own**2, axis=1) + 1e-12)
+            or own.shape[1] < 3
+        )
     # A bias is one value a neuron: scaled as a whole; one that is 0 stays so.
     assert float(jnp.linalg.norm(way.bias)) == pytest.approx(float(jnp.linalg.norm(layer.bias)))
     assert not np.any(direction.readout.bias)
@@ -74,8 +91,14 @@ def test_directions_of_other_parameters(network):
     assert way.layers[0].feedforward.weight is None
     assert float(jnp.linalg.norm(way.layers[0].neuron.tau_mem.log)) == pytest.approx(2 * np.log(10.0))
     assert float(abs(way.layers[0].neuron.v_th)) == pytest.approx(1.0)
-    signed = eqx.tree_at(lambda n: n.layers[0].feedforward, network, network.layers[0].feedforward.signed(jnp.array([1.0, 0.0])))
-    assert np.all(np.asarray(random_direction(signed, jax.random.key(0)).layers[0].feedforward.weight.raw)[:, 1] == 0)
+    signed = eqx.tree_at(
+        lambda n: n.layers[0].feedforward,
+        network,
+        network.layers[0].feedforward.signed(jnp.array([1.0, 0.0])),
+    )
+    assert np.all(
+        np.asarray(random_direction(signed, jax.random.key(0)).layers[0].feedforward.weight.raw)[:, 1] == 0
+    )
     with pytest.raises(ValueError, match="tau_meem"):
         random_direction(network, jax.random.key(0), ("tau_meem",))
 
@@ -88,13 +111,21 @@ def value(network, trials, gate):
 @pytest.fixture(scope="module")
 def at(quick_jit):
     """The loss along directions, compiled quickly."""
-    run = quick_jit(lambda network, directions, c, trials, gate: loss_at(network, directions, c, trials, LOSS, gate, dt=DT))
+    run = quick_jit(
+        lambda network, directions, c, trials, gate: loss_at(
+            network, directions, c, trials, LOSS, gate, dt=DT
+        )
+    )
     return lambda *args: np.asarray(run(*args))
 
 
 @pytest.fixture(scope="module")
 def line(quick_jit):
-    return quick_jit(lambda network, way, x, trials, gate: along_line(network, way, x, trials, LOSS, gate, dt=DT, at_once=2))
+    return quick_jit(
+        lambda network, way, x, trials, gate: along_line(
+            network, way, x, trials, LOSS, gate, dt=DT, at_once=2
+        )
+    )
 
 
 def test_the_slope_of_a_smooth_gate_is_that_of_its_slice(network, direction, trials, line, at, quick_jit):
@@ -105,7 +136,9 @@ def test_the_slope_of_a_smooth_gate_is_that_of_its_slice(network, direction, tri
     ends = at(network, (direction,), np.concatenate([x + eps, x - eps])[:, None], trials, GATE)
     np.testing.assert_allclose(found.slope, (ends[:5] - ends[5:]) / (2 * eps), rtol=1e-5, atol=1e-6)
     assert np.ptp(found.slope) > 0.01
-    several = quick_jit(lambda spans: secants(network, direction, spans, trials, LOSS, GATE, dt=DT))(np.array([1e-7, 0.4]))
+    several = quick_jit(lambda spans: secants(network, direction, spans, trials, LOSS, GATE, dt=DT))(
+        np.array([1e-7, 0.4])
+    )
     assert several[0] == pytest.approx(float(found.slope[2]), rel=1e-5)
     assert several[1] == pytest.approx(float(found.loss[4] - found.loss[0]) / 0.8, rel=1e-9)
     # A single trial: the mean over the trials is that of their lines.
@@ -118,7 +151,9 @@ def test_the_slope_of_a_smooth_gate_is_that_of_its_slice(network, direction, tri
 def test_the_plane_is_spanned_by_its_directions(network, direction, trials, at, quick_jit):
     other = random_direction(network, jax.random.key(9))
     x, y = np.array([-0.2, 0.0, 0.3, 0.4, 0.5]), np.array([0.0, 0.1])
-    plane = quick_jit(lambda n: on_plane(n, (direction, other), x, y, trials, LOSS, GATE, dt=DT, at_once=4))(network)
+    plane = quick_jit(lambda n: on_plane(n, (direction, other), x, y, trials, LOSS, GATE, dt=DT, at_once=4))(
+        network
+    )
     assert plane.shape == (2, 5)
     line = np.concatenate([x, x])[:, None]
     np.testing.assert_allclose(plane[0], at(network, (direction,), line, trials, GATE)[:5], rtol=1e-12)
@@ -127,8 +162,11 @@ def test_the_plane_is_spanned_by_its_directions(network, direction, trials, at, 
 
 
 def test_hard_and_surrogate_share_the_loss_not_the_slope(network, direction, trials, line):
-    # Only what is before the spikes moves: with the readout fixed, the hard threshold's loss is piecewise constant.
-    way = eqx.tree_at(lambda n: n.readout.connection.weight, direction, jnp.zeros_like(direction.readout.connection.weight))
+    # Only what is before the spikes moves: with the readout fixed, the hard threshold's loss is piecewise
+    # constant.
+    way = eqx.tree_at(
+        lambda n: n.readout.connection.weight, direction, jnp.zeros_like(direction.readout.connection.weight)
+    )
     x = np.linspace(0.0, 0.02, 41)
     surrogate = Gate("fast_sigmoid", 0.5, release="surrogate")
     hard, soft = (line(network, way, x, trials, gate) for gate in (GATE.hard(), surrogate))
@@ -140,12 +178,18 @@ def test_hard_and_surrogate_share_the_loss_not_the_slope(network, direction, tri
     assert np.all(soft.slope != 0)
 
 
-def test_the_gradient_direction_goes_down_and_is_as_long_as_the_parameters(network, trials, quick_jit, quick_compiles):
+def test_the_gradient_direction_goes_down_and_is_as_long_as_the_parameters(
+    network, trials, quick_jit, quick_compiles
+):
     way = gradient_direction(network, trials, LOSS, GATE, dt=DT)
     params, fixed = eqx.partition(network, trainable(network))
 
     def mean(p, trials):
-        one = lambda t: LOSS(simulate(eqx.combine(p, fixed), t.stimulus, gate=GATE, dt=DT, mask=t.mask, adjoint=Autodiff()), t, DT)[0]
+        one = lambda t: LOSS(
+            simulate(eqx.combine(p, fixed), t.stimulus, gate=GATE, dt=DT, mask=t.mask, adjoint=Autodiff()),
+            t,
+            DT,
+        )[0]
         return jnp.mean(jax.vmap(one)(trials))
 
     gradient = quick_jit(jax.grad(mean))(params, trials)
@@ -165,7 +209,8 @@ def test_numbers_of_a_line():
     assert bowl.steepness == pytest.approx(2.0, rel=0.02)
     assert bowl.cosine == pytest.approx(1.0, abs=1e-3)
     assert bowl.size == pytest.approx(1.0, rel=1e-2)
-    # Wiggles finer than the points: the exact derivative is large and says nothing about the way from one point to the next.
+    # Wiggles finer than the points: the exact derivative is large and says nothing about the way from one
+    # point to the next.
     rough = roughness(Line(x, x**2 + 1e-3 * np.sin(1e5 * x), 2 * x + 1e2 * np.cos(1e5 * x)))
     assert rough.minima > 1
     assert rough.steepness > 50
@@ -188,7 +233,13 @@ TINY = {
     "task": {"kind": "predictive_coding", "duration": 20.0, "test_duration": 20.0, "held_out": [3, 2]},
     "network": {
         "layers": [
-            {"size": 4, "neuron": {"kind": "nif", "tau_mem": 10.0}, "synapse": {"tau_syn": [2.0]}, "bias": [0.5, 1.0], "input_scale": 2.0}
+            {
+                "size": 4,
+                "neuron": {"kind": "nif", "tau_mem": 10.0},
+                "synapse": {"tau_syn": [2.0]},
+                "bias": [0.5, 1.0],
+                "input_scale": 2.0,
+            }
         ]
     },
     "gate": {"width": 0.5},
@@ -203,14 +254,22 @@ def run_folder(tmp_path_factory):
     config = check(TINY)
     prepare(folder, config)
     network = build(config).network
-    checkpoint.save(folder / "best.ckpt", eqx.tree_at(lambda n: n.layers[0].bias, network, replace_fn=lambda b: b + 0.1))
+    checkpoint.save(
+        folder / "best.ckpt", eqx.tree_at(lambda n: n.layers[0].bias, network, replace_fn=lambda b: b + 0.1)
+    )
     return folder
 
 
 def test_ways():
     run = build(check(TINY))
     found = ways(run, Leash(damping=0.01), Options(sharpness=(1.0, 4.0), surrogate="arctan"))
-    names = ["smooth, a = 1", "smooth, a = 4", "smooth, a = 1, damped", "surrogate gradient", "hard threshold"]
+    names = [
+        "smooth, a = 1",
+        "smooth, a = 4",
+        "smooth, a = 1, damped",
+        "surrogate gradient",
+        "hard threshold",
+    ]
     assert list(found) == names
     assert [w.gate.release for w in found.values()] == ["charge", "charge", "charge", "surrogate", "hard"]
     assert [float(w.gate.support) for w in found.values()] == [0.5, 0.125, 0.5, 0.5, 0.5]
@@ -232,7 +291,11 @@ def test_command(run_folder, capsys, quick_compiles):
     assert main(["landscape", str(run_folder), *options]) == 0
     names = capsys.readouterr().out.split()
     pages = {"scales", "trained-gradient", "initial-gradient", "plane"}
-    assert {n.rsplit("/", 1)[1] for n in names} == {"landscape.csv", "landscape.npz", *(f"{p}.png" for p in pages)}
+    assert {n.rsplit("/", 1)[1] for n in names} == {
+        "landscape.csv",
+        "landscape.npz",
+        *(f"{p}.png" for p in pages),
+    }
     for page in pages:
         assert (run_folder / "landscape" / f"{page}.png").stat().st_size > 10_000
     with open(run_folder / "landscape" / "landscape.csv", newline="") as file:
@@ -252,7 +315,9 @@ def test_command(run_folder, capsys, quick_compiles):
     run, network, config = trained(run_folder)
     held = jax.tree.map(lambda x: x[0], run.task.split("validation"))
     solution = simulate(network, held.stimulus, gate=run.final_gate, dt=config.dt)
-    assert here["trained", "smooth, a = 1"] == pytest.approx(float(run.loss(solution, held, config.dt)[0]), rel=1e-3)
+    assert here["trained", "smooth, a = 1"] == pytest.approx(
+        float(run.loss(solution, held, config.dt)[0]), rel=1e-3
+    )
     plane = curves["trained/smooth, a = 1/plane/loss"]
     assert plane[10, 10] == pytest.approx(here["trained", "smooth, a = 1"], rel=1e-3)
 

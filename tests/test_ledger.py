@@ -7,7 +7,9 @@ import pytest
 
 from spikejax.neurons import NEURONS, Accommodating
 
-_SPEC = importlib.util.spec_from_file_location("ledger", Path(__file__).parents[1] / "experiments" / "ledger.py")
+_SPEC = importlib.util.spec_from_file_location(
+    "ledger", Path(__file__).parents[1] / "experiments" / "ledger.py"
+)
 ledger = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(ledger)
 
@@ -29,7 +31,9 @@ def test_entry(entry):
 def test_a_wrong_equation_is_noticed(monkeypatch):
     # The ledger's own check: a leak that is 1 % off, and a reset that is.
     model = ledger.MODELS["LIF"]
-    monkeypatch.setitem(ledger.MODELS, "wrong", model._replace(field=lambda y, i, g: ((-1.01 * y[0] + i - g * y[0]) / 10,)))
+    monkeypatch.setitem(
+        ledger.MODELS, "wrong", model._replace(field=lambda y, i, g: ((-1.01 * y[0] + i - g * y[0]) / 10,))
+    )
     assert ledger.flow_error("wrong") > 1e-4
     assert ledger.spike_time_error(model._replace(reset=lambda y: (0.05,))) > 0.1
 

@@ -13,7 +13,17 @@ CONFIG = Path(__file__).parent.parent / "configs" / "braille.toml"
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_braille_is_learned(tmp_path, seed):
-    command = [sys.executable, "-m", "spikejax", "train", str(CONFIG), "--out", str(tmp_path / "run"), "--seed", str(seed)]
+    command = [
+        sys.executable,
+        "-m",
+        "spikejax",
+        "train",
+        str(CONFIG),
+        "--out",
+        str(tmp_path / "run"),
+        "--seed",
+        str(seed),
+    ]
     subprocess.run(command, check=True)
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["smooth"]["accuracy"] >= 0.97
@@ -22,7 +32,17 @@ def test_braille_is_learned(tmp_path, seed):
 
 def trained_run(tmp_path, name, seed):
     config = CONFIG.with_name(f"{name}.toml")
-    command = [sys.executable, "-m", "spikejax", "train", str(config), "--out", str(tmp_path / "run"), "--seed", str(seed)]
+    command = [
+        sys.executable,
+        "-m",
+        "spikejax",
+        "train",
+        str(config),
+        "--out",
+        str(tmp_path / "run"),
+        "--seed",
+        str(seed),
+    ]
     subprocess.run(command, check=True)
     return tmp_path / "run"
 
@@ -47,7 +67,11 @@ def test_predictive_coding_is_learned(tmp_path, seed):
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_delayed_xor_is_learned(tmp_path, seed):
     run = trained_run(tmp_path, "delayed_xor", seed)
-    for options, least in (((), 0.97), (("--dt", "1.0"), 0.95), (("--gate.sharpness", "1.0", "--gate.sharpness_end", "1.0"), 0.97)):
+    for options, least in (
+        ((), 0.97),
+        (("--dt", "1.0"), 0.95),
+        (("--gate.sharpness", "1.0", "--gate.sharpness_end", "1.0"), 0.97),
+    ):
         summary = evaluated(run, *options)
         assert summary["trials"] == 600
         assert summary["smooth"]["accuracy"] >= least

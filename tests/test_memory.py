@@ -19,7 +19,10 @@ def temporaries(adjoint, steps: int) -> int:
 
 def test_memory_against_length():
     short, long = 256, 4096
-    growth = {type(a).__name__: temporaries(a, long) / temporaries(a, short) for a in (Autodiff(), Costate(), Checkpointed())}
+    growth = {
+        type(a).__name__: temporaries(a, long) / temporaries(a, short)
+        for a in (Autodiff(), Costate(), Checkpointed())
+    }
     # 16 times the steps: all of them kept, or about 4 times as many chunks of 4 times the length.
     assert growth["Autodiff"] > 12
     assert growth["Costate"] > 12

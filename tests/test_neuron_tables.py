@@ -1,4 +1,5 @@
-"""Neurons, synapses and wiring in a configuration: the defaults are those of the classes, and everything that is set arrives."""
+"""Neurons, synapses and wiring in a configuration: the defaults are those of the classes, and everything that
+is set arrives."""
 
 import tomllib
 
@@ -41,14 +42,22 @@ def test_defaults_are_those_of_the_class(kind):
 
 
 def test_cortical_kinetics_bring_their_numbers():
-    _, layer = layer_of(neuron={"kind": "hodgkin_huxley", "kinetics": "cortical", "g_M": 0.03}, recurrent=False)
+    _, layer = layer_of(
+        neuron={"kind": "hodgkin_huxley", "kinetics": "cortical", "g_M": 0.03}, recurrent=False
+    )
     expected = HodgkinHuxley.cortical(g_M=0.03)
     assert layer.neuron.kinetics == "cortical"
     np.testing.assert_allclose([layer.neuron.g_M[0], layer.neuron.g_Na], [0.03, expected.g_Na])
 
 
 def test_refractory_and_numbers_of_each_neuron():
-    table = {"kind": "glif", "tau_asc": [5.0, 50.0, 300.0], "jump_asc": [0.1, 0.0, -0.3], "tau_ref": 2.5, "v_init": [0.1, 0.4]}
+    table = {
+        "kind": "glif",
+        "tau_asc": [5.0, 50.0, 300.0],
+        "jump_asc": [0.1, 0.0, -0.3],
+        "tau_ref": 2.5,
+        "v_init": [0.1, 0.4],
+    }
     _, layer = layer_of(neuron=table)
     assert isinstance(layer.neuron, Refractory)
     assert layer.neuron.neuron.jump_asc.shape == (3, 5)
@@ -57,7 +66,9 @@ def test_refractory_and_numbers_of_each_neuron():
 
 
 def test_accommodation_comes_between_the_neuron_and_its_refractoriness():
-    _, layer = layer_of(neuron={"kind": "lif", "tau_ref": 2.5, "accommodation": {"slope": 0.8, "v_half": 0.3}})
+    _, layer = layer_of(
+        neuron={"kind": "lif", "tau_ref": 2.5, "accommodation": {"slope": 0.8, "v_half": 0.3}}
+    )
     assert isinstance(layer.neuron, Refractory)
     assert isinstance(layer.neuron.neuron, Accommodating)
     np.testing.assert_allclose(layer.neuron.neuron.slope, np.full(5, 0.8))
@@ -93,7 +104,10 @@ def test_background_current():
 @pytest.mark.parametrize(
     ("table", "words"),
     [
-        ({"neuron": {"kind": "theta", "reset": "zero"}}, ["unknown key network.layers.0.neuron.reset", "tau_mem"]),
+        (
+            {"neuron": {"kind": "theta", "reset": "zero"}},
+            ["unknown key network.layers.0.neuron.reset", "tau_mem"],
+        ),
         ({"neuron": {"kind": "adex", "Delta": 1.0}}, ["network.layers.0.neuron.Delta", "Delta_T"]),
         ({"neuron": {"kind": "adexx"}}, ["network.layers.0.neuron.kind", "'adex'", "'adexx'"]),
         ({"neuron": {"kind": "adex", "C": -1.0}}, ["network.layers.0.neuron.C:", "greater than 0"]),
@@ -120,7 +134,10 @@ def test_a_refractory_adaptive_network_with_noise_trains(tmp_path, quick_compile
     config = XOR | {"noise": {"current": 0.05, "tau": 5.0}}
     layers = [{"size": 8, "neuron": {"kind": "alif", "tau_ref": 2.0}, "excitatory": 0.75, "density": 0.6}]
     config["network"] = {"layers": layers}
-    config["training"] = config["training"] | {"steps": 2, "trainable": ["weight", "bias", "tau_adapt", "tau_ref", "beta"]}
+    config["training"] = config["training"] | {
+        "steps": 2,
+        "trainable": ["weight", "bias", "tau_adapt", "tau_ref", "beta"],
+    }
     (tmp_path / "c.toml").write_text(dump(check(config)))
     assert main(["train", str(tmp_path / "c.toml"), "--out", str(tmp_path / "run"), "--quiet"]) == 0
     assert (tmp_path / "run" / "summary.json").exists()

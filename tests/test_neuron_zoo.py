@@ -1,4 +1,5 @@
-"""Neurons of several variables: their gradients by every adjoint and by differences, limits in which one is another, refractoriness."""
+"""Neurons of several variables: their gradients by every adjoint and by differences, limits in which one is
+another, refractoriness."""
 
 import itertools
 
@@ -38,7 +39,11 @@ ZOO = {
     "adex": (AdEx(), 0.25, 700.0),
     "izhikevich": (Izhikevich(substeps=1), 0.25, 12.0),
     "hodgkin_huxley": (HodgkinHuxley(), 0.05, 12.0),
-    "refractory accommodating lif": (Refractory(Accommodating(LIF(tau_mem=10.0), slope=0.6), tau_ref=1.7), 0.5, 1.0),
+    "refractory accommodating lif": (
+        Refractory(Accommodating(LIF(tau_mem=10.0), slope=0.6), tau_ref=1.7),
+        0.5,
+        1.0,
+    ),
     "refractory adex": (Refractory(AdEx(), tau_ref=1.7), 0.25, 700.0),
 }
 WIDTH = {
@@ -71,7 +76,8 @@ def loss(network, gate, dt, adjoint):
     return jnp.mean(out.readout**2) + 0.1 * jnp.sum(out.counts[0]) + v
 
 
-# Charge for all but two that share another's code; the other releases where a spike changes several variables, and none.
+# Charge for all but two that share another's code; the other releases where a spike changes several
+# variables, and none.
 CASES = [(name, "charge") for name in ZOO if name not in ("alif", "eif")]
 CASES += [("glif", "graded"), ("glif", "surrogate"), ("hodgkin_huxley", "surrogate")]
 
@@ -93,8 +99,12 @@ def test_adjoints_agree_and_equal_differences(name, release, quick_jit, relative
     # A random direction through every parameter, in units of its size.
     keys = jax.random.split(jax.random.key(2), len(jax.tree.leaves(params)))
     leaves, tree = jax.tree.flatten(params)
-    direction = jax.tree.unflatten(tree, [jnp.abs(x) * jax.random.normal(k, x.shape) for k, x in zip(keys, leaves, strict=True)])
-    slope = sum(float(jnp.vdot(a, b)) for a, b in zip(jax.tree.leaves(exact), jax.tree.leaves(direction), strict=True))
+    direction = jax.tree.unflatten(
+        tree, [jnp.abs(x) * jax.random.normal(k, x.shape) for k, x in zip(keys, leaves, strict=True)]
+    )
+    slope = sum(
+        float(jnp.vdot(a, b)) for a, b in zip(jax.tree.leaves(exact), jax.tree.leaves(direction), strict=True)
+    )
     f = quick_jit(lambda e: value(Autodiff())(jax.tree.map(lambda x, d: x + e * d, params, direction)))
     best = min(abs((float(f(e)) - float(f(-e))) / (2 * e) - slope) for e in (1e-6, 1e-7, 1e-8, 1e-9))
     assert best < 2e-4 * abs(slope)
@@ -102,7 +112,9 @@ def test_adjoints_agree_and_equal_differences(name, release, quick_jit, relative
 
 def spikes(neuron, current, dt, steps):
     gate = Gate(width=0.1, release="hard")
-    step = lambda s, _: (lambda out: (out[0], (out[0].v, out[2])))(spiking_step(neuron, gate, s, None, current, dt))
+    step = lambda s, _: (lambda out: (out[0], (out[0].v, out[2])))(
+        spiking_step(neuron, gate, s, None, current, dt)
+    )
     return jax.lax.scan(step, neuron.init(current.shape), None, length=steps)[1]
 
 
@@ -135,7 +147,9 @@ def test_glif_through_equal_time_constants():
     value, slope = at(jnp.array([10.0, 10.0])), jax.grad(at)(jnp.array([10.0, 10.0]))
     np.testing.assert_allclose(value, 2 * 0.3 * np.exp(-0.3), rtol=1e-12)
     for e in (1e-4, 0.05):
-        np.testing.assert_allclose((at(jnp.array([10 + e, 10.0])) - at(jnp.array([10 - e, 10.0]))) / (2 * e), slope[0], rtol=1e-3)
+        np.testing.assert_allclose(
+            (at(jnp.array([10 + e, 10.0])) - at(jnp.array([10 - e, 10.0]))) / (2 * e), slope[0], rtol=1e-3
+        )
 
 
 def test_an_adaptive_neuron_slows_down():
@@ -146,10 +160,16 @@ def test_an_adaptive_neuron_slows_down():
 
 
 def test_accommodation_tells_a_step_from_a_ramp_and_blocks_strong_currents():
-    # v of a LIF neuron is the filtered current; its steady threshold 1 + slope (v - v_half) is above it from v = 2 on if slope > 1.
-    neuron, dt = Accommodating(LIF(tau_mem=10.0), tau_accommodation=30.0, slope=1.5, v_half=0.5, width=0.02), 0.1
+    # v of a LIF neuron is the filtered current; its steady threshold 1 + slope (v - v_half) is above it from
+    # v = 2 on if slope > 1.
+    neuron, dt = (
+        Accommodating(LIF(tau_mem=10.0), tau_accommodation=30.0, slope=1.5, v_half=0.5, width=0.02),
+        0.1,
+    )
     gate = Gate(width=0.1, release="hard")
-    step = lambda s, i: (lambda out: (out[0], (out[0].phi, out[2])))(spiking_step(neuron, gate, s, None, i, dt))
+    step = lambda s, i: (lambda out: (out[0], (out[0].phi, out[2])))(
+        spiking_step(neuron, gate, s, None, i, dt)
+    )
     run = lambda current: jax.lax.scan(step, neuron.init(()), jnp.asarray(current))[1]
     steps = round(400 / dt)
     _, slow = run(np.linspace(0, 1.8, steps))
@@ -164,7 +184,9 @@ def test_accommodation_tells_a_step_from_a_ramp_and_blocks_strong_currents():
 
 def test_accommodation_is_of_second_order_in_the_step():
     neuron = Accommodating(LIF(tau_mem=10.0), tau_accommodation=15.0, slope=0.8)
-    at = lambda n: jax.lax.fori_loop(0, n, lambda _, s: neuron.flow(s, jnp.asarray(0.95), 20.0 / n), neuron.init(())).phi
+    at = lambda n: (
+        jax.lax.fori_loop(0, n, lambda _, s: neuron.flow(s, jnp.asarray(0.95), 20.0 / n), neuron.init(())).phi
+    )
     exact = at(4096)
     errors = [abs(float(at(n) - exact)) for n in (16, 32, 64)]
     assert errors[0] > 1e-7
@@ -176,10 +198,14 @@ def test_refractory_intervals_are_longer_by_the_period():
     # tau_ref + tau_mem log(I/(I - 1)), whatever the grid.
     current, tau_ref = 1.7, 3.3
     for dt in (0.1, 0.5, 1.0):
-        _, count = spikes(Refractory(LIF(tau_mem=10.0), tau_ref=tau_ref), jnp.array([current]), dt, round(300 / dt))
+        _, count = spikes(
+            Refractory(LIF(tau_mem=10.0), tau_ref=tau_ref), jnp.array([current]), dt, round(300 / dt)
+        )
         first, interval = 10 * np.log(1.7 / 0.7), tau_ref + 10 * np.log(1.7 / 0.7)
         expected = np.arange(first, 300, interval)
-        np.testing.assert_array_equal(np.flatnonzero(np.asarray(count[:, 0])), np.floor(expected / dt).astype(int))
+        np.testing.assert_array_equal(
+            np.flatnonzero(np.asarray(count[:, 0])), np.floor(expected / dt).astype(int)
+        )
 
 
 def test_the_gradient_of_the_refractory_period(quick_jit):
@@ -188,8 +214,13 @@ def test_the_gradient_of_the_refractory_period(quick_jit):
     def charge(tau_ref):
         neuron = Refractory(LIF(tau_mem=10.0), tau_ref=tau_ref)
         state = neuron.init(())
-        step = lambda c, _: (lambda s, level, q: ((s, level), q))(*spiking_step(neuron, gate, *c, jnp.asarray(1.7), dt))
-        return jnp.sum(jax.lax.scan(step, (state, start_level(neuron, gate, state)), None, length=steps)[1] * jnp.arange(steps))
+        step = lambda c, _: (lambda s, level, q: ((s, level), q))(
+            *spiking_step(neuron, gate, *c, jnp.asarray(1.7), dt)
+        )
+        return jnp.sum(
+            jax.lax.scan(step, (state, start_level(neuron, gate, state)), None, length=steps)[1]
+            * jnp.arange(steps)
+        )
 
     at, e = jnp.asarray(3.3), 1e-5
     slope, charge = float(quick_jit(jax.grad(charge))(at)), quick_jit(charge)
@@ -205,7 +236,9 @@ def test_adaptation_goes_on_while_v_is_held():
     np.testing.assert_allclose(held.w, steady + (100 - steady) * np.exp(-50 / 144), rtol=1e-12)
     np.testing.assert_array_equal(held.v, state.v)
     state = ALIF(tau_adapt=100.0).init((1,))._replace(a=jnp.array([2.0]))
-    np.testing.assert_allclose(ALIF(tau_adapt=100.0).hold(state, jnp.ones(1), 50.0).a, 2 * np.exp(-0.5), rtol=1e-12)
+    np.testing.assert_allclose(
+        ALIF(tau_adapt=100.0).hold(state, jnp.ones(1), 50.0).a, 2 * np.exp(-0.5), rtol=1e-12
+    )
 
 
 @pytest.mark.parametrize("neuron", [Theta(), HodgkinHuxley()], ids=lambda n: type(n).__name__)
@@ -257,7 +290,9 @@ def test_the_upswing_never_overflows(cut, quick_jit):
 
 def test_the_crossing_time_is_found_to_rounding(quick_jit):
     neuron = LIF(tau_mem=10.0)
-    v, current = (x.ravel() for x in jnp.meshgrid(jnp.linspace(0.5, 0.9999, 20), jnp.array([1.001, 1.5, 10.0, 300.0])))
+    v, current = (
+        x.ravel() for x in jnp.meshgrid(jnp.linspace(0.5, 0.9999, 20), jnp.array([1.001, 1.5, 10.0, 300.0]))
+    )
     dt = 2.0
     spiked = neuron.flow(State(v), current, dt).v >= 1
     found = quick_jit(lambda v: _crossing(neuron, State(v), current, dt, spiked))(v)
@@ -271,11 +306,18 @@ def test_conductance_is_a_shunt():
     # With g the time constant is tau/(1 + g) and the target I/(1 + g).
     other = LIF(tau_mem=10.0 / (1 + g))
     (v, count), (expected, expected_count) = (
-        (lambda out: (out[0].v, out[2]))(spiking_step(n, Gate(release="hard"), State(jnp.array([0.2, 0.95])), None, drive, 0.5))
-        for n, drive in ((neuron, Drive(jnp.array([1.0, 4.0]), jnp.array([g, g]))), (other, jnp.array([1.0, 4.0]) / (1 + g)))
+        (lambda out: (out[0].v, out[2]))(
+            spiking_step(n, Gate(release="hard"), State(jnp.array([0.2, 0.95])), None, drive, 0.5)
+        )
+        for n, drive in (
+            (neuron, Drive(jnp.array([1.0, 4.0]), jnp.array([g, g]))),
+            (other, jnp.array([1.0, 4.0]) / (1 + g)),
+        )
     )
     np.testing.assert_allclose(v, expected, rtol=1e-12)
     np.testing.assert_array_equal(count, expected_count)
     # The NIF neuron with g is the limit of small g as without.
     step = lambda drive: NIF(tau_mem=10.0).flow(State(jnp.array([0.3])), drive, 1.0).v
-    np.testing.assert_allclose(step(Drive(jnp.array([0.7]), jnp.array([1e-9]))), step(jnp.array([0.7])), rtol=1e-8)
+    np.testing.assert_allclose(
+        step(Drive(jnp.array([0.7]), jnp.array([1e-9]))), step(jnp.array([0.7])), rtol=1e-8
+    )

@@ -1,4 +1,5 @@
-"""Every neuron's step against an independent solver, the generic split against closed forms, and conservation of charge."""
+"""Every neuron's step against an independent solver, the generic split against closed forms, and conservation
+of charge."""
 
 import diffrax
 import equinox as eqx
@@ -27,7 +28,8 @@ def state_of(neuron, v):
 
 
 class QIF(AbstractNeuron):
-    """A user's neuron: ``tau dv/dt = v^2 + I``, peak at v_th, integrated by one Runge-Kutta step, nothing else given."""
+    """A user's neuron: ``tau dv/dt = v^2 + I``, peak at v_th, integrated by one Runge-Kutta step, nothing
+    else given."""
 
     tau_mem: Float[Array, "..."] = parameter(10.0)
     v_th: Float[Array, "..."] = parameter(2.0)
@@ -68,7 +70,12 @@ def test_flow_against_diffrax(name, quick_jit):
 @pytest.mark.parametrize("name", ALL)
 def test_flow_is_a_flow(name):
     neuron = ALL[name]
-    v, current = (x.ravel() for x in jnp.meshgrid(jnp.linspace(0.01, 0.99, 9), jnp.array([-50.0, -1.0, -1e-7, 0.0, 1e-7, 0.5, 3.0, 400.0])))
+    v, current = (
+        x.ravel()
+        for x in jnp.meshgrid(
+            jnp.linspace(0.01, 0.99, 9), jnp.array([-50.0, -1.0, -1e-7, 0.0, 1e-7, 0.5, 3.0, 400.0])
+        )
+    )
     state = state_of(neuron, v)
     whole = neuron.flow(state, current, 1.0)
     halves = neuron.flow(neuron.flow(state, current, 0.5), current, 0.5)
@@ -107,26 +114,44 @@ def test_theta_is_smooth_in_current_through_zero(quick_jit):
     currents = jnp.linspace(-0.01, 0.01, 41)
     slope, curve = quick_jit(jax.vmap(lambda i: (jax.grad(f)(i), jax.grad(jax.grad(f))(i))))(currents)
     assert np.ptp(np.asarray(curve)) < 1e-2 * abs(float(curve[20]))
-    np.testing.assert_allclose(jnp.diff(slope), 0.5 * (curve[1:] + curve[:-1]) * (currents[1] - currents[0]), rtol=1e-5)
+    np.testing.assert_allclose(
+        jnp.diff(slope), 0.5 * (curve[1:] + curve[:-1]) * (currents[1] - currents[0]), rtol=1e-5
+    )
 
 
-@pytest.mark.parametrize("neuron", [LIF(tau_mem=10.0), FlowLIF(tau_mem=10.0), QIF()], ids=lambda n: type(n).__name__)
+@pytest.mark.parametrize(
+    "neuron", [LIF(tau_mem=10.0), FlowLIF(tau_mem=10.0), QIF()], ids=lambda n: type(n).__name__
+)
 def test_split_against_fine_steps_with_event(neuron, quick_jit):
     """The crossing located by diffrax's event handling, and the rest of the step flown from the reset."""
-    field = (lambda t, v, i: (v**2 + i) / 10.0) if isinstance(neuron, QIF) else (lambda t, v, i: (i - v) / 10.0)
+    field = (
+        (lambda t, v, i: (v**2 + i) / 10.0) if isinstance(neuron, QIF) else (lambda t, v, i: (i - v) / 10.0)
+    )
     v, current = (
-        (jnp.array([1.9, 1.96]), jnp.array([2.0, 5.0])) if isinstance(neuron, QIF) else (jnp.array([0.9, 0.97]), jnp.array([2.5, 4.0]))
+        (jnp.array([1.9, 1.96]), jnp.array([2.0, 5.0]))
+        if isinstance(neuron, QIF)
+        else (jnp.array([0.9, 0.97]), jnp.array([2.5, 4.0]))
     )
     dt = 1.0
     end, path = neuron.travel(state_of(neuron, v), current, dt)
     np.testing.assert_array_equal(path.count, [1, 1])
 
     control = diffrax.PIDController(rtol=1e-12, atol=1e-13)
-    crossing = diffrax.Event(lambda t, y, args, **_: y - neuron.v_th, root_finder=optimistix.Newton(rtol=1e-13, atol=1e-13))
+    crossing = diffrax.Event(
+        lambda t, y, args, **_: y - neuron.v_th, root_finder=optimistix.Newton(rtol=1e-13, atol=1e-13)
+    )
 
     def solve(v, current, end_time, event):
         out = diffrax.diffeqsolve(
-            diffrax.ODETerm(field), diffrax.Dopri8(), 0.0, end_time, 1e-3, v, args=current, stepsize_controller=control, event=event
+            diffrax.ODETerm(field),
+            diffrax.Dopri8(),
+            0.0,
+            end_time,
+            1e-3,
+            v,
+            args=current,
+            stepsize_controller=control,
+            event=event,
         )
         return out.ts[0], out.ys[0]
 
@@ -147,7 +172,9 @@ def crossing_steps():
 def test_generic_split_is_the_closed_form(quick_jit):
     v, current = crossing_steps()
     step = lambda neuron: neuron.travel(state_of(neuron, v), current, 0.5)
-    (end, path), (generic, generic_path) = quick_jit(lambda: (step(LIF(tau_mem=10.0)), step(FlowLIF(tau_mem=10.0))))()
+    (end, path), (generic, generic_path) = quick_jit(
+        lambda: (step(LIF(tau_mem=10.0)), step(FlowLIF(tau_mem=10.0)))
+    )()
     assert 20 < float(path.count.sum()) < v.size
     np.testing.assert_array_equal(path.count, generic_path.count)
     np.testing.assert_allclose(generic.v, end.v, atol=1e-13)
@@ -174,13 +201,19 @@ def test_generic_split_derivative_by_differences(neuron, quick_jit):
     else:
         v, current = crossing_steps()
     end = lambda v, current: neuron.travel(state_of(neuron, v), current, 0.5)[0].v
-    by_v, by_i = quick_jit(jax.vmap(jax.grad(lambda v, i: end(v[None], i[None])[0], argnums=(0, 1))))(v, current)
+    by_v, by_i = quick_jit(jax.vmap(jax.grad(lambda v, i: end(v[None], i[None])[0], argnums=(0, 1))))(
+        v, current
+    )
     end = quick_jit(end)
     count = neuron.travel(state_of(neuron, v), current, 0.5)[1].count
     assert 10 < float(count.sum()) < v.size
     e = 1e-6
-    np.testing.assert_allclose(by_v, (end(v + e, current) - end(v - e, current)) / (2 * e), rtol=1e-6, atol=1e-7)
-    np.testing.assert_allclose(by_i, (end(v, current + e) - end(v, current - e)) / (2 * e), rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(
+        by_v, (end(v + e, current) - end(v - e, current)) / (2 * e), rtol=1e-6, atol=1e-7
+    )
+    np.testing.assert_allclose(
+        by_i, (end(v, current + e) - end(v, current - e)) / (2 * e), rtol=1e-6, atol=1e-7
+    )
 
 
 @pytest.mark.parametrize("reset", ["subtract", "zero"])
@@ -202,13 +235,24 @@ def test_nif_counts_several_spikes_a_step():
 
 @pytest.mark.parametrize("name", ALL)
 def test_total_charge_is_the_number_of_crossings(name, quick_jit):
-    network = Network.dense(1, (6,), 1, neuron=ALL[name], synapse=Exponential(5.0), recurrent=False, key=jax.random.key(0), bias=(1.1, 3.0))
+    network = Network.dense(
+        1,
+        (6,),
+        1,
+        neuron=ALL[name],
+        synapse=Exponential(5.0),
+        recurrent=False,
+        key=jax.random.key(0),
+        bias=(1.1, 3.0),
+    )
     x = jnp.sin(jnp.arange(400.0) / 30)[:, None]
     gate = Gate("raised_cosine", 0.4)
     smooth = quick_jit(lambda n: simulate(n, x, gate=gate, dt=0.5, save=("release", "v")))(network)
     spikes = quick_jit(lambda n: simulate(n, x, gate=gate.hard(), dt=0.5).counts[0])(network)
     neuron = network.layers[0].neuron
-    first, last = (neuron.released(gate, state) for state in (neuron.init((6,)), smooth.state.layers[0].neuron))
+    first, last = (
+        neuron.released(gate, state) for state in (neuron.init((6,)), smooth.state.layers[0].neuron)
+    )
     assert float(spikes.min()) >= 3
     np.testing.assert_allclose(smooth.counts[0], smooth.layers[0].release.sum(0), rtol=1e-12)
     np.testing.assert_allclose(smooth.counts[0] - (last - first), spikes, atol=1e-10)
@@ -219,9 +263,13 @@ def test_lif_spikes_are_those_of_the_event_driven_solution():
     events = EventLIF(Waves(1.0, (), (), ()), Waves(0.0, (), (), ()), duration=100.0)
     theta = np.array([1.7, 0.0])
     times, _ = events.spikes(theta)
-    network = Network.dense(1, (1,), 1, neuron=LIF(tau_mem=10.0), synapse=Exponential(5.0), recurrent=False, key=jax.random.key(0))
+    network = Network.dense(
+        1, (1,), 1, neuron=LIF(tau_mem=10.0), synapse=Exponential(5.0), recurrent=False, key=jax.random.key(0)
+    )
     network = eqx.tree_at(lambda n: n.layers[0].feedforward.weight, network, jnp.array([[1.7]]))
-    run = simulate(network, jnp.ones((100, 1)), gate=Gate(width=0.2, release="hard"), dt=1.0, save=("release", "v"))
+    run = simulate(
+        network, jnp.ones((100, 1)), gate=Gate(width=0.2, release="hard"), dt=1.0, save=("release", "v")
+    )
     release, v = run.layers[0].release[:, 0], run.layers[0].v[:, 0]
     np.testing.assert_array_equal(np.flatnonzero(release), np.floor(times).astype(int))
     np.testing.assert_allclose(np.diff(times), 10 * np.log(1.7 / 0.7), rtol=1e-12)

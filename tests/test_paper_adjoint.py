@@ -15,7 +15,14 @@ NEURONS = {"nif": NIF(tau_mem=10.0), "lif": LIF(tau_mem=10.0), "theta": Theta(ta
 
 def make(neuron, sizes=(5,), **options):
     return Network.dense(
-        3, sizes, 2, neuron=neuron, synapse=Exponential((3.0, 10.0), 0.05), key=jax.random.key(0), bias=(1.0, 1.5), **options
+        3,
+        sizes,
+        2,
+        neuron=neuron,
+        synapse=Exponential((3.0, 10.0), 0.05),
+        key=jax.random.key(0),
+        bias=(1.0, 1.5),
+        **options,
     )
 
 
@@ -43,9 +50,13 @@ def test_equals_the_adjoints(name, quick_jit, relative):
 
 @pytest.mark.parametrize("name", NEURONS)
 def test_step_derivatives_are_those_of_the_neuron(name):
-    # Difference quotients of the neuron's own step; currents from strong inhibition over 0 to a spike a few steps.
+    # Difference quotients of the neuron's own step; currents from strong inhibition over 0 to a spike a few
+    # steps.
     neuron = NEURONS[name]
-    current, v = (x.ravel() for x in jnp.meshgrid(jnp.array([-3.0, -1e-4, 0.0, 1e-4, 0.7, 2.3, 3.0]), jnp.linspace(0.02, 0.98, 9)))
+    current, v = (
+        x.ravel()
+        for x in jnp.meshgrid(jnp.array([-3.0, -1e-4, 0.0, 1e-4, 0.7, 2.3, 3.0]), jnp.linspace(0.02, 0.98, 9))
+    )
     by_v, by_i = STEPS[type(neuron)](neuron, v, current, DT)
 
     def lifted(v, current):
@@ -54,14 +65,22 @@ def test_step_derivatives_are_those_of_the_neuron(name):
 
     assert float(neuron.travel(neuron.init(v.shape)._replace(v=v), current, DT)[1].count.sum()) >= 2
     e = 1e-6
-    np.testing.assert_allclose(by_v, (lifted(v + e, current) - lifted(v - e, current)) / (2 * e), rtol=1e-7, atol=1e-8)
-    np.testing.assert_allclose(by_i, (lifted(v, current + e) - lifted(v, current - e)) / (2 * e), rtol=1e-7, atol=1e-8)
+    np.testing.assert_allclose(
+        by_v, (lifted(v + e, current) - lifted(v - e, current)) / (2 * e), rtol=1e-7, atol=1e-8
+    )
+    np.testing.assert_allclose(
+        by_i, (lifted(v, current + e) - lifted(v, current - e)) / (2 * e), rtol=1e-7, atol=1e-8
+    )
 
 
 @pytest.mark.parametrize("name", NEURONS)
 def test_gate_density_is_the_derivative_of_the_charge(name):
     neuron, v = NEURONS[name], jnp.linspace(0.01, 0.99, 50)
-    np.testing.assert_allclose(gate_density(neuron, GATE, v), jax.vmap(jax.grad(lambda v: neuron.released(GATE, State(v))))(v), atol=1e-12)
+    np.testing.assert_allclose(
+        gate_density(neuron, GATE, v),
+        jax.vmap(jax.grad(lambda v: neuron.released(GATE, State(v))))(v),
+        atol=1e-12,
+    )
 
 
 def test_what_it_does_not_take():

@@ -1,4 +1,5 @@
-"""Recordings of real neurons: what is read and what is refused, and the time step that they are brought to."""
+"""Recordings of real neurons: what is read and what is refused, and the time step that they are brought
+to."""
 
 import numpy as np
 import pytest
@@ -97,14 +98,19 @@ def test_resampling_is_as_stated():
     stepped = step_current_clamp(ramp(), 0.5, "average")
     assert stepped.current.shape == (1, 8)
     np.testing.assert_allclose(stepped.current[0, :2], [20.0, 70.0])  # means of samples 0 to 4 and 5 to 9
-    np.testing.assert_allclose(stepped.voltage[0, :2], [5.0, 10.0])  # samples 5 and 10, at the ends of the steps
-    np.testing.assert_array_equal(stepped.counts[0], [2, 2, 0, 0, 0, 0, 0, 1])  # a spike at the end of a step belongs to it
+    np.testing.assert_allclose(
+        stepped.voltage[0, :2], [5.0, 10.0]
+    )  # samples 5 and 10, at the ends of the steps
+    np.testing.assert_array_equal(
+        stepped.counts[0], [2, 2, 0, 0, 0, 0, 0, 1]
+    )  # a spike at the end of a step belongs to it
     same = step_current_clamp(ramp(), 0.1, "refuse")
     np.testing.assert_array_equal(same.voltage[0], np.arange(1.0, 41.0))
 
 
 @pytest.mark.parametrize(
-    ("dt", "how", "words"), [(0.25, "average", "whole multiple"), (0.05, "average", "whole multiple"), (0.2, "refuse", "average")]
+    ("dt", "how", "words"),
+    [(0.25, "average", "whole multiple"), (0.05, "average", "whole multiple"), (0.2, "refuse", "average")],
 )
 def test_other_steps_are_refused(dt, how, words):
     with pytest.raises(ValueError, match=words) as error:
@@ -121,4 +127,13 @@ def test_bins_keep_every_spike():
         assert counts.sum() == sum(len(times) for times in recording.spikes)
     # 6.7 ms, a multiple of 0.05 ms that binary fractions do not hold, is in the bin that begins there.
     assert binned((np.array([6.699999999999999]),), 40, 0.1 * 67 / 67)[0].sum() == 0
-    assert binned((np.array([0.15000000000000002, 0.3 - 1e-12]),), 8, 0.05)[0].tolist() == [0, 0, 0, 1, 0, 0, 1, 0]
+    assert binned((np.array([0.15000000000000002, 0.3 - 1e-12]),), 8, 0.05)[0].tolist() == [
+        0,
+        0,
+        0,
+        1,
+        0,
+        0,
+        1,
+        0,
+    ]

@@ -70,16 +70,46 @@ def rows(folder):
         ('[search.space]\n"gate.width" = { low = 0.1, high = 1.0 }\n', ["trials"]),
         ("[search]\ntrials = 3\n", ["space"]),
         ("[search]\ntrials = 3\nprune = 1\n[search.space]\n", ["unknown key prune", "pruner"]),
-        ('[search]\ntrials = 3\n[search.space]\n"gate.width" = { low = 0.1 }\n', ["gate.width", "low and high"]),
-        ('[search]\ntrials = 3\n[search.space]\n"gate.width" = { low = 2.0, high = 1.0 }\n', ["gate.width", "below"]),
-        ('[search]\ntrials = 3\n[search.space]\n"gate.width" = { low = 0.0, high = 1.0, log = true }\n', ["log needs"]),
-        ('[search]\ntrials = 3\n[search.space]\n"gate.width" = { low = 0.0, high = 1.0 }\n', ["gate.width", "greater than 0"]),
-        ('[search]\ntrials = 3\n[search.space]\n"gate.widht" = { low = 0.1, high = 1.0 }\n', ["gate.widht", "width"]),
-        ('[search]\ntrials = 3\n[search.space]\n"network.layers.0.size" = { low = 3.5, high = 6 }\n', ["size", "3.5"]),
-        ('[search]\ntrials = 3\n[search.space]\n"network.layers.0.size" = { low = 3.5, high = 6, integer = true }\n', ["whole"]),
-        ('[search]\ntrials = 3\n[search.space]\n"gate.release" = { choices = ["charge", "soft"] }\n', ["gate.release", "soft"]),
-        ('[search]\ntrials = 3\n[search.space]\n"gate.release" = { choices = ["charge"], low = 1 }\n', ["stand alone"]),
-        ('[search]\ntrials = 3\n[search.space]\n"seed" = { low = 0, high = 9, integer = true }\n', ["luckiest"]),
+        (
+            '[search]\ntrials = 3\n[search.space]\n"gate.width" = { low = 0.1 }\n',
+            ["gate.width", "low and high"],
+        ),
+        (
+            '[search]\ntrials = 3\n[search.space]\n"gate.width" = { low = 2.0, high = 1.0 }\n',
+            ["gate.width", "below"],
+        ),
+        (
+            '[search]\ntrials = 3\n[search.space]\n"gate.width" = { low = 0.0, high = 1.0, log = true }\n',
+            ["log needs"],
+        ),
+        (
+            '[search]\ntrials = 3\n[search.space]\n"gate.width" = { low = 0.0, high = 1.0 }\n',
+            ["gate.width", "greater than 0"],
+        ),
+        (
+            '[search]\ntrials = 3\n[search.space]\n"gate.widht" = { low = 0.1, high = 1.0 }\n',
+            ["gate.widht", "width"],
+        ),
+        (
+            '[search]\ntrials = 3\n[search.space]\n"network.layers.0.size" = { low = 3.5, high = 6 }\n',
+            ["size", "3.5"],
+        ),
+        (
+            '[search]\ntrials = 3\n[search.space]\n"network.layers.0.size" = { low = 3.5, high = 6, integer = true }\n',
+            ["whole"],
+        ),
+        (
+            '[search]\ntrials = 3\n[search.space]\n"gate.release" = { choices = ["charge", "soft"] }\n',
+            ["gate.release", "soft"],
+        ),
+        (
+            '[search]\ntrials = 3\n[search.space]\n"gate.release" = { choices = ["charge"], low = 1 }\n',
+            ["stand alone"],
+        ),
+        (
+            '[search]\ntrials = 3\n[search.space]\n"seed" = { low = 0, high = 9, integer = true }\n',
+            ["luckiest"],
+        ),
     ],
 )
 def test_one_line_for_a_search_that_cannot_be(tmp_path, text, words):
@@ -93,7 +123,13 @@ def test_one_line_for_a_search_that_cannot_be(tmp_path, text, words):
 def test_other_commands_do_not_take_the_file(tmp_path, capsys):
     assert "spikejax search" in fails(capsys, "train", write(tmp_path, BASE + SPACE))
     assert "cannot be used" in fails(
-        capsys, "search", tmp_path / "search.toml", "--out", tmp_path / "o", "--search.storage", "no://u:secret@x"
+        capsys,
+        "search",
+        tmp_path / "search.toml",
+        "--out",
+        tmp_path / "o",
+        "--search.storage",
+        "no://u:secret@x",
     )
 
 
@@ -154,7 +190,9 @@ def test_nothing_came_to_an_end(plan, tmp_path, monkeypatch, capsys):
         raise TrainingStopped("stopped at step 3")
 
     monkeypatch.setattr(search, "finished_run", never)
-    words = fails(capsys, "search", tmp_path / "search.toml", "--out", tmp_path / "out", "--search.trials", "2")
+    words = fails(
+        capsys, "search", tmp_path / "search.toml", "--out", tmp_path / "out", "--search.trials", "2"
+    )
     assert "none of the 2 trials" in words
     assert "stopped at step 3" in words
 
@@ -230,7 +268,16 @@ def test_the_trial_of_a_killed_worker_is_made_by_another(tmp_path):
 
 def test_a_trial_is_a_run_folder(tmp_path):
     text = BASE.replace("steps = 5", "steps = 2") + SPACE.replace("trials = 6", "trials = 1")
-    command = [sys.executable, "-m", "spikejax", "search", str(write(tmp_path, text)), "--out", str(tmp_path / "out"), "--quiet"]
+    command = [
+        sys.executable,
+        "-m",
+        "spikejax",
+        "search",
+        str(write(tmp_path, text)),
+        "--out",
+        str(tmp_path / "out"),
+        "--quiet",
+    ]
     done = subprocess.run(command, env=environment(1), capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     place = tmp_path / "out" / "trials" / "0"

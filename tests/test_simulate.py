@@ -36,10 +36,14 @@ SERIES = ("activation", "release", "v", "current")
 
 def make(neuron=None, sizes=(5, 4), leaky=False, taus=(3.0, 10.0), **options):
     options = {"recurrent_scale": 0.3, "bias": (0.8, 1.4), "key": jax.random.key(0), **options}
-    network = Network.dense(3, sizes, 2, neuron=neuron or LIF(tau_mem=10.0), synapse=Exponential(taus, 0.1), **options)
+    network = Network.dense(
+        3, sizes, 2, neuron=neuron or LIF(tau_mem=10.0), synapse=Exponential(taus, 0.1), **options
+    )
     if not leaky:
         return network
-    return Network(network.layers, LeakyReadout.dense((len(taus), sizes[-1]), 2, tau_out=8.0, key=jax.random.key(3)))
+    return Network(
+        network.layers, LeakyReadout.dense((len(taus), sizes[-1]), 2, tau_out=8.0, key=jax.random.key(3))
+    )
 
 
 def by_hand(network, stimulus):
@@ -62,7 +66,9 @@ def by_hand(network, stimulus):
     return rows
 
 
-@pytest.mark.parametrize("neuron", [NIF(tau_mem=10.0), LIF(tau_mem=10.0), Theta(tau_mem=10.0)], ids=lambda n: type(n).__name__)
+@pytest.mark.parametrize(
+    "neuron", [NIF(tau_mem=10.0), LIF(tau_mem=10.0), Theta(tau_mem=10.0)], ids=lambda n: type(n).__name__
+)
 def test_equals_the_documented_recursion(neuron, quick_jit):
     network = make(neuron)
     found = quick_jit(lambda n, x: simulate(n, x, gate=GATE, dt=DT, save=SERIES))(network, STIMULUS[:12])
@@ -76,7 +82,9 @@ def test_equals_the_documented_recursion(neuron, quick_jit):
 @pytest.mark.parametrize("adjoint", ADJOINTS)
 def test_adjoints_have_one_forward_pass(adjoint, quick_jit, relative):
     network = make()
-    run = lambda a: quick_jit(lambda n: simulate(n, STIMULUS, gate=GATE, dt=DT, save=SERIES, adjoint=a))(network)
+    run = lambda a: quick_jit(lambda n: simulate(n, STIMULUS, gate=GATE, dt=DT, save=SERIES, adjoint=a))(
+        network
+    )
     assert relative(run(ADJOINTS[adjoint]()), run(Costate())) < 1e-12
 
 
@@ -109,13 +117,17 @@ def test_chunks_are_the_whole(release, leaky, quick_jit, relative):
     assert relative(jnp.concatenate([p.readout for p in parts]), whole.readout) < 1e-12
     for i in range(2):
         assert relative(parts[0].counts[i] + parts[1].counts[i], whole.counts[i]) < 1e-12
-        assert relative(jnp.concatenate([p.layers[i].release for p in parts]), whole.layers[i].release) < 1e-12
+        assert (
+            relative(jnp.concatenate([p.layers[i].release for p in parts]), whole.layers[i].release) < 1e-12
+        )
 
 
 @pytest.mark.parametrize("adjoint", ["costate", "checkpointed"])
 def test_saved_series(adjoint, quick_jit):
     network = make(taus=(3.0, 10.0))
-    run = lambda save: quick_jit(lambda n: simulate(n, STIMULUS, gate=GATE, dt=DT, save=save, adjoint=ADJOINTS[adjoint]()))(network)
+    run = lambda save: quick_jit(
+        lambda n: simulate(n, STIMULUS, gate=GATE, dt=DT, save=save, adjoint=ADJOINTS[adjoint]())
+    )(network)
     out = run(SERIES)
     for record, n in zip(out.layers, (5, 4), strict=True):
         assert record.activation.shape == (STEPS, 2, n)
@@ -125,7 +137,9 @@ def test_saved_series(adjoint, quick_jit):
         np.testing.assert_allclose(record.release.sum(0), counts, rtol=1e-12)
         np.testing.assert_array_equal(record.v[-1], state.neuron.v)
         np.testing.assert_array_equal(record.activation[-1], state.activation)
-    np.testing.assert_allclose(jax.vmap(network.readout.connection)(out.layers[-1].activation), out.readout, rtol=1e-12)
+    np.testing.assert_allclose(
+        jax.vmap(network.readout.connection)(out.layers[-1].activation), out.readout, rtol=1e-12
+    )
     assert out.readout.shape == (STEPS, 2)
     only = run("v").layers[0]
     assert only.v is not None
@@ -144,7 +158,9 @@ def test_leaky_readout_is_the_filtered_linear_one():
 
 def test_key_draws_the_initial_voltages():
     network = make(sizes=(50,), recurrent=False)
-    run = lambda **options: simulate(network, STIMULUS[:1], gate=GATE, dt=DT, save=("v",), **options).layers[0].v[0]
+    run = lambda **options: (
+        simulate(network, STIMULUS[:1], gate=GATE, dt=DT, save=("v",), **options).layers[0].v[0]
+    )
     a, b, c = run(key=jax.random.key(1)), run(key=jax.random.key(2)), run()
     assert float(jnp.std(a)) > 0.1
     assert not np.allclose(a, b)
@@ -182,7 +198,9 @@ def test_positive_parameters_are_the_same_network(quick_jit, relative):
     assert positive(wrapped, ("tau_mem",)).layers[0].neuron.tau_mem.log.shape == ()
 
 
-@pytest.mark.parametrize(("neuron", "fields"), [(LIF(), ("tau_syn",)), (Theta(), ("tau_mem",))], ids=["tau_syn", "theta tau_mem"])
+@pytest.mark.parametrize(
+    ("neuron", "fields"), [(LIF(), ("tau_syn",)), (Theta(), ("tau_mem",))], ids=["tau_syn", "theta tau_mem"]
+)
 def test_positive_parameters_can_be_initialised(neuron, fields):
     positive(make(neuron), fields).init(key=jax.random.key(0))
 
@@ -193,7 +211,10 @@ def test_trainable():
     assert flags.layers[0].feedforward.weight is True
     assert flags.layers[0].bias is False
     assert trainable(positive(network, ("tau_mem",)), ("tau_mem",)).layers[1].neuron.tau_mem.log is True
-    with pytest.raises(ValueError, match="`trainable` names 'tau_men', which the network does not have: choose from .*tau_mem"):
+    with pytest.raises(
+        ValueError,
+        match="`trainable` names 'tau_men', which the network does not have: choose from .*tau_mem",
+    ):
         trainable(network, ("tau_men",))
 
 
@@ -205,7 +226,10 @@ def test_trainable():
         ({"mask": jnp.ones(9, bool)}, r"`mask` has shape \(9,\), but the trial has 10 steps"),
         ({"dt": 0.0}, "`dt` is 0.0: give a time step in ms above 0"),
         ({"dt": 4.0}, "`dt` of 4 ms is too large: layer 0 has a tau_syn of 3 ms"),
-        ({"gate": Gate(width=1.5)}, "the active zone is 1.5 wide but layer 0 has only 1 between v_reset and v_th"),
+        (
+            {"gate": Gate(width=1.5)},
+            "the active zone is 1.5 wide but layer 0 has only 1 between v_reset and v_th",
+        ),
     ],
 )
 def test_bad_input(options, message):
@@ -216,7 +240,9 @@ def test_bad_input(options, message):
 
 def test_an_unknown_series():
     # Asked inside: with the annotations checked, as here, the wrong word would not get that far.
-    with pytest.raises(ValueError, match="`save` names 'voltage': choose from activation, release, v, current"):
+    with pytest.raises(
+        ValueError, match="`save` names 'voltage': choose from activation, release, v, current"
+    ):
         _check_save("voltage")
 
 
@@ -238,7 +264,10 @@ def test_shapes_that_do_not_fit():
     feedforward = Dense.normal((3,), (5,), 1.0, key=key)
     with pytest.raises(ValueError, match=r"`bias` has shape \(4,\), the layer's neurons \(5,\)"):
         Layer(feedforward, None, jnp.zeros(4), LIF(), synapse)
-    with pytest.raises(ValueError, match=r"`recurrent` maps \(1, 5\) to \(5,\), but the layer's activation has shape \(2, 5\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"`recurrent` maps \(1, 5\) to \(5,\), but the layer's activation has shape \(2, 5\)",
+    ):
         Layer(feedforward, Dense.normal((1, 5), (5,), 1.0, key=key), jnp.zeros(5), LIF(), synapse)
     layer = Layer(feedforward, None, jnp.zeros(5), LIF(), synapse)
     with pytest.raises(ValueError, match=r"`readout.connection` expects an activation of shape \(2, 6\)"):

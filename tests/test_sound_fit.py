@@ -46,7 +46,9 @@ def test_an_escaping_neuron_feels_the_spikes_it_draws():
     expected = -np.expm1(-dt * np.asarray(rate(again.height)))
     count = np.asarray(spikes).sum(axis=0)
     assert count[1] > 50
-    np.testing.assert_array_less(np.abs(count - expected.sum(axis=0)), 4 * np.sqrt((expected * (1 - expected)).sum(axis=0)))
+    np.testing.assert_array_less(
+        np.abs(count - expected.sum(axis=0)), 4 * np.sqrt((expected * (1 - expected)).sum(axis=0))
+    )
 
 
 def test_bins_do_not_see_their_own_spike():
@@ -98,7 +100,12 @@ def test_segments_have_the_loss_of_the_whole(sound):
     assert float(arrays[3].sum()) == 2 * sound.train
     parts = float(penalised_loss(model, arrays, sound.dt, 1.0))
     x, steps, held = (
-        jnp.asarray(a) for a in (sound.features[:, : sound.train], sound.steps[: sound.train], sound.spikes[:, : sound.train].T)
+        jnp.asarray(a)
+        for a in (
+            sound.features[:, : sound.train],
+            sound.steps[: sound.train],
+            sound.spikes[:, : sound.train].T,
+        )
     )
     whole = float(penalised_loss(model, (x, steps, held, jnp.ones_like(held)), sound.dt, 1.0))
     assert parts == pytest.approx(whole, rel=1e-3)  # what a warm-up of 500 ms leaves
@@ -106,11 +113,15 @@ def test_segments_have_the_loss_of_the_whole(sound):
 
 def test_sound_fit_beats_chance(sound):
     seen = []
-    fit = fit_sound(sound, ridge=30.0, steps=10, samples=40, key=KEY, report=lambda step, loss: seen.append(loss))
+    fit = fit_sound(
+        sound, ridge=30.0, steps=10, samples=40, key=KEY, report=lambda step, loss: seen.append(loss)
+    )
     assert seen == sorted(seen, reverse=True)
     assert fit.with_history.shape == fit.stimulus_only.shape == sound.spikes.shape
     test = slice(sound.train, None)
-    alone, past = (bits_per_spike(p[:, test], sound.spikes[:, test]) for p in (fit.stimulus_only, fit.with_history))
+    alone, past = (
+        bits_per_spike(p[:, test], sound.spikes[:, test]) for p in (fit.stimulus_only, fit.with_history)
+    )
     assert alone > 0.2
     assert past > alone + 0.2
 

@@ -76,7 +76,9 @@ def test_interpolation():
     spikes = (np.array([10.0]), np.array([]), np.array([6.0, 20.0, 30.0]), np.array([1.0, 2.0]))
     counts, times = interpolate(amount, spikes, np.array([1, 3]), np.array([0, 2]))
     assert counts == (1.5, 3.0)  # linear in the current; past the last sweep that was kept, its count
-    np.testing.assert_allclose(times[0], [9.0, 20.0])  # a quarter of the way from 10 to 6; the second spike has one neighbour alone
+    np.testing.assert_allclose(
+        times[0], [9.0, 20.0]
+    )  # a quarter of the way from 10 to 6; the second spike has one neighbour alone
     np.testing.assert_allclose(times[1], spikes[2])
 
 

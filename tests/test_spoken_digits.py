@@ -38,11 +38,17 @@ def folder(tmp_path):
 
 
 def task_of(folder, dt=10.0, **options):
-    return spoken_digits(dt, folder=folder, **({"train": "a.h5", "test": "b.h5", "units": 70, "channels": 14, "window": 400.0} | options))
+    return spoken_digits(
+        dt,
+        folder=folder,
+        **({"train": "a.h5", "test": "b.h5", "units": 70, "channels": 14, "window": 400.0} | options),
+    )
 
 
 def excerpt(dt=10.0, **options):
-    return spoken_digits(dt, folder=DATA, train="digits_train.h5", test="digits_test.h5", window=500.0, **options)
+    return spoken_digits(
+        dt, folder=DATA, train="digits_train.h5", test="digits_test.h5", window=500.0, **options
+    )
 
 
 def test_the_excerpt_is_read():
@@ -51,7 +57,18 @@ def test_the_excerpt_is_read():
         assert len(events) == len(file["labels"]) == 30
         assert np.array_equal(events.labels, file["labels"][:])
         assert np.array_equal(events.speakers, file["extra/speaker"][:])
-        assert events.names == ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+        assert events.names == (
+            "zero",
+            "one",
+            "two",
+            "three",
+            "four",
+            "five",
+            "six",
+            "seven",
+            "eight",
+            "nine",
+        )
         for i in (0, 7, 29):
             part = slice(events.offsets[i], events.offsets[i + 1])
             assert np.array_equal(events.times[part], file["spikes/times"][i])
@@ -114,7 +131,10 @@ def test_delays_are_earlier_bins(folder):
 
 
 def test_recordings_past_the_window(folder):
-    with pytest.raises(ValueError, match=r"recordings have spikes at or past the end of the window of 200 ms, the last at 3\d\d ms: .*cut"):
+    with pytest.raises(
+        ValueError,
+        match=r"recordings have spikes at or past the end of the window of 200 ms, the last at 3\d\d ms: .*cut",
+    ):
         task_of(folder, window=200.0)
     cut, whole = task_of(folder, window=200.0, overflow="cut"), task_of(folder)
     assert np.array_equal(cut.split("test").stimulus, whole.split("test").stimulus[:, :20])
@@ -161,7 +181,10 @@ def test_batches_are_a_function_of_key_and_step(folder):
 def test_an_epoch_shows_every_recording_once(folder):
     task = task_of(folder, validation=0.25)
     whole = np.asarray(task.take("train", np.arange(27)).stimulus).reshape(27, -1)
-    order = [np.concatenate([task.batch(KEY, 3 * epoch + i, 9).stimulus for i in range(3)]).reshape(27, -1) for epoch in range(2)]
+    order = [
+        np.concatenate([task.batch(KEY, 3 * epoch + i, 9).stimulus for i in range(3)]).reshape(27, -1)
+        for epoch in range(2)
+    ]
     for epoch in order:
         assert np.array_equal(np.unique(epoch, axis=0), np.unique(whole, axis=0))
     assert not np.array_equal(order[0], order[1])
@@ -172,7 +195,10 @@ def test_partners_are_others_of_the_class(folder):
     which = task.numbers["train"]
     partners = task._partners(which, np.random.default_rng(0))
     labels = {tuple(n): label for n, label in zip(which, task.classes("train"), strict=True)}
-    assert all(labels[tuple(a)] == labels[tuple(b)] and tuple(a) != tuple(b) for a, b in zip(which, partners, strict=True))
+    assert all(
+        labels[tuple(a)] == labels[tuple(b)] and tuple(a) != tuple(b)
+        for a, b in zip(which, partners, strict=True)
+    )
 
 
 def test_augmentation_is_for_training_only(folder):
@@ -220,7 +246,9 @@ def test_only_the_parts_that_are_needed_are_made(folder, monkeypatch):
     monkeypatch.setattr(MODULE, "PART", 5)
     task, made = task_of(folder), []
     take = SpokenDigits.take
-    monkeypatch.setattr(SpokenDigits, "take", lambda self, name, index: made.append(len(index)) or take(self, name, index))
+    monkeypatch.setattr(
+        SpokenDigits, "take", lambda self, name, index: made.append(len(index)) or take(self, name, index)
+    )
     few = first_trials(task.parts("test"), 7)
     assert np.array_equal(few.stimulus, take(task, "test", np.arange(7)).stimulus)
     assert made == [5, 5]
@@ -230,7 +258,8 @@ def test_only_the_parts_that_are_needed_are_made(folder, monkeypatch):
 
 
 def test_no_split_is_ever_held(tmp_path):
-    """A dense test split would have 1000 x 100 x 700 numbers, 280 MB; reading, a batch and the whole split in parts stay below 140 MB."""
+    """A dense test split would have 1000 x 100 x 700 numbers, 280 MB; reading, a batch and the whole split in
+    parts stay below 140 MB."""
     rng = np.random.default_rng(0)
     for name in ("a.h5", "b.h5"):
         write(tmp_path / name, random_recordings(1000, rng, units=700, longest=0.99), np.arange(1000) % 3)

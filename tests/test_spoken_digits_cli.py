@@ -1,4 +1,5 @@
-"""Spoken digits at the command line: training on an excerpt, and one line for every file and value that cannot be."""
+"""Spoken digits at the command line: training on an excerpt, and one line for every file and value that
+cannot be."""
 
 import gzip
 import importlib
@@ -56,12 +57,21 @@ def test_the_command_line_trains_and_never_makes_a_whole_split(config, tmp_path,
     monkeypatch.setattr(SpokenDigits, "split", lambda self, name: pytest.fail("a whole split was made"))
     sizes = []
     take = SpokenDigits.take
-    monkeypatch.setattr(SpokenDigits, "take", lambda self, name, index: sizes.append(len(index)) or take(self, name, index))
+    monkeypatch.setattr(
+        SpokenDigits, "take", lambda self, name, index: sizes.append(len(index)) or take(self, name, index)
+    )
     out = tmp_path / "out"
     assert cli.main(["train", str(config), "--out", str(out), "--quiet"]) == 0
     summary = json.loads((out / "summary.json").read_text())
     assert summary["trials"] == np.sum(summary["hard"]["confusion"]) == 10
-    assert {path.stem for path in (out / "figures").iterdir()} == {"training", "raster", "voltages", "activations", "rates", "confusion"}
+    assert {path.stem for path in (out / "figures").iterdir()} == {
+        "training",
+        "raster",
+        "voltages",
+        "activations",
+        "rates",
+        "confusion",
+    }
     assert cli.main(["evaluate", str(out), "--dt", "10.0"]) == 0
     assert max(sizes) <= 5
 
@@ -104,7 +114,11 @@ GOOD = [([0.1, 0.2], [3, 4]), ([0.05], [699])]
         ([GOOD[0], ([0.05], [700])], {}, "recording 1 has a spike of unit 700, but task.units is 700"),
         ([GOOD[0], ([0.05], [-1])], {"units": np.int16}, "recording 1 has a spike of unit -1"),
         ([([-0.1], [1]), GOOD[1]], {}, "recording 0 has a spike at -0.0999"),
-        ([GOOD[0], GOOD[1], ([0.1, np.nan], [1, 1])], {"labels": [0, 0, 0]}, "recording 2 has a spike at nan s: times must be finite"),
+        (
+            [GOOD[0], GOOD[1], ([0.1, np.nan], [1, 1])],
+            {"labels": [0, 0, 0]},
+            "recording 2 has a spike at nan s: times must be finite",
+        ),
         ([GOOD[0], ([0.1, np.inf], [1, 1])], {}, "finite"),
         ([GOOD[0], ([0.1, 0.2], [1])], {}, "recording 1 has spikes/times of shape (2,) and units of (1,)"),
         (GOOD, {"times": np.int32}, "expected seconds as floats"),
@@ -115,13 +129,20 @@ GOOD = [([0.1, 0.2], [3, 4]), ([0.05], [699])]
 def test_bad_recordings(config, capsys, tmp_path, recordings, options, words):
     options = {"labels": [0] * len(recordings)} | options
     for name in ("digits_train.h5", "digits_test.h5"):
-        write(tmp_path / name, recordings, options["labels"], **{k: v for k, v in options.items() if k != "labels"})
+        write(
+            tmp_path / name,
+            recordings,
+            options["labels"],
+            **{k: v for k, v in options.items() if k != "labels"},
+        )
     error = fails(capsys, "train", config, "--out", tmp_path / "out", "--task.folder", tmp_path)
     assert words in error
     assert str(tmp_path / "digits_train.h5") in error
 
 
-@pytest.mark.parametrize("damage", ["truncated gzip", "broken gzip", "truncated HDF5", "text", "text in gzip", "empty"])
+@pytest.mark.parametrize(
+    "damage", ["truncated gzip", "broken gzip", "truncated HDF5", "text", "text in gzip", "empty"]
+)
 def test_bad_files(config, capsys, tmp_path, damage):
     whole = (DATA / "digits_train.h5.gz").read_bytes()
     plain = gzip.decompress(whole)
@@ -139,7 +160,10 @@ def test_bad_files(config, capsys, tmp_path, damage):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif("SPIKEJAX_DIGITS" not in os.environ, reason="set SPIKEJAX_DIGITS to a folder with fsdd_train.h5 and fsdd_test.h5")
+@pytest.mark.skipif(
+    "SPIKEJAX_DIGITS" not in os.environ,
+    reason="set SPIKEJAX_DIGITS to a folder with fsdd_train.h5 and fsdd_test.h5",
+)
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_spoken_digits_are_learned(tmp_path, seed):
     path = Path(__file__).parent.parent / "configs" / "spoken_digits.toml"

@@ -1,4 +1,5 @@
-"""Sweeps: what a file expands to, points trained side by side and alone, going on after a kill, several devices."""
+"""Sweeps: what a file expands to, points trained side by side and alone, going on after a kill, several
+devices."""
 
 import csv
 import json
@@ -69,7 +70,12 @@ def test_points_of_a_grid_a_list_and_seeds(tmp_path):
     points = load_sweep(write(tmp_path, text))
     assert len(points) == len({p.name for p in points}) == 2 * 2 * 2 * 2
     last = points[-1]
-    assert (last.config.seed, last.config.gate.kernel, last.config.gate.width, last.config.adjoint.damping) == (5, "triangle", 1.0, 0.01)
+    assert (
+        last.config.seed,
+        last.config.gate.kernel,
+        last.config.gate.width,
+        last.config.adjoint.damping,
+    ) == (5, "triangle", 1.0, 0.01)
     assert last.name == "release=surrogate,width=1.0,kernel=triangle,damping=0.01,seed=5"
     assert load_sweep(tmp_path / "sweep.toml", [("sweep.seeds", "[7]"), ("dt", "0.25")])[0].config.dt == 0.25
 
@@ -89,7 +95,10 @@ def test_points_with_a_name(tmp_path):
     assert points[-1].config.stage(1).gate.sharpness == 3.0
     # The name stands for what goes with it: the figure has it on the axis and a colour for every kernel.
     rows = [{"smooth error": 0.1, "hard error": 0.1 + i, "gradient norm": 1.0} for i in range(len(points))]
-    assert {path.name for path in sweep_figures(tmp_path / "figures", points, rows)} == {"scores.png", "gradients.png"}
+    assert {path.name for path in sweep_figures(tmp_path / "figures", points, rows)} == {
+        "scores.png",
+        "gradients.png",
+    }
 
 
 def test_points_that_are_one_program_are_together(tmp_path):
@@ -100,7 +109,8 @@ def test_points_that_are_one_program_are_together(tmp_path):
     assert [len(g) for g in groups(load_sweep(write(tmp_path, text)))] == [8, 8]
     # Batches of which the seed draws the length: those of one seed.
     text = SWEEP.replace(
-        BASE[BASE.index("[task]") : BASE.index("[[net")], '[task]\nkind = "delayed_xor"\nbuckets = [40.0, 80.0]\nodds = [1, 1]\n'
+        BASE[BASE.index("[task]") : BASE.index("[[net")],
+        '[task]\nkind = "delayed_xor"\nbuckets = [40.0, 80.0]\nodds = [1, 1]\n',
     )
     text = text.replace("squared_error", "response").replace("dt = 0.5", "dt = 2.0")
     assert [[p.config.seed for p in g] for g in groups(load_sweep(write(tmp_path, text)))] == [[0, 0], [1, 1]]
@@ -123,10 +133,16 @@ def test_points_that_are_one_program_are_together(tmp_path):
         (BASE + "[sweep]\nseed = [1]\n", ["unknown key seed", "seeds"]),
         (BASE + '[sweep.grid]\n"gate.sharpnes" = [1.0]\n', ["gate.sharpnes", "sharpness"]),
         (BASE + '[sweep.grid]\n"gate.sharpness" = []\n', ["gate.sharpness is empty"]),
-        (BASE + '[sweep.grid]\n"gate.sharpness" = [1.0, -2.0]\n', ["gate.sharpness", "greater than 0", "sharpness=-2.0"]),
+        (
+            BASE + '[sweep.grid]\n"gate.sharpness" = [1.0, -2.0]\n',
+            ["gate.sharpness", "greater than 0", "sharpness=-2.0"],
+        ),
         (BASE + '[sweep.grid]\n"seed" = [1]\n', ["seeds"]),
         (BASE + "[sweep]\n[[sweep.list]]\nname = 3\n", ["a name is text"]),
-        (BASE + '[sweep.grid]\n"gate.width" = [0.2]\n[[sweep.list]]\n"gate.width" = 0.3\n', ["gate.width", "grid and in list"]),
+        (
+            BASE + '[sweep.grid]\n"gate.width" = [0.2]\n[[sweep.list]]\n"gate.width" = 0.3\n',
+            ["gate.width", "grid and in list"],
+        ),
         (BASE + '[sweep.grid]\n"gate.width" = [0.2, 0.2]\n', ["twice"]),
     ],
 )
@@ -169,7 +185,12 @@ def test_side_by_side_is_as_alone(done, tmp_path):
 def test_the_table_and_the_figures(done):
     out = done / "out"
     rows = list(csv.DictReader((out / "table.csv").read_text().splitlines()))
-    assert [(r["gate.sharpness"], r["seed"]) for r in rows] == [("1.0", "0"), ("1.0", "1"), ("4.0", "0"), ("4.0", "1")]
+    assert [(r["gate.sharpness"], r["seed"]) for r in rows] == [
+        ("1.0", "0"),
+        ("1.0", "1"),
+        ("4.0", "0"),
+        ("4.0", "1"),
+    ]
     # The gradient of a smooth gate is that of its loss.
     assert all(0.5 < float(r["gradient agreement"]) < 2 for r in rows if r["gate.sharpness"] == "1.0")
     assert all(float(r["gradient norm"]) > 0 and float(r["gradient noise"]) > 0 for r in rows)
@@ -224,11 +245,15 @@ def test_a_killed_sweep_goes_on(done, tmp_path, monkeypatch):
 
 
 def test_a_point_that_is_lost_leaves_the_others(tmp_path):
-    text = BASE.replace("learning_rate = 0.01", "learning_rate = 0.01\ngradient_limit = 1e-12").replace("steps = 5", "steps = 24")
+    text = BASE.replace("learning_rate = 0.01", "learning_rate = 0.01\ngradient_limit = 1e-12").replace(
+        "steps = 5", "steps = 24"
+    )
     points = load_sweep(write(tmp_path, text + "[sweep]\nseeds = [0, 1]\n"))
     rows = sweep_run(points, tmp_path / "out", progress=False)
     assert all("exploded" in row["lost"] for row in rows)
-    assert len((tmp_path / "out" / "points" / points[0].name / "metrics.jsonl").read_text().splitlines()) == 20
+    assert (
+        len((tmp_path / "out" / "points" / points[0].name / "metrics.jsonl").read_text().splitlines()) == 20
+    )
 
 
 DEVICES = """
@@ -244,14 +269,18 @@ sweep_run(load_sweep(Path(sys.argv[1])), Path(sys.argv[2]), progress=False)
 def test_over_two_devices(done, tmp_path):
     flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-c", DEVICES, str(done / "sweep.toml"), str(tmp_path / "out")]
-    subprocess.run(command, check=True, env=os.environ | flags, cwd=Path(__file__).parents[1], capture_output=True)
+    subprocess.run(
+        command, check=True, env=os.environ | flags, cwd=Path(__file__).parents[1], capture_output=True
+    )
     for point in load_sweep(done / "sweep.toml"):
         same_networks(tmp_path / "out" / "points" / point.name, done / "out" / "points" / point.name, 1e-9)
         assert load(tmp_path / "out" / "points" / point.name) == point.config
 
 
 def test_a_point_that_is_trained_alone(tmp_path):
-    points = load_sweep(write(tmp_path, BASE.replace("steps = 5", "steps = 2\nfiner = 0.5") + "[sweep]\nseeds = [0]\n"))
+    points = load_sweep(
+        write(tmp_path, BASE.replace("steps = 5", "steps = 2\nfiner = 0.5") + "[sweep]\nseeds = [0]\n")
+    )
     (row,) = sweep_run(points, tmp_path / "out", progress=False)
     summary = json.loads((tmp_path / "out" / "points" / "seed=0" / "summary.json").read_text())
     assert not row["lost"]

@@ -55,11 +55,19 @@ def test_one_time_constant_per_neuron():
 
 
 def test_time_constants_have_a_gradient():
-    grad = jax.grad(lambda tau: jnp.sum(Exponential(tau).step(jnp.ones((2, 3)), jnp.ones(3), 0.5)[0]))(jnp.array([2.0, 10.0]))
+    grad = jax.grad(lambda tau: jnp.sum(Exponential(tau).step(jnp.ones((2, 3)), jnp.ones(3), 0.5)[0]))(
+        jnp.array([2.0, 10.0])
+    )
     eps = 1e-6
     for k in range(2):
         up, down = (
-            float(jnp.sum(Exponential(jnp.array([2.0, 10.0]).at[k].add(e)).step(jnp.ones((2, 3)), jnp.ones(3), 0.5)[0]))
+            float(
+                jnp.sum(
+                    Exponential(jnp.array([2.0, 10.0]).at[k].add(e)).step(jnp.ones((2, 3)), jnp.ones(3), 0.5)[
+                        0
+                    ]
+                )
+            )
             for e in (eps, -eps)
         )
         assert float(grad[k]) == pytest.approx((up - down) / (2 * eps), rel=1e-6)
@@ -94,7 +102,10 @@ def test_double_exponential_in_a_network(quick_jit, relative):
     )  # fmt: skip
     x = jax.random.normal(jax.random.key(1), (60, 2))
     gradient = lambda adjoint: quick_jit(
-        jax.grad(lambda n: jnp.mean(simulate(n, x, gate=Gate(), dt=0.5, adjoint=adjoint).readout ** 2), allow_int=True)
+        jax.grad(
+            lambda n: jnp.mean(simulate(n, x, gate=Gate(), dt=0.5, adjoint=adjoint).readout ** 2),
+            allow_int=True,
+        )
     )(network)
     costate, exact = gradient(Costate()), gradient(Autodiff())
     assert relative(costate, exact) < 1e-10

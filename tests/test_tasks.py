@@ -24,7 +24,9 @@ def test_delta_modulation_follows_the_signal(seed, threshold):
         for c in range(3):
             reference = signal[trial, 0, c]
             for t in range(1, 40):
-                n = int(signal[trial, t, c] - reference >= threshold) - int(reference - signal[trial, t, c] >= threshold)
+                n = int(signal[trial, t, c] - reference >= threshold) - int(
+                    reference - signal[trial, t, c] >= threshold
+                )
                 reference += n * threshold
                 assert events[trial, t, c] == (n > 0)
                 assert events[trial, t, c + 3] == (n < 0)
@@ -58,7 +60,10 @@ def test_an_epoch_shows_every_trial_once():
     order = [np.concatenate(seen[:9]), np.concatenate(seen[9:])]
     whole = np.asarray(task.stimuli["train"], float).reshape(729, -1)
     for epoch in order:
-        assert np.array_equal(np.sort(epoch.reshape(729, -1) @ np.arange(whole.shape[1])), np.sort(whole @ np.arange(whole.shape[1])))
+        assert np.array_equal(
+            np.sort(epoch.reshape(729, -1) @ np.arange(whole.shape[1])),
+            np.sort(whole @ np.arange(whole.shape[1])),
+        )
     assert not np.array_equal(order[0], order[1])
     assert np.array_equal(np.asarray(task.batch(key, jnp.asarray(4), 81).stimulus), seen[4])
 

@@ -31,7 +31,14 @@ DT = 1.0
 def problem():
     keys = jax.random.split(jax.random.key(0), 3)
     network = Network.dense(
-        4, (6,), 3, neuron=LIF(tau_mem=10.0), synapse=Exponential((5.0,), 0.02), key=keys[0], input_scale=4.0, bias=(0.8, 1.3)
+        4,
+        (6,),
+        3,
+        neuron=LIF(tau_mem=10.0),
+        synapse=Exponential((5.0,), 0.02),
+        key=keys[0],
+        input_scale=4.0,
+        bias=(0.8, 1.3),
     )
     x = (jax.random.uniform(keys[1], (8, 20, 4)) < 0.3).astype(float)
     return network, Trial(x, jnp.arange(8) % 3), Gate("raised_cosine", 0.5)
@@ -129,7 +136,9 @@ def test_windows_of_the_cross_entropy(problem):
     logits = CrossEntropy(windows=2).logits(solution)
     assert np.allclose(logits, o[:10, :3].mean(0) + o[10:, 3:].mean(0))
     mask = jnp.arange(20) < 14
-    assert np.allclose(CrossEntropy(windows=2).logits(solution, mask), o[:10, :3].mean(0) + o[10:14, 3:].mean(0))
+    assert np.allclose(
+        CrossEntropy(windows=2).logits(solution, mask), o[:10, :3].mean(0) + o[10:14, 3:].mean(0)
+    )
 
 
 def plan_for(problem, **changes):
@@ -144,7 +153,14 @@ def plan_for(problem, **changes):
     def restart(params, at):
         return start(params, optax.adam(1e-2), step=at)
 
-    stage = Stage((changes.pop("task", Task()),), (step,), lambda i, level: gate, lambda i: 1.0, changes.pop("steps", 6), 8)
+    stage = Stage(
+        (changes.pop("task", Task()),),
+        (step,),
+        lambda i, level: gate,
+        lambda i: 1.0,
+        changes.pop("steps", 6),
+        8,
+    )
     plan = Plan((stage,), lambda n: evaluate(n, trials, gate).metrics, restart, 2, 2)
     return plan._replace(**changes), state, fixed
 
@@ -195,11 +211,15 @@ def test_killed_and_resumed_is_bit_identical(tmp_path):
 
 
 def killed_and_resumed(tmp_path, text):
-    """Train 40 steps of a configuration in one go, and once more killed on the way and resumed; the files must be the same."""
+    """Train 40 steps of a configuration in one go, and once more killed on the way and resumed; the files
+    must be the same."""
     config = tmp_path / "tiny.toml"
     config.write_text(text)
     # Both processes compile the same programs, quickly: they share them.
-    cache = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    cache = {
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
     cache["XLA_FLAGS"] = " ".join(f"--{name}={str(value).lower()}" for name, value in QUICK.items())
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)} | cache
 
@@ -207,7 +227,10 @@ def killed_and_resumed(tmp_path, text):
         return ["train", str(config), "--out", str(tmp_path / out), "--quiet", *more]
 
     killed = subprocess.Popen(
-        [sys.executable, "-m", "spikejax", *command("killed")], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        [sys.executable, "-m", "spikejax", *command("killed")],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
     )
     log = tmp_path / "killed" / "metrics.jsonl"
     wanted = int(np.random.default_rng().integers(5, 30))
@@ -223,7 +246,9 @@ def killed_and_resumed(tmp_path, text):
     script = f"from spikejax.cli import main; raise SystemExit(main({command('killed', '--resume')}) or main({command('whole')}))"
     subprocess.run([sys.executable, "-c", script], check=True, env=environment, capture_output=True)
     for name in ("last.ckpt", "best.ckpt"):
-        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), f"killed at {wanted}"
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), (
+            f"killed at {wanted}"
+        )
     assert read_metrics(log) == read_metrics(tmp_path / "whole" / "metrics.jsonl")
     a, b = (json.loads((tmp_path / name / "summary.json").read_text()) for name in ("killed", "whole"))
     assert a["hard"] == b["hard"]
@@ -232,9 +257,20 @@ def killed_and_resumed(tmp_path, text):
 def test_interrupt_saves_and_says_so(tmp_path):
     config = tmp_path / "tiny.toml"
     config.write_text(TINY.replace("steps = 4", "steps = 5000"))
-    command = [sys.executable, "-m", "spikejax", "train", str(config), "--out", str(tmp_path / "run"), "--quiet"]
+    command = [
+        sys.executable,
+        "-m",
+        "spikejax",
+        "train",
+        str(config),
+        "--out",
+        str(tmp_path / "run"),
+        "--quiet",
+    ]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
     log = tmp_path / "run" / "metrics.jsonl"
     deadline = time.monotonic() + 300
     while not (log.exists() and len(log.read_text().splitlines()) >= 3):

@@ -99,8 +99,23 @@ def network_of(own):
 
 
 def conductance_network():
-    first = layer(10, excitatory=0.6, density=0.7, reversal=(4.0, -0.5), bias=(0.6, 1.2), input_scale=0.4, recurrent_scale=0.4)
-    second = layer(5, shape=(2, 10), recurrent=False, input_sign=dale_signs(10, 0.6), reversal=(4.0, -0.5), bias=(0.6, 1.2))
+    first = layer(
+        10,
+        excitatory=0.6,
+        density=0.7,
+        reversal=(4.0, -0.5),
+        bias=(0.6, 1.2),
+        input_scale=0.4,
+        recurrent_scale=0.4,
+    )
+    second = layer(
+        5,
+        shape=(2, 10),
+        recurrent=False,
+        input_sign=dale_signs(10, 0.6),
+        reversal=(4.0, -0.5),
+        bias=(0.6, 1.2),
+    )
     return Network((first, second), LinearReadout.dense((2, 5), 1, key=KEY))
 
 
@@ -120,16 +135,26 @@ def test_conductances_open_by_the_kind_of_neuron():
 def test_gradients_through_conductances(quick_jit, relative):
     net = conductance_network()
     x = jax.random.uniform(jax.random.key(1), (60, 3))
-    value = lambda adjoint: lambda p: jnp.mean(simulate(eqx.combine(p, fixed), x, gate=Gate(), dt=0.5, adjoint=adjoint).readout ** 2)
+    value = lambda adjoint: (
+        lambda p: jnp.mean(
+            simulate(eqx.combine(p, fixed), x, gate=Gate(), dt=0.5, adjoint=adjoint).readout ** 2
+        )
+    )
     params, fixed = eqx.partition(net, eqx.is_inexact_array)
     costate, exact = (quick_jit(jax.grad(value(adjoint)))(params) for adjoint in (Costate(), Autodiff()))
     assert relative(costate, exact) < 1e-10
     assert float(jnp.abs(exact.layers[0].reversal).min()) > 0
     assert float(simulate(net, x, gate=Gate().hard(), dt=0.5).counts[0].sum()) > 3
     f = quick_jit(
-        lambda e: value(Autodiff())(eqx.tree_at(lambda p: p.layers[0].reversal, params, params.layers[0].reversal + jnp.array([e, 0.0])))
+        lambda e: value(Autodiff())(
+            eqx.tree_at(
+                lambda p: p.layers[0].reversal, params, params.layers[0].reversal + jnp.array([e, 0.0])
+            )
+        )
     )
-    assert (float(f(1e-6)) - float(f(-1e-6))) / 2e-6 == pytest.approx(float(exact.layers[0].reversal[0]), rel=1e-5)
+    assert (float(f(1e-6)) - float(f(-1e-6))) / 2e-6 == pytest.approx(
+        float(exact.layers[0].reversal[0]), rel=1e-5
+    )
 
 
 @pytest.mark.parametrize(
@@ -157,10 +182,20 @@ def test_conductances_that_do_not_fit():
 @pytest.mark.parametrize("dt", [0.1, 1.0])
 def test_white_background_current(dt):
     """The membrane's variance is ``current^2/(2 tau_mem)`` at any dt (with 1 ms as the unit of the noise)."""
-    own = Layer.dense((1,), 400, LIF(tau_mem=10.0, v_th=100.0), SYNAPSE, recurrent=False, input_scale=0.0, key=KEY)
+    own = Layer.dense(
+        (1,), 400, LIF(tau_mem=10.0, v_th=100.0), SYNAPSE, recurrent=False, input_scale=0.0, key=KEY
+    )
     noise = Noise(current=2.0)
     steps = round(300 / dt)
-    run = simulate(network(own), jnp.zeros((steps, 1)), gate=Gate(), dt=dt, key=jax.random.key(3), noise=noise, save=("v",))
+    run = simulate(
+        network(own),
+        jnp.zeros((steps, 1)),
+        gate=Gate(),
+        dt=dt,
+        key=jax.random.key(3),
+        noise=noise,
+        save=("v",),
+    )
     v = np.asarray(run.layers[0].v[steps // 4 :])
     # Of 400 neurons and some 11 correlation times each: 2 % standard error of the variance.
     assert v.var() == pytest.approx(4.0 / 20.0, rel=0.08)
@@ -177,7 +212,9 @@ def test_correlated_background_current():
 def test_noise_needs_a_key_and_repeats_with_it():
     net = network(layer(8, bias=(1.0, 1.5)))
     x = jnp.zeros((40, 3))
-    run = lambda key, noise: simulate(net, x, gate=Gate(), dt=0.5, key=key, noise=noise, save=("v",)).layers[0].v
+    run = lambda key, noise: (
+        simulate(net, x, gate=Gate(), dt=0.5, key=key, noise=noise, save=("v",)).layers[0].v
+    )
     one, again, other = (run(jax.random.key(k), Noise(current=0.5)) for k in (1, 1, 2))
     np.testing.assert_array_equal(one, again)
     assert float(jnp.abs(one - other).max()) > 0.01

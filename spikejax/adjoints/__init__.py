@@ -5,6 +5,10 @@ from .base import AbstractAdjoint, Leash, Record
 from .checkpointed import Checkpointed
 from .costate import Costate
 
-ADJOINTS: dict[str, type[AbstractAdjoint]] = {"costate": Costate, "autodiff": Autodiff, "checkpointed": Checkpointed}
+ADJOINTS: dict[str, type[AbstractAdjoint]] = {
+    "costate": Costate,
+    "autodiff": Autodiff,
+    "checkpointed": Checkpointed,
+}
 
 __all__ = ["ADJOINTS", "AbstractAdjoint", "Autodiff", "Checkpointed", "Costate", "Leash", "Record"]

@@ -10,7 +10,8 @@ from .base import AbstractAdjoint, Leash, forward_step, record
 
 
 class Autodiff(AbstractAdjoint):
-    """What `jax.grad` makes of the scan. Memory grows with every intermediate of every step; derivatives of any order and mode.
+    """What `jax.grad` makes of the scan. Memory grows with every intermediate of every step; derivatives of
+    any order and mode.
 
     **Arguments:** `leash`: damping and clipping of the costate (biased; default: none).
     """

@@ -29,8 +29,8 @@ def _optional(value):
 class Leash(eqx.Module):
     """Damping and clipping of the costate. Both bias the gradient; both are off (None) unless asked for.
 
-    At every step back in time the costate (the cotangent of the state of one trial in one layer) is multiplied by
-    ``exp(-damping dt)`` and then scaled down to the norm `clip` if it is longer.
+    At every step back in time the costate (the cotangent of the state of one trial in one layer) is
+    multiplied by ``exp(-damping dt)`` and then scaled down to the norm `clip` if it is longer.
 
     **Arguments:** `damping`: decay per ms; `clip`: largest Euclidean norm.
     """
@@ -57,7 +57,8 @@ class Leash(eqx.Module):
 
 
 class AbstractAdjoint(eqx.Module):
-    """A way to differentiate a simulation. All compute the same forward pass; unleashed, all give the same exact gradient."""
+    """A way to differentiate a simulation. All compute the same forward pass; unleashed, all give the same
+    exact gradient."""
 
     @abc.abstractmethod
     def layer(

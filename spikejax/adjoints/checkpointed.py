@@ -14,11 +14,11 @@ class Checkpointed(AbstractAdjoint):
     """Keep the network's state at the ends of chunks, and run each chunk again on the way back.
 
     What is held at once is one state a chunk and the intermediates of one chunk: with the default chunk of
-    ``ceil(sqrt(T))`` steps, about ``sqrt(T)`` of either. The chunk need not divide the trial. Time series that are saved
-    still grow with T; spike counts and readouts are the cheap ones.
+    ``ceil(sqrt(T))`` steps, about ``sqrt(T)`` of either. The chunk need not divide the trial. Time series
+    that are saved still grow with T; spike counts and readouts are the cheap ones.
 
-    **Arguments:** `chunk`: steps a chunk (default: ``ceil(sqrt(T))``); `inner`: the adjoint within a chunk; its leash, if
-    any, is the leash of the whole.
+    **Arguments:** `chunk`: steps a chunk (default: ``ceil(sqrt(T))``); `inner`: the adjoint within a chunk;
+    its leash, if any, is the leash of the whole.
     """
 
     chunk: int | None = eqx.field(static=True, default=None)
@@ -36,7 +36,8 @@ class Checkpointed(AbstractAdjoint):
         chunk = self.chunk or max(1, math.ceil(math.sqrt(steps)))
         whole = steps // chunk
         head = jax.tree.map(lambda x: x[: whole * chunk].reshape(whole, chunk, *x.shape[1:]), xs)
-        # Inside a scan the recomputation cannot be merged with the forward pass; outside it can, and must not be.
+        # Inside a scan the recomputation cannot be merged with the forward pass; outside it can, and must not
+        # be.
         carry, ys = jax.lax.scan(jax.checkpoint(advance, prevent_cse=False), carry, head)
         ys = jax.tree.map(lambda y: y.reshape(whole * chunk, *y.shape[2:]), ys)
         if whole * chunk < steps:

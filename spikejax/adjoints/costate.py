@@ -3,13 +3,13 @@
 The loop is split in three so that no weight gradient is ever formed inside it:
 
 1. `_trajectory` runs the loop, without derivative, and keeps the states, activations and currents.
-2. `_join` gives the kept current its derivative ``dI_t = d(drive)_t + dW s_t`` at a *given* s. It is linear algebra that JAX
-   transposes itself: the weight gradient ``sum_t dI_t s_t^T`` comes out as one matrix product over the whole trial, under
-   `jax.vmap` over all trials at once; and ``vmap(grad)``, one gradient per trial, is right too.
-   (A `custom_vmap` that sums over the batch inside the backward pass returns the *sum* for each trial
-   under ``vmap(grad)``: it cannot see which of the two it is in.)
-3. `_attach` gives the kept trajectory its derivative in the current: the costate scan, backward in time, which includes the
-   recurrence ``W^T dI`` and hands back ``dI``.
+2. `_join` gives the kept current its derivative ``dI_t = d(drive)_t + dW s_t`` at a *given* s. It is linear
+   algebra that JAX transposes itself: the weight gradient ``sum_t dI_t s_t^T`` comes out as one matrix
+   product over the whole trial, under `jax.vmap` over all trials at once; and ``vmap(grad)``, one gradient
+   per trial, is right too. (A `custom_vmap` that sums over the batch inside the backward pass returns the
+   *sum* for each trial under ``vmap(grad)``: it cannot see which of the two it is in.)
+3. `_attach` gives the kept trajectory its derivative in the current: the costate scan, backward in time,
+   which includes the recurrence ``W^T dI`` and hands back ``dI``.
 """
 
 import equinox as eqx
@@ -22,15 +22,17 @@ from .base import AbstractAdjoint, Leash, Record, forward_step
 
 
 class Costate(AbstractAdjoint):
-    """The paper's adjoint equations, discretised so that they are the exact gradient of the simulation (to rounding).
+    """The paper's adjoint equations, discretised so that they are the exact gradient of the simulation (to
+    rounding).
 
-    With P the costate of the neuron after the substitution ``P = p_v + g p_s`` and L that of its release (for one
-    variable per neuron; `spikejax.adjoints.paper` has the hand-derived form):
+    With P the costate of the neuron after the substitution ``P = p_v + g p_s`` and L that of its release (for
+    one variable per neuron; `spikejax.adjoints.paper` has the hand-derived form):
     ```
     P_t = P_{t+1} F_v + g(v_t) (L_t - L_{t+1}),   dI_t = F_I P_{t+1},   l_t = exp(-dt/tau) l_{t+1} + W^T dI_t + readout
     grad W = sum_t dI_t s_t^T
     ```
-    Kept from the forward pass are state, activation and current of every step; the step's own intermediates are computed again.
+    Kept from the forward pass are state, activation and current of every step; the step's own intermediates
+    are computed again.
 
     First derivatives, reverse mode. A second derivative raises an error (`Autodiff` has all).
 
@@ -55,12 +57,15 @@ class Costate(AbstractAdjoint):
 
 
 def _trajectory(cell, recurrent, drive, carry, mask, save):
-    """The loop. Returns the last carry and, per step, neuron and hidden synapses before, activation after, current, and the rest."""
+    """The loop. Returns the last carry and, per step, neuron and hidden synapses before, activation after,
+    current, and the rest."""
 
     def step(carry, x):
         drive, m = x
         new, release, current = forward_step(cell, recurrent, carry, drive, m)
-        rest = Record(release=release if "release" in save else None, v=new.state.neuron.v if "v" in save else None)
+        rest = Record(
+            release=release if "release" in save else None, v=new.state.neuron.v if "v" in save else None
+        )
         return new, ((carry.state.neuron, carry.state.hidden), new.state.activation, current, rest)
 
     last, (before, activation, current, rest) = jax.lax.scan(step, carry, (drive, mask))
@@ -69,7 +74,8 @@ def _trajectory(cell, recurrent, drive, carry, mask, save):
 
 @jax.custom_jvp
 def _join(recurrent, drive, history, current):
-    """`current` as it is; its derivative is that of ``drive + recurrent(s)`` at fixed s, the activation before each step."""
+    """`current` as it is; its derivative is that of ``drive + recurrent(s)`` at fixed s, the activation
+    before each step."""
     del recurrent, drive, history
     return current
 
@@ -89,8 +95,9 @@ def _join_jvp(primals, tangents):
 def _together(kept, inputs):
     """`kept`, batched as a whole if any of it or of `inputs` is.
 
-    Under `jax.vmap` over a synaptic time constant, say, the voltages of a feed-forward layer are the same for all. A custom_vjp with
-    such a shared output counts its cotangent once per example (newer versions of JAX raise an error instead).
+    Under `jax.vmap` over a synaptic time constant, say, the voltages of a feed-forward layer are the same for
+    all. A custom_vjp with such a shared output counts its cotangent once per example (newer versions of JAX
+    raise an error instead).
     """
     del inputs
     return kept
@@ -98,7 +105,9 @@ def _together(kept, inputs):
 
 @_together.def_vmap
 def _together_batched(size, batched, kept, inputs):
-    every = jax.tree.map(lambda x, b: x if b else jnp.broadcast_to(x, (size, *x.shape)), (kept, inputs), tuple(batched))
+    every = jax.tree.map(
+        lambda x, b: x if b else jnp.broadcast_to(x, (size, *x.shape)), (kept, inputs), tuple(batched)
+    )
     return _together(*every), jax.tree.map(lambda _: True, batched[0])
 
 
@@ -121,16 +130,20 @@ def _attach_bwd(residuals, cotangents):
     def back(costate, x):
         d_state, d_level, d_cell = costate
         t, (neuron, hidden), current, m, d_s, d_rest, d_shown = x
-        # Looked up rather than scanned over: a shifted copy of the whole series would be held through the loop.
+        # Looked up rather than scanned over: a shifted copy of the whole series would be held through the
+        # loop.
         before = jnp.where(t > 0, activation[jnp.maximum(t - 1, 0)], first)
         d_neuron, d_own, d_hidden = d_state
         if d_rest.v is not None:
             d_neuron = d_neuron._replace(v=d_neuron.v + d_rest.v)
-        # The count starts at 0 here: it enters a step linearly, so its value does not matter to the derivative.
+        # The count starts at 0 here: it enters a step linearly, so its value does not matter to the
+        # derivative.
         start = cell.start(LayerState(neuron, before, hidden))
         out, pull = jax.vjp(lambda c, k, i: eqx.combine(c, others)(k, i, m), floats, start, current)
         d_release = jnp.zeros_like(out[1]) if d_rest.release is None else d_rest.release
-        d_step, d_start, d_current = pull((Carry(LayerState(d_neuron, d_own + d_s, d_hidden), d_level, d_last.count), d_release))
+        d_step, d_start, d_current = pull(
+            (Carry(LayerState(d_neuron, d_own + d_s, d_hidden), d_level, d_last.count), d_release)
+        )
         if d_shown is not None:
             d_current = d_current + d_shown
         d_state = d_start.state
@@ -152,7 +165,8 @@ _attach.defvjp(_attach_fwd, _attach_bwd)
 
 @jax.custom_jvp
 def _freeze(tree):
-    """`jax.lax.stop_gradient` for one derivative; a second one raises, where a silent zero would be a wrong Hessian."""
+    """`jax.lax.stop_gradient` for one derivative; a second one raises, where a silent zero would be a wrong
+    Hessian."""
     return tree
 
 

@@ -1,20 +1,22 @@
 """The paper's costate equations, by hand: a reference to read and to test against, for one recurrent layer.
 
-Nothing here is differentiated by JAX. The forward pass is `spikejax.simulate`; everything backward is written out.
-The continuous equations are eqs. 8-13 of Huh & Sejnowski, *Gradient Descent for Spiking Neural Networks*, NeurIPS 2018:
+Nothing here is differentiated by JAX. The forward pass is `spikejax.simulate`; everything backward is written
+out. The continuous equations are eqs. 8-13 of Huh & Sejnowski, *Gradient Descent for Spiking Neural
+Networks*, NeurIPS 2018:
 ```
 -dP/dt = (df/dv) P - g dL/dt,    -dl/dt = -l/tau + W^T (df/dI P) + O^T dloss/do,    grad W = int (df/dI P) s^T dt
 ```
 with P the costate of v after the substitution ``P = p_v + g p_s``. No derivative of g is left in them.
 
-The discrete equations below are not an approximation of these: they are the exact gradient of the discrete forward pass
+The discrete equations below are not an approximation of these: they are the exact gradient of the discrete
+forward pass
 ```
 I_t = W s_t + U x_t + b                   v_{t+1} = F(v_t, I_t)
 q_t = resets + G(v_{t+1}) - G(v_t)        s_{k,t+1} = alpha_k s_{k,t} + c_k q_t        o_t = O s_{t+1} + bias
 alpha_k = exp(-dt/tau_k)                  c_k = (1 - alpha_k)/(dt rate_unit)
 ```
-With ``p_t`` the cotangent of v_t by way of the later steps, ``l_{k,t}`` that of s_{k,t}, ``L_t = sum_k c_k l_{k,t}`` that of the
-charge q_{t-1} and ``xi_t = O^T dloss/do_t``:
+With ``p_t`` the cotangent of v_t by way of the later steps, ``l_{k,t}`` that of s_{k,t}, ``L_t = sum_k c_k
+l_{k,t}`` that of the charge q_{t-1} and ``xi_t = O^T dloss/do_t``:
 ```
 p_t     = (p_{t+1} + g(v_{t+1}) L_{t+1}) F_v - g(v_t) L_{t+1}
 P_t    := p_t + g(v_t) L_t  =  P_{t+1} F_v + g(v_t) (L_t - L_{t+1}),        P_T = g(v_T) L_T
@@ -63,7 +65,8 @@ def lif_step(neuron: LIF, v: Float[Array, "*n"], current: Float[Array, "*n"], dt
     F   = v_reset + (v_free - v_th) R,      R = (I - v_reset)/(I - v_th)
     F_v = a R,    F_I = (1 - a) R + (v_free - v_th) R_I,    R_I = (v_reset - v_th)/(I - v_th)^2
     ```
-    R is the saltation factor: the derivative of the crossing time. A grid reset has R = 1, and a wrong gradient.
+    R is the saltation factor: the derivative of the crossing time. A grid reset has R = 1, and a wrong
+    gradient.
 
     **Returns:** ``(F_v, F_I)``.
     """
@@ -77,7 +80,8 @@ def lif_step(neuron: LIF, v: Float[Array, "*n"], current: Float[Array, "*n"], dt
 
 
 def theta_step(neuron: Theta, v: Float[Array, "*n"], current: Float[Array, "*n"], dt: float):
-    """With ``phi = pi (v - 1/2)`` the step turns the vector ``(cos phi, sin phi)`` into ``y``, of which phi_hat is the angle:
+    """With ``phi = pi (v - 1/2)`` the step turns the vector ``(cos phi, sin phi)`` into ``y``, of which
+    phi_hat is the angle:
 
     ```
     y1 = C cos phi - S sin phi,    y2 = C sin phi + S I cos phi,       C = cos(sqrt(I) h),  S = sin(sqrt(I) h)/sqrt(I)
@@ -100,7 +104,8 @@ def theta_step(neuron: Theta, v: Float[Array, "*n"], current: Float[Array, "*n"]
 
 
 def _propagator(current, h):
-    """C, S and dS/dI, for either sign of I. Near I = 0 by their series in ``z = I h^2``: the closed form of dS/dI cancels there."""
+    """C, S and dS/dI, for either sign of I. Near I = 0 by their series in ``z = I h^2``: the closed form of
+    dS/dI cancels there."""
     z = current * h**2
     small = jnp.abs(z) < 1e-2
     root = jnp.sqrt(jnp.where(small, 1.0, jnp.abs(z)))
@@ -119,20 +124,27 @@ STEPS = {NIF: nif_step, LIF: lif_step, Theta: theta_step}
 
 
 def gate_density(neuron, gate: Gate, v: Float[Array, "*n"]) -> Float[Array, "*n"]:
-    """``g(v) = dG/dv``: the zone ends at the threshold, or for the theta neuron is centred on the spike at v = 0 = 1."""
+    """``g(v) = dG/dv``: the zone ends at the threshold, or for the theta neuron is centred on the spike at v
+    = 0 = 1."""
     if isinstance(neuron, Theta):
         return gate.density(v - jnp.round(v))
     return gate.density(v - neuron.v_th + gate.support / 2)
 
 
 def paper_gradient(
-    network: Network, stimulus: Float[Array, "time channels"], readout_cotangent: Float[Array, "time out"], *, gate: Gate, dt: float
+    network: Network,
+    stimulus: Float[Array, "time channels"],
+    readout_cotangent: Float[Array, "time out"],
+    *,
+    gate: Gate,
+    dt: float,
 ) -> PaperGradient:
-    """Gradient of a loss in the weights of one recurrent layer with a linear readout, by the module's recursion.
+    """Gradient of a loss in the weights of one recurrent layer with a linear readout, by the module's
+    recursion.
 
-    **Arguments:** `network`: one recurrent layer of NIF, LIF (reset ``"split"``) or Theta neurons, any number of synaptic time
-    constants, `LinearReadout`; `stimulus`: ``(time, channels)``; `readout_cotangent`: ``dloss/do_t``, ``(time, out)``;
-    `gate`: with charge release; `dt` in ms.
+    **Arguments:** `network`: one recurrent layer of NIF, LIF (reset ``"split"``) or Theta neurons, any number
+    of synaptic time constants, `LinearReadout`; `stimulus`: ``(time, channels)``; `readout_cotangent`:
+    ``dloss/do_t``, ``(time, out)``; `gate`: with charge release; `dt` in ms.
 
     **Returns:** a `PaperGradient`.
 
@@ -175,7 +187,9 @@ def paper_gradient(
     charge = jnp.sum(c * xi[-1], axis=0)
     # No readout sees s_0: its xi is 0.
     xi_before = jnp.concatenate([jnp.zeros_like(xi[:1]), xi[:-1]])
-    _, d_current = jax.lax.scan(back, (g[-1] * charge, xi[-1], charge), (step_v, step_i, g[:-1], xi_before), reverse=True)
+    _, d_current = jax.lax.scan(
+        back, (g[-1] * charge, xi[-1], charge), (step_v, step_i, g[:-1], xi_before), reverse=True
+    )
     return PaperGradient(
         feedforward=jnp.einsum("tn,tc->nc", d_current, stimulus),
         recurrent=jnp.einsum("tn,tkm->nkm", d_current, s[:-1]),
@@ -186,7 +200,9 @@ def paper_gradient(
 
 def _check(network: Network, gate: Gate) -> None:
     if len(network.layers) != 1 or network.layers[0].recurrent is None:
-        raise ValueError(f"`paper_gradient` takes one recurrent layer, not {len(network.layers)} layers with or without recurrence")
+        raise ValueError(
+            f"`paper_gradient` takes one recurrent layer, not {len(network.layers)} layers with or without recurrence"
+        )
     if not isinstance(network.readout, LinearReadout):
         raise ValueError(f"`paper_gradient` takes a LinearReadout, not a {type(network.readout).__name__}")
     neuron = network.layers[0].neuron
@@ -196,7 +212,9 @@ def _check(network: Network, gate: Gate) -> None:
     if network.layers[0].reversal is not None or not isinstance(network.layers[0].synapse, Exponential):
         raise ValueError("`paper_gradient` takes current-based `Exponential` synapses")
     if neuron.reset != "split":
-        raise ValueError(f"`paper_gradient` takes reset='split', not {neuron.reset!r}: grid resets have another, wrong, derivative")
+        raise ValueError(
+            f"`paper_gradient` takes reset='split', not {neuron.reset!r}: grid resets have another, wrong, derivative"
+        )
     if gate.release != "charge":
         raise ValueError(f"`paper_gradient` takes release='charge', not {gate.release!r}")
 

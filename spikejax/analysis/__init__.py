@@ -5,7 +5,18 @@ from .coding import lagged_error
 from .currents import Balance, balance, split_currents
 from .decoding import decode
 from .gradients import GradientReport, gradient_report
-from .landscape import Line, Roughness, along_line, gradient_direction, loss_at, on_plane, random_direction, reach, roughness, secants
+from .landscape import (
+    Line,
+    Roughness,
+    along_line,
+    gradient_direction,
+    loss_at,
+    on_plane,
+    random_direction,
+    reach,
+    roughness,
+    secants,
+)
 from .linearisation import growth, one_step_eigenvalues
 from .record import Recording, record
 from .spikes import IntervalStatistics, grouping, interval_statistics, raster_similarity, smooth

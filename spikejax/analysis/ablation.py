@@ -41,10 +41,16 @@ def _score(network, trials, loss, gate, dt):
 
 
 def _check(network: Network, layer: int) -> None:
-    above = network.readout.connection if layer + 1 == len(network.layers) else network.layers[layer + 1].feedforward
+    above = (
+        network.readout.connection
+        if layer + 1 == len(network.layers)
+        else network.layers[layer + 1].feedforward
+    )
     for connection in (network.layers[layer].recurrent, above):
         if connection is not None and not isinstance(connection, Dense):
-            raise ValueError(f"ablation needs dense connections, and one of layer {layer} is a {type(connection).__name__}")
+            raise ValueError(
+                f"ablation needs dense connections, and one of layer {layer} is a {type(connection).__name__}"
+            )
 
 
 def _silenced(network: Network, layer: int, alive: Bool[Array, " n"]) -> Network:
@@ -59,7 +65,9 @@ def _silenced(network: Network, layer: int, alive: Bool[Array, " n"]) -> Network
     return eqx.tree_at(where, network, [weight * alive for weight in where(network)])
 
 
-def ablate_neurons(network: Network, trials: Trial, loss: AbstractLoss, *, gate: Gate, dt: float, layer: int = 0) -> Ablation:
+def ablate_neurons(
+    network: Network, trials: Trial, loss: AbstractLoss, *, gate: Gate, dt: float, layer: int = 0
+) -> Ablation:
     """Remove each neuron of a layer in turn: its spikes reach nobody any more.
 
     **Raises:** `ValueError` unless the connections that leave the layer are dense.
@@ -72,20 +80,32 @@ def ablate_neurons(network: Network, trials: Trial, loss: AbstractLoss, *, gate:
     def run(network, trials, gate):
         whole = _score(network, trials, loss, gate, dt)
         return whole, jax.lax.map(
-            lambda i: _score(_silenced(network, layer, jnp.arange(size) != i), trials, loss, gate, dt), jnp.arange(size)
+            lambda i: _score(_silenced(network, layer, jnp.arange(size) != i), trials, loss, gate, dt),
+            jnp.arange(size),
         )
 
     whole, (value, accuracy) = run(network, trials, gate)
-    return Ablation(tuple(map(float, whole)), np.asarray(value), np.asarray(accuracy), np.arange(size)[:, None])
+    return Ablation(
+        tuple(map(float, whole)), np.asarray(value), np.asarray(accuracy), np.arange(size)[:, None]
+    )
 
 
 def ablate_synapses(
-    network: Network, trials: Trial, loss: AbstractLoss, *, gate: Gate, dt: float, layer: int = 0, count: int = 60
+    network: Network,
+    trials: Trial,
+    loss: AbstractLoss,
+    *,
+    gate: Gate,
+    dt: float,
+    layer: int = 0,
+    count: int = 60,
 ) -> Ablation:
-    """Remove the recurrent synapses of a layer one at a time: the `count` of them that carry most current, ``|w| <|s|>``.
+    """Remove the recurrent synapses of a layer one at a time: the `count` of them that carry most current,
+    ``|w| <|s|>``.
 
-    The gradient predicts for every synapse at once what its removal does, to first order: ``L(w -> 0) - L = -w dL/dw``. It is exact
-    for small changes; how far it reaches is what the comparison shows. Where the trajectory is unstable it reaches nowhere.
+    The gradient predicts for every synapse at once what its removal does, to first order: ``L(w -> 0) - L =
+    -w dL/dw``. It is exact for small changes; how far it reaches is what the comparison shows. Where the
+    trajectory is unstable it reaches nowhere.
 
     **Raises:** `ValueError` unless the layer has a dense recurrence.
     """
@@ -114,7 +134,13 @@ def ablate_synapses(
         weight = network.layers[layer].recurrent.weight
 
         def without(i):
-            return _score(with_weight(network, weight.reshape(-1).at[i].set(0.0).reshape(weight.shape)), trials, loss, gate, dt)
+            return _score(
+                with_weight(network, weight.reshape(-1).at[i].set(0.0).reshape(weight.shape)),
+                trials,
+                loss,
+                gate,
+                dt,
+            )
 
         return _score(network, trials, loss, gate, dt), jax.lax.map(without, chosen)
 
@@ -122,7 +148,13 @@ def ablate_synapses(
     chosen = np.argsort(-carried.reshape(-1))[:count]
     whole, (value, accuracy) = run(network, trials, gate, jnp.asarray(chosen))
     parts = np.stack(np.unravel_index(chosen, predicted.shape), axis=1)
-    return Ablation(tuple(map(float, whole)), np.asarray(value), np.asarray(accuracy), parts, predicted.reshape(-1)[chosen])
+    return Ablation(
+        tuple(map(float, whole)),
+        np.asarray(value),
+        np.asarray(accuracy),
+        parts,
+        predicted.reshape(-1)[chosen],
+    )
 
 
 __all__ = ["Ablation", "ablate_neurons", "ablate_synapses"]

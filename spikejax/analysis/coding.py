@@ -5,9 +5,13 @@ from jaxtyping import Float
 
 
 def lagged_error(
-    readout: Float[np.ndarray, "trials time out"], target: Float[np.ndarray, "trials time out"], dt: float, longest: float = 20.0
+    readout: Float[np.ndarray, "trials time out"],
+    target: Float[np.ndarray, "trials time out"],
+    dt: float,
+    longest: float = 20.0,
 ) -> tuple[Float[np.ndarray, " lags"], Float[np.ndarray, " lags"]]:
-    """Normalised squared error ``sum |o(t + lag) - y(t)|^2 / sum |y(t)|^2`` for lags from 0 to `longest` ms, in steps of `dt`.
+    """Normalised squared error ``sum |o(t + lag) - y(t)|^2 / sum |y(t)|^2`` for lags from 0 to `longest` ms,
+    in steps of `dt`.
 
     **Returns:** the lags (ms) and the error at each.
     """

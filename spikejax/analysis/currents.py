@@ -14,8 +14,8 @@ from ..parameters import resolve
 def split_currents(
     layer: Layer, stimulus: Float[np.ndarray, "time *in"], activation: Float[np.ndarray, "time kinds n"]
 ) -> tuple[Float[np.ndarray, "time n"], Float[np.ndarray, "time n"]]:
-    """Excitatory and inhibitory current of every neuron of a dense layer: the sums of the positive and of the negative terms
-    ``U_ic x_c(t)``, ``W_ikj s_kj(t)`` and ``b_i``.
+    """Excitatory and inhibitory current of every neuron of a dense layer: the sums of the positive and of the
+    negative terms ``U_ic x_c(t)``, ``W_ikj s_kj(t)`` and ``b_i``.
 
     **Arguments:** `activation`: of the layer's own synapses, before each step.
 
@@ -28,7 +28,9 @@ def split_currents(
         if connection is None:
             continue
         if not isinstance(connection, Dense):
-            raise ValueError(f"currents are split for dense connections only, and this one is a {type(connection).__name__}")
+            raise ValueError(
+                f"currents are split for dense connections only, and this one is a {type(connection).__name__}"
+            )
         weight = np.asarray(connection.weight).reshape(len(layer.bias), -1)
         x = np.asarray(x).reshape(len(stimulus), -1)
         # A term is positive if weight and input have the same sign.
@@ -47,8 +49,14 @@ class Balance(NamedTuple):
     """Root mean square of the net current over that of the excitatory one; 0 is perfect balance."""
 
 
-def balance(excitatory: Float[np.ndarray, "time n"], inhibitory: Float[np.ndarray, "time n"], dt: float, width: float = 20.0) -> Balance:
-    """Balance of the currents of a population (of the neurons that have both), smoothed by a Gaussian of standard deviation `width` ms."""
+def balance(
+    excitatory: Float[np.ndarray, "time n"],
+    inhibitory: Float[np.ndarray, "time n"],
+    dt: float,
+    width: float = 20.0,
+) -> Balance:
+    """Balance of the currents of a population (of the neurons that have both), smoothed by a Gaussian of
+    standard deviation `width` ms."""
     e, i = (gaussian_filter1d(x, width / dt, axis=0) for x in (excitatory, inhibitory))
     alive = (e.std(axis=0) > 0) & (i.std(axis=0) > 0)
     correlations = [np.corrcoef(a, -b)[0, 1] for a, b in zip(e.T[alive], i.T[alive], strict=True)]

@@ -14,10 +14,12 @@ def decode(
 ) -> Float[np.ndarray, " time"]:
     """Cross-validated accuracy of a linear decoder of `label` at every time.
 
-    The decoder is the ridge regression of the one-hot labels on the activity, refitted at every time, or fitted at the time with the
-    index `train_at` and used at all: a code that stays the same keeps its accuracy.
+    The decoder is the ridge regression of the one-hot labels on the activity, refitted at every time, or
+    fitted at the time with the index `train_at` and used at all: a code that stays the same keeps its
+    accuracy.
 
-    **Arguments:** `ridge`: relative to the mean square of the activity; `folds`: each trial is judged by a decoder that did not see it.
+    **Arguments:** `ridge`: relative to the mean square of the activity; `folds`: each trial is judged by a
+    decoder that did not see it.
 
     **Returns:** fraction of trials decoded correctly, ``(time,)``.
 
@@ -40,7 +42,9 @@ def decode(
                 x = x - mean
                 square = x.T @ x
                 penalty = ridge * max(np.trace(square) / len(square), 1e-12)
-                solution = np.linalg.solve(square + penalty * np.eye(len(square)), x.T @ (target[kept] - y_mean))
+                solution = np.linalg.solve(
+                    square + penalty * np.eye(len(square)), x.T @ (target[kept] - y_mean)
+                )
                 if train_at is not None:
                     continue
             guess = classes[np.argmax((activity[held, t] - mean) @ solution + y_mean, axis=1)]

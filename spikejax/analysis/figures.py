@@ -23,11 +23,14 @@ def _colour(value: int, names: tuple[str, ...]) -> str:
 def _moments(ax, probe: Probe) -> None:
     for name, at in probe.moments.items():
         ax.axvline(at, color="k", lw=0.6, ls=":")
-        ax.annotate(name, (at, 1.0), xycoords=("data", "axes fraction"), rotation=90, fontsize=6, ha="right", va="top")
+        ax.annotate(
+            name, (at, 1.0), xycoords=("data", "axes fraction"), rotation=90, fontsize=6, ha="right", va="top"
+        )
 
 
 def trajectories(found: Components, recording: Recording, probe: Probe) -> Figure:
-    """Every trial's way through the plane of the first two components, coloured by each property; and the components over time."""
+    """Every trial's way through the plane of the first two components, coloured by each property; and the
+    components over time."""
     groups = list(probe.groups) or [None]
     page, axes = _page(2, len(groups), 4.2 * len(groups), 7.0)
     time = recording.time
@@ -46,22 +49,43 @@ def trajectories(found: Components, recording: Recording, probe: Probe) -> Figur
                     plane.plot(*way[step, :2], ".", color=colour, ms=3)
             mean = found.trajectories[these].mean(axis=0)
             for k in range(min(3, mean.shape[1])):
-                course.plot(time, mean[:, k], color=colour, ls=("-", "--", ":")[k], lw=1.0, label=names[g] if k == 0 else None)
+                course.plot(
+                    time,
+                    mean[:, k],
+                    color=colour,
+                    ls=("-", "--", ":")[k],
+                    lw=1.0,
+                    label=names[g] if k == 0 else None,
+                )
         share = [f"{100 * x:.0f} %" for x in found.explained[:3]]
-        plane.set(xlabel=f"component 1 ({share[0]} of the variance)", ylabel=f"component 2 ({share[1]})", title=name or "all trials")
-        course.set(xlabel="time (ms)", ylabel="components 1, 2, 3 (solid,\ndashed, dotted), group mean (a.u.)")
+        plane.set(
+            xlabel=f"component 1 ({share[0]} of the variance)",
+            ylabel=f"component 2 ({share[1]})",
+            title=name or "all trials",
+        )
+        course.set(
+            xlabel="time (ms)", ylabel="components 1, 2, 3 (solid,\ndashed, dotted), group mean (a.u.)"
+        )
         course.legend(frameon=False, fontsize=7)
         _moments(course, probe)
     return page
 
 
-def decoding(curves: dict[str, np.ndarray], frozen: dict[str, np.ndarray], time: np.ndarray, probe: Probe) -> Figure:
+def decoding(
+    curves: dict[str, np.ndarray], frozen: dict[str, np.ndarray], time: np.ndarray, probe: Probe
+) -> Figure:
     """Accuracy of linear decoders over time."""
     page, axes = _page(len(curves), 1, 7.0, 2.4 * len(curves), sharex=True)
     for ax, (name, curve) in zip(axes[:, 0], curves.items(), strict=True):
         ax.plot(time, curve, color="C0", label="decoder fitted at each time")
         if name in frozen:
-            ax.plot(time, frozen[name], color="C3", lw=0.8, label="one decoder, fitted before the last but one moment")
+            ax.plot(
+                time,
+                frozen[name],
+                color="C3",
+                lw=0.8,
+                label="one decoder, fitted before the last but one moment",
+            )
         chance = np.bincount(probe.groups[name]).max() / len(probe.groups[name])
         ax.axhline(chance, color="0.6", lw=0.8, ls="--", label="most frequent value")
         ax.set(ylabel=f"{name}\ndecoded (fraction)", ylim=(0, 1.03))
@@ -71,14 +95,18 @@ def decoding(curves: dict[str, np.ndarray], frozen: dict[str, np.ndarray], time:
     return page
 
 
-def similarity(matrices: dict[str, np.ndarray], scores: dict[str, dict[str, tuple[float, float]]], probe: Probe) -> Figure:
+def similarity(
+    matrices: dict[str, np.ndarray], scores: dict[str, dict[str, tuple[float, float]]], probe: Probe
+) -> Figure:
     """Likeness of the rasters of every two trials, sorted by the property that is expected to group them."""
     page, axes = _page(2, len(matrices), 4.4 * len(matrices), 7.0, height_ratios=(1.6, 1))
     for column, (window, matrix) in enumerate(matrices.items()):
         name = probe.windows[window][2]
         order = np.lexsort((np.arange(len(matrix)), probe.groups[name]))
         ax, bars = axes[:, column]
-        image = ax.imshow(matrix[np.ix_(order, order)], cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
+        image = ax.imshow(
+            matrix[np.ix_(order, order)], cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest"
+        )
         edges = np.cumsum(np.bincount(probe.groups[name]))
         middle = edges - np.diff(np.concatenate([[0], edges])) / 2
         ax.set_xticks(middle, probe.names[name], fontsize=7)
@@ -117,9 +145,19 @@ def ablation(neurons: Ablation, synapses: Ablation | None) -> Figure:
         right = axes[0, 1]
         right.plot(synapses.predicted, synapses.loss - synapses.whole[0], ".", color="C0")
         # Dense on any scale, so that the line is right on the symmetric logarithmic one too.
-        line = np.sinh(np.linspace(*np.arcsinh([1e3 * synapses.predicted.min(), 1e3 * synapses.predicted.max()]), 400)) / 1e3
+        line = (
+            np.sinh(
+                np.linspace(
+                    *np.arcsinh([1e3 * synapses.predicted.min(), 1e3 * synapses.predicted.max()]), 400
+                )
+            )
+            / 1e3
+        )
         right.plot(line, line, color="k", lw=0.7, label="first order = truth")
-        right.set(xlabel="change of the loss by the gradient, -w dL/dw", ylabel="change of the loss without the synapse")
+        right.set(
+            xlabel="change of the loss by the gradient, -w dL/dw",
+            ylabel="change of the loss without the synapse",
+        )
         if np.ptp(synapses.predicted) > 10 * np.ptp(synapses.loss):
             right.set_xscale("symlog", linthresh=0.1)  # the gradient of an unstable trajectory
             right.set_ylim(*(1.1 * np.array([-1, 1]) * np.abs(synapses.loss - synapses.whole[0]).max()))
@@ -128,16 +166,23 @@ def ablation(neurons: Ablation, synapses: Ablation | None) -> Figure:
 
 
 def stability(
-    eigenvalues: dict[str, np.ndarray], exponents: dict[str, np.ndarray], radius: np.ndarray, time: np.ndarray, probe: Probe
+    eigenvalues: dict[str, np.ndarray],
+    exponents: dict[str, np.ndarray],
+    radius: np.ndarray,
+    time: np.ndarray,
+    probe: Probe,
 ) -> Figure:
-    """Eigenvalues of the one-step map at some moments, the largest of them over time, and Lyapunov exponents of stretches."""
+    """Eigenvalues of the one-step map at some moments, the largest of them over time, and Lyapunov exponents
+    of stretches."""
     page, axes = _page(1, 3, 12.0, 3.8)
     plane, course, spectrum = axes[0]
     circle = np.exp(2j * np.pi * np.linspace(0, 1, 200))
     plane.plot(circle.real, circle.imag, color="0.7", lw=0.8)
     for k, (name, values) in enumerate(eigenvalues.items()):
         plane.plot(values.real, values.imag, ".", ms=3, color=f"C{k}", label=name)
-    plane.set(xlabel="real part", ylabel="imaginary part", title="Eigenvalues of the one-step map", aspect="equal")
+    plane.set(
+        xlabel="real part", ylabel="imaginary part", title="Eigenvalues of the one-step map", aspect="equal"
+    )
     plane.legend(frameon=False, fontsize=7, loc="lower right", bbox_to_anchor=(1.0, 1.15))
     course.plot(time, radius, lw=0.7, color="k")
     course.axhline(1, color="0.7", lw=0.8)
@@ -146,6 +191,8 @@ def stability(
     for k, (name, values) in enumerate(exponents.items()):
         spectrum.plot(np.arange(1, len(values) + 1), values, ".-", ms=2, lw=0.6, color=f"C{k}", label=name)
     spectrum.axhline(0, color="0.7", lw=0.8)
-    spectrum.set(xlabel="direction (sorted)", ylabel="Lyapunov exponent over the stretch (1/s)", ylim=(-250, None))
+    spectrum.set(
+        xlabel="direction (sorted)", ylabel="Lyapunov exponent over the stretch (1/s)", ylim=(-250, None)
+    )
     spectrum.legend(frameon=False, fontsize=7)
     return page

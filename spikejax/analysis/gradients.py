@@ -24,13 +24,14 @@ class GradientReport(NamedTuple):
     norm: Float[Array, ""]
     """Norm of the mean gradient."""
     noise: Float[Array, ""]
-    """Variance over trials, summed over parameters, relative to the squared norm: the batch size at which noise and gradient are equally
-    large."""
+    """Variance over trials, summed over parameters, relative to the squared norm: the batch size at which
+    noise and gradient are equally large."""
     agreement: Float[Array, ""]
-    """Secant of the loss along the gradient over what the gradient promises, ``(L(p + e g) - L(p - e g))/(2 e |g|^2)``: 1 for the exact
-    gradient of a smooth loss, near 0 for one that the loss does not follow."""
+    """Secant of the loss along the gradient over what the gradient promises, ``(L(p + e g) - L(p - e g))/(2 e
+    |g|^2)``: 1 for the exact gradient of a smooth loss, near 0 for one that the loss does not follow."""
     alignment: Float[Array, ""]
-    """Cosine between the mean gradient and that without damping and clipping of the costate, whose bias it shows."""
+    """Cosine between the mean gradient and that without damping and clipping of the costate, whose bias it
+    shows."""
     exact_norm: Float[Array, ""]
     exact_noise: Float[Array, ""]
     """Norm and noise without damping and clipping; with neither, these are the same gradient's."""
@@ -49,16 +50,20 @@ def gradient_report(
 ) -> GradientReport:
     """Gradient of the mean loss in the parameters named by `fields`, one trial at a time.
 
-    **Arguments:** `trials`: a batch; `dt` in ms; `adjoint`: how the gradient is computed, which may bias it; `span`: length of a half of
-    the secant relative to the norm of the parameters.
+    **Arguments:** `trials`: a batch; `dt` in ms; `adjoint`: how the gradient is computed, which may bias it;
+    `span`: length of a half of the secant relative to the norm of the parameters.
     """
     params, fixed = eqx.partition(network, trainable(network, fields))
-    leashes = [x for x in jax.tree.leaves(adjoint, is_leaf=lambda x: isinstance(x, Leash)) if isinstance(x, Leash)]
+    leashes = [
+        x for x in jax.tree.leaves(adjoint, is_leaf=lambda x: isinstance(x, Leash)) if isinstance(x, Leash)
+    ]
     adjoints = (adjoint,) if all(leash.off for leash in leashes) else (adjoint, Costate())
 
     def objective(params, trial, adjoint):
         network = eqx.combine(params, fixed)
-        solution = simulate(network, trial.stimulus, gate=gate, dt=dt, adjoint=adjoint, mask=trial.mask, save=loss.series)
+        solution = simulate(
+            network, trial.stimulus, gate=gate, dt=dt, adjoint=adjoint, mask=trial.mask, save=loss.series
+        )
         return loss(solution, trial, dt)[0]
 
     def one(totals, trial):
@@ -73,7 +78,9 @@ def gradient_report(
     zero = jax.tree.map(lambda x: x.astype(jnp.result_type(float)), zero)
     count = trials.stimulus.shape[0]
     totals, _ = jax.lax.scan(one, (zero,) * len(adjoints), trials)
-    (value, mean, squared), (_, exact, exact_squared) = jax.tree.map(lambda x: x / count, (totals[0], totals[-1]))
+    (value, mean, squared), (_, exact, exact_squared) = jax.tree.map(
+        lambda x: x / count, (totals[0], totals[-1])
+    )
     norm, exact_norm = optax.tree.norm(mean), optax.tree.norm(exact)
     positive = lambda x: jnp.where(x > 0, x, 1.0)
     step = span * optax.tree.norm(params) / positive(norm)

@@ -1,7 +1,9 @@
-"""The loss around a network: along a line and on a plane through its parameters, beside what a gate's own gradient says of it.
+"""The loss around a network: along a line and on a plane through its parameters, beside what a gate's own
+gradient says of it.
 
-A line is ``p + x d`` with the trained parameters p and a direction d as long as p, so that x is a relative change. The exact gradient of a
-sharp gate can be right at every x and of no use, where the loss is rough; the surrogate gradient can be wrong at every x and of use.
+A line is ``p + x d`` with the trained parameters p and a direction d as long as p, so that x is a relative
+change. The exact gradient of a sharp gate can be right at every x and of no use, where the loss is rough; the
+surrogate gradient can be wrong at every x and of use.
 """
 
 import math
@@ -39,7 +41,8 @@ class Line(NamedTuple):
 
     @property
     def secant(self) -> Float[Array, " points"]:
-        """Slope of the loss itself between the two neighbours of every point (at the ends between the point and its neighbour)."""
+        """Slope of the loss itself between the two neighbours of every point (at the ends between the point
+        and its neighbour)."""
         return jnp.gradient(self.loss, self.position)
 
 
@@ -49,13 +52,15 @@ class Roughness(NamedTuple):
     minima: int
     """Local minima between the ends, at the resolution of the points."""
     variation: float
-    """Total variation of the loss over its range (largest - smallest): 1 where it is monotone, 2 for a bowl, more where it is rough."""
+    """Total variation of the loss over its range (largest - smallest): 1 where it is monotone, 2 for a bowl,
+    more where it is rough."""
     steepness: float
-    """Median ``|slope|`` of the gradient times the length of the line, over the range of the loss: about the variation if the loss goes
-    where the gradient says, and far above it if the gradient is that of wiggles finer than the points."""
+    """Median ``|slope|`` of the gradient times the length of the line, over the range of the loss: about the
+    variation if the loss goes where the gradient says, and far above it if the gradient is that of wiggles
+    finer than the points."""
     cosine: float
-    """Cosine between the gradient's slopes and the secants over the points: 1 where the gradient says how the loss changes from one point
-    to the next; nan if either is 0."""
+    """Cosine between the gradient's slopes and the secants over the points: 1 where the gradient says how the
+    loss changes from one point to the next; nan if either is 0."""
     size: float
     """Median ``|slope|`` over median ``|secant|``."""
 
@@ -75,22 +80,28 @@ def roughness(line: Line) -> Roughness:
     return Roughness(minima, float(np.abs(steps).sum() / span), float(steepness), float(cosine), float(size))
 
 
-def reach(spans: Float[Array | np.ndarray, " n"], secants: Float[Array | np.ndarray, " n"], slope: float, tolerance: float = 0.1) -> float:
-    """How far a gradient can be trusted: the largest of the ascending `spans` up to which every secant agrees with `slope`, to the fraction
-    `tolerance` of the slope; 0 if the first does not."""
+def reach(
+    spans: Float[Array | np.ndarray, " n"],
+    secants: Float[Array | np.ndarray, " n"],
+    slope: float,
+    tolerance: float = 0.1,
+) -> float:
+    """How far a gradient can be trusted: the largest of the ascending `spans` up to which every secant agrees
+    with `slope`, to the fraction `tolerance` of the slope; 0 if the first does not."""
     good = np.abs(np.asarray(secants) - slope) <= tolerance * abs(slope)
     count = len(good) if good.all() else int(np.argmin(good))
     return float(spans[count - 1]) if count else 0.0
 
 
 def random_direction(network: Network, key: PRNGKeyArray, fields: tuple[str, ...] = FIELDS) -> PyTree:
-    """A random direction in the parameters named by `fields`, filter-normalised: the length of what it adds to a neuron goes with what the
-    neuron has.
+    """A random direction in the parameters named by `fields`, filter-normalised: the length of what it adds
+    to a neuron goes with what the neuron has.
 
-    Normal noise, of which every neuron's incoming row of a dense connection (all its sources and time constants, feedforward and
-    recurrent apart; of the readout, an output's) is scaled to the norm of the network's own row. Other parameters (biases, time
-    constants; positive ones in their logarithm) have one value a neuron: the whole array is scaled to its norm. Synapses that are not
-    there (masked, or of sign 0) stay absent, and what is 0 as a whole stays 0.
+    Normal noise, of which every neuron's incoming row of a dense connection (all its sources and time
+    constants, feedforward and recurrent apart; of the readout, an output's) is scaled to the norm of the
+    network's own row. Other parameters (biases, time constants; positive ones in their logarithm) have one
+    value a neuron: the whole array is scaled to its norm. Synapses that are not there (masked, or of sign 0)
+    stay absent, and what is 0 as a whole stays 0.
 
     **Returns:** a pytree as that of `equinox.partition` by `spikejax.trainable`.
 
@@ -118,8 +129,8 @@ def gradient_direction(
 ) -> PyTree:
     """Downhill by the gradient of the mean loss, as long as the parameters are.
 
-    **Arguments:** `trials`: a batch; `dt` in ms; `adjoint`: how the gradient is computed (default `Costate()`); `noise`: what is random
-    in a trial.
+    **Arguments:** `trials`: a batch; `dt` in ms; `adjoint`: how the gradient is computed (default
+    `Costate()`); `noise`: what is random in a trial.
 
     **Raises:** `ValueError` if the gradient is 0 or not finite.
     """
@@ -127,7 +138,9 @@ def gradient_direction(
     gradient = _gradient(params, fixed, trials, loss, gate, dt, adjoint, noise)
     size = float(optax.tree.norm(gradient))
     if not (np.isfinite(size) and size > 0):
-        raise ValueError(f"the gradient has the norm {size:g}, which is no direction: use another gate, or a random direction")
+        raise ValueError(
+            f"the gradient has the norm {size:g}, which is no direction: use another gate, or a random direction"
+        )
     length = _length(network, fields)
     return jax.tree.map(lambda g: -length / size * g, gradient)
 
@@ -145,16 +158,19 @@ def along_line(
     noise: Noise | None = None,
     at_once: int = 8,
 ) -> Line:
-    """The loss, and its derivative in x by the gradient of `gate` and `adjoint`, at ``p + x d``: one compiled program for all positions and
-    all gates of one release.
+    """The loss, and its derivative in x by the gradient of `gate` and `adjoint`, at ``p + x d``: one compiled
+    program for all positions and all gates of one release.
 
-    In the precision of the network: where trajectories are chaotic, float32 rounds to another landscape (`spikejax.parameters.cast`).
+    In the precision of the network: where trajectories are chaotic, float32 rounds to another landscape
+    (`spikejax.parameters.cast`).
 
-    **Arguments:** `direction`: see `random_direction`, `gradient_direction`; `position`: the x; `trials`: a batch; `dt` in ms; `adjoint`:
-    default `Costate()`, exact; `at_once`: positions run together.
+    **Arguments:** `direction`: see `random_direction`, `gradient_direction`; `position`: the x; `trials`: a
+    batch; `dt` in ms; `adjoint`: default `Costate()`, exact; `at_once`: positions run together.
     """
     position = jnp.asarray(position, _dtype(direction))
-    return Line(position, *_line(network, direction, position, trials, loss, gate, dt, adjoint, noise, at_once))
+    return Line(
+        position, *_line(network, direction, position, trials, loss, gate, dt, adjoint, noise, at_once)
+    )
 
 
 def loss_at(
@@ -169,7 +185,8 @@ def loss_at(
     noise: Noise | None = None,
     at_once: int = 8,
 ) -> Float[Array, " points"]:
-    """The mean loss at ``p + sum_k c_k d_k`` for every row c of `coefficients`; the other arguments as in `along_line`."""
+    """The mean loss at ``p + sum_k c_k d_k`` for every row c of `coefficients`; the other arguments as in
+    `along_line`."""
     c = jnp.asarray(coefficients, _dtype(directions))
     return _losses(network, directions, c, trials, loss, gate, dt, noise, at_once)
 
@@ -187,17 +204,30 @@ def on_plane(
     return loss_at(network, directions, grid, *args, **kwargs).reshape(len(y), len(x))
 
 
-def secants(network: Network, direction: PyTree, spans: Float[Array | np.ndarray, " n"], *args, **kwargs) -> Float[Array, " n"]:
+def secants(
+    network: Network, direction: PyTree, spans: Float[Array | np.ndarray, " n"], *args, **kwargs
+) -> Float[Array, " n"]:
     """``(L(p + x d) - L(p - x d))/(2 x)`` for every x of `spans`; the other arguments as in `loss_at`."""
     spans = jnp.asarray(spans)
-    up, down = loss_at(network, (direction,), jnp.concatenate([spans, -spans])[:, None], *args, **kwargs).reshape(2, -1)
+    up, down = loss_at(
+        network, (direction,), jnp.concatenate([spans, -spans])[:, None], *args, **kwargs
+    ).reshape(2, -1)
     return (up - down) / (2 * spans)
 
 
 def _mean_loss(network, trials, loss, gate, dt, adjoint, noise):
     def one(trial):
         start = randomness(trial, noise)
-        solution = simulate(network, trial.stimulus, gate=gate, dt=dt, adjoint=adjoint, mask=trial.mask, save=loss.series, **start)
+        solution = simulate(
+            network,
+            trial.stimulus,
+            gate=gate,
+            dt=dt,
+            adjoint=adjoint,
+            mask=trial.mask,
+            save=loss.series,
+            **start,
+        )
         return loss(solution, trial, dt)[0]
 
     return jnp.mean(jax.vmap(one)(trials))
@@ -205,7 +235,9 @@ def _mean_loss(network, trials, loss, gate, dt, adjoint, noise):
 
 @eqx.filter_jit
 def _gradient(params, fixed, trials, loss, gate, dt, adjoint, noise):
-    return jax.grad(lambda p: _mean_loss(eqx.combine(p, fixed), trials, loss, gate, dt, adjoint, noise))(params)
+    return jax.grad(lambda p: _mean_loss(eqx.combine(p, fixed), trials, loss, gate, dt, adjoint, noise))(
+        params
+    )
 
 
 def _moved(network, directions, coefficients):
@@ -216,8 +248,11 @@ def _moved(network, directions, coefficients):
 
 @eqx.filter_jit
 def _line(network, direction, position, trials, loss, gate, dt, adjoint, noise, at_once):
-    # The derivative in x is the gradient times the direction, by the chain rule and in whatever way the adjoint computes the gradient.
-    along = lambda x: _mean_loss(_moved(network, (direction,), x[None]), trials, loss, gate, dt, adjoint, noise)
+    # The derivative in x is the gradient times the direction, by the chain rule and in whatever way the
+    # adjoint computes the gradient.
+    along = lambda x: _mean_loss(
+        _moved(network, (direction,), x[None]), trials, loss, gate, dt, adjoint, noise
+    )
     return jax.lax.map(jax.value_and_grad(along), position, batch_size=min(at_once, len(position)))
 
 
@@ -243,7 +278,13 @@ def _there(network: Network, fields) -> tuple[PyTree, PyTree]:
         if not isinstance(own, Dense):
             return jax.tree.map(lambda w: jnp.ones(w.shape, bool), own)
         wrapped = rest.weight
-        real = wrapped.mask if isinstance(wrapped, Masked) else wrapped.sign != 0 if isinstance(wrapped, Signed) else True
+        real = (
+            wrapped.mask
+            if isinstance(wrapped, Masked)
+            else wrapped.sign != 0
+            if isinstance(wrapped, Signed)
+            else True
+        )
         return jax.tree.map(lambda w: jnp.broadcast_to(real, w.shape), own)
 
     return params, jax.tree.map(there, params, fixed, is_leaf=_is_node)
@@ -260,7 +301,10 @@ def _random(node, there, key):
     def scaled(own, real):
         rows = (-1, math.prod(node.in_shape)) if isinstance(node, Dense) else (1, -1)
         noise = jnp.where(real, jax.random.normal(key, own.shape, own.dtype), 0.0).reshape(rows)
-        length, wanted = (jnp.linalg.norm(x, axis=1, keepdims=True) for x in (noise, jnp.where(real, own, 0.0).reshape(rows)))
+        length, wanted = (
+            jnp.linalg.norm(x, axis=1, keepdims=True)
+            for x in (noise, jnp.where(real, own, 0.0).reshape(rows))
+        )
         return (noise * wanted / jnp.where(length > 0, length, 1.0)).reshape(own.shape)
 
     return jax.tree.map(scaled, node, there)

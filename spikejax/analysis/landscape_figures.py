@@ -25,7 +25,8 @@ def _label(name: str) -> str:
 
 
 def _symlog(axes, linear: float) -> None:
-    """A scale of slopes that shows an exploding gradient beside those of the loss, which are about as large as `linear`."""
+    """A scale of slopes that shows an exploding gradient beside those of the loss, which are about as large
+    as `linear`."""
     first = np.ceil(np.log10(linear)) if linear > 0 else 0.0
     for ax in axes:
         ax.set_yscale("symlog", linthresh=10**first)
@@ -39,7 +40,8 @@ def _symlog(axes, linear: float) -> None:
 
 
 def lines(slices: dict, network: str, direction: str) -> Figure:
-    """The loss along a line for every gate, over all trials and for one; beneath each the gradient's slope and the loss's own."""
+    """The loss along a line for every gate, over all trials and for one; beneath each the gradient's slope
+    and the loss's own."""
     sets, gates = (list(dict.fromkeys(key[i] for key in slices)) for i in (0, 1))
     page = Figure(figsize=(2.1 * len(gates) + 0.6, 3.4 * len(sets) + 0.4), layout="constrained")
     axes = page.subplots(2 * len(sets), len(gates), squeeze=False, sharex=True, sharey="row")
@@ -49,7 +51,9 @@ def lines(slices: dict, network: str, direction: str) -> Figure:
             line = slices[which, gate].line
             top, bottom = axes[2 * row : 2 * row + 2, column]
             top.plot(line.position, line.loss, ".-", ms=2, lw=0.8, color=LOSS)
-            bottom.plot(line.position, line.secant, color=LOSS, lw=0.8, label="loss, between neighbouring points")
+            bottom.plot(
+                line.position, line.secant, color=LOSS, lw=0.8, label="loss, between neighbouring points"
+            )
             bottom.plot(line.position, line.slope, ".", ms=3, color=GRADIENT, label="gradient of the gate")
             bottom.axhline(0, color="0.8", lw=0.6, zorder=0)
             if row == 0:
@@ -60,12 +64,15 @@ def lines(slices: dict, network: str, direction: str) -> Figure:
     for ax in axes[-1]:
         ax.set_xlabel(_label(direction).replace(", ", ",\n"), fontsize=8)
     handles, labels = axes[1, 0].get_legend_handles_labels()
-    page.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False, title=f"{network} network")
+    page.legend(
+        handles, labels, loc="outside upper center", ncols=2, frameon=False, title=f"{network} network"
+    )
     return page
 
 
 def scales(slices: dict) -> Figure:
-    """Secants through the network against their span: the exact gradient is their limit, and what they go to is what a step feels."""
+    """Secants through the network against their span: the exact gradient is their limit, and what they go to
+    is what a step feels."""
     gates = list(dict.fromkeys(key[3] for key in slices))
     places = list(dict.fromkeys(key[:2] for key in slices))
     sets = list(dict.fromkeys(key[2] for key in slices))
@@ -76,9 +83,20 @@ def scales(slices: dict) -> Figure:
             ax = axes[row, column]
             for k, gate in enumerate(gates):
                 one = slices[*place, which, gate]
-                same = [other for other in gates[:k] if np.array_equal(slices[*place, which, other].secants, one.secants)]
+                same = [
+                    other
+                    for other in gates[:k]
+                    if np.array_equal(slices[*place, which, other].secants, one.secants)
+                ]
                 curve = ([], []) if same else (one.spans, one.secants)  # another gradient of the same loss
-                ax.plot(*curve, ".-", ms=3, lw=0.8, color=f"C{k}", label=gate + (f" (loss of: {same[0]})" if same else ""))
+                ax.plot(
+                    *curve,
+                    ".-",
+                    ms=3,
+                    lw=0.8,
+                    color=f"C{k}",
+                    label=gate + (f" (loss of: {same[0]})" if same else ""),
+                )
                 ax.axhline(one.slope, color=f"C{k}", ls="--", lw=0.8)
             ax.set_xscale("log")
             _symlog([ax], max(abs(slices[*place, which, gate].secants[-1]) for gate in gates))
@@ -89,7 +107,15 @@ def scales(slices: dict) -> Figure:
         ax.set(xlabel="half of the secant's span\n(relative change)")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     title = "secants through the network (dashed: what the gradient says)"
-    page.legend(handles, labels, loc="outside upper center", ncols=min(len(gates), 3), frameon=False, fontsize=7, title=title)
+    page.legend(
+        handles,
+        labels,
+        loc="outside upper center",
+        ncols=min(len(gates), 3),
+        frameon=False,
+        fontsize=7,
+        title=title,
+    )
     return page
 
 

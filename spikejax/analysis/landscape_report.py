@@ -1,4 +1,5 @@
-"""The landscapes of a finished run: trained and untrained, for several gates, over a set of trials and for one of them."""
+"""The landscapes of a finished run: trained and untrained, for several gates, over a set of trials and for
+one of them."""
 
 import csv
 import functools
@@ -23,7 +24,16 @@ from ..simulate import check_step
 from ..tasks import Trial
 from ..tasks.base import first_trials
 from . import landscape_figures as figures
-from .landscape import Line, along_line, gradient_direction, on_plane, random_direction, reach, roughness, secants
+from .landscape import (
+    Line,
+    along_line,
+    gradient_direction,
+    on_plane,
+    random_direction,
+    reach,
+    roughness,
+    secants,
+)
 
 DIRECTIONS = ("random", "gradient")
 DECADES = 7
@@ -62,13 +72,19 @@ class Options(NamedTuple):
     def check(self) -> None:
         """Raise `ValueError` for values that make no landscape."""
         if not self.directions or not set(self.directions) <= set(DIRECTIONS):
-            raise ValueError(f"--directions are {' '.join(self.directions) or 'none'}: choose from {', '.join(DIRECTIONS)}")
+            raise ValueError(
+                f"--directions are {' '.join(self.directions) or 'none'}: choose from {', '.join(DIRECTIONS)}"
+            )
         for name, value in (("range", self.range), ("gradient_range", self.gradient_range)):
             if not 0 < value < np.inf:
                 raise ValueError(f"--{name} is {value:g}: give a relative change of the parameters above 0")
         if self.points < 5 or self.points % 2 == 0:
-            raise ValueError(f"--points is {self.points}: give an odd number from 5 on, so that the network itself is one of them")
-        if self.sharpness is not None and not (self.sharpness and all(0 < a < np.inf for a in self.sharpness)):
+            raise ValueError(
+                f"--points is {self.points}: give an odd number from 5 on, so that the network itself is one of them"
+            )
+        if self.sharpness is not None and not (
+            self.sharpness and all(0 < a < np.inf for a in self.sharpness)
+        ):
             raise ValueError("--sharpness lists values that are not above 0: leave them out")
         if self.surrogate not in KERNELS:
             raise ValueError(f"--surrogate is {self.surrogate}: choose from {', '.join(KERNELS)}")
@@ -77,7 +93,9 @@ class Options(NamedTuple):
         if self.trials < 1:
             raise ValueError(f"--trials is {self.trials}: give at least 1")
         if not 0 <= self.trial < self.trials:
-            raise ValueError(f"--trial is {self.trial}, but the trials are numbered from 0 to {self.trials - 1} (--trials)")
+            raise ValueError(
+                f"--trial is {self.trial}, but the trials are numbered from 0 to {self.trials - 1} (--trials)"
+            )
 
 
 class Way(NamedTuple):
@@ -105,7 +123,8 @@ Slices = dict[tuple[str, str, str, str], Slice]
 
 
 def ways(run: Run, leash: Leash, options: Options) -> dict[str, Way]:
-    """The gates by name: smooth ones, the last one of training with its leash if there is one, a surrogate, and the hard threshold."""
+    """The gates by name: smooth ones, the last one of training with its leash if there is one, a surrogate,
+    and the hard threshold."""
     final, own = run.final_gate, float(run.final_gate.sharpness)
     kernel = "raised_cosine" if isinstance(final.kernel, SURROGATE_ONLY) else final.kernel
     release = final.release if final.release in ("charge", "graded") else "charge"
@@ -113,9 +132,14 @@ def ways(run: Run, leash: Leash, options: Options) -> dict[str, Way]:
     for a in options.sharpness or (own, 4 * own, 16 * own):
         found[f"smooth, a = {a:g}"] = Way(Gate(kernel, final.width, a, release=release), Costate())
     if final.release == release and not leash.off:
-        found[f"smooth, a = {own:g}, {'clipped' if leash.damping is None else 'damped'}"] = Way(final, Costate(leash))
+        found[f"smooth, a = {own:g}, {'clipped' if leash.damping is None else 'damped'}"] = Way(
+            final, Costate(leash)
+        )
     surrogate = Gate(options.surrogate, final.width, release="surrogate", detach_reset=final.detach_reset)
-    return found | {"surrogate gradient": Way(surrogate, Costate()), "hard threshold": Way(final.hard(), Costate())}
+    return found | {
+        "surrogate gradient": Way(surrogate, Costate()),
+        "hard threshold": Way(final.hard(), Costate()),
+    }
 
 
 def together_and_alone(trials: Trial, which: int) -> dict[str, Trial]:
@@ -125,15 +149,23 @@ def together_and_alone(trials: Trial, which: int) -> dict[str, Trial]:
 
 
 def landscape(
-    run: Run, networks: dict[str, Network], dt: float, target: Path, options: Options, *, leash: Leash, noise: Noise | None = None
+    run: Run,
+    networks: dict[str, Network],
+    dt: float,
+    target: Path,
+    options: Options,
+    *,
+    leash: Leash,
+    noise: Noise | None = None,
 ) -> list[Path]:
-    """Compute the landscapes around `networks` in float64 and write them into `target`: figures, ``landscape.csv`` (a line's numbers a
-    row) and ``landscape.npz`` (the curves); returns their paths.
+    """Compute the landscapes around `networks` in float64 and write them into `target`: figures,
+    ``landscape.csv`` (a line's numbers a row) and ``landscape.npz`` (the curves); returns their paths.
 
-    The random direction of a network is drawn from the seed; the gradient direction is downhill by the mean gradient over the trials
-    through the last gate of training.
+    The random direction of a network is drawn from the seed; the gradient direction is downhill by the mean
+    gradient over the trials through the last gate of training.
 
-    **Arguments:** `networks`: by name, of one structure; `dt` in ms; `leash`: of the costate in training; `noise`: of the trials.
+    **Arguments:** `networks`: by name, of one structure; `dt` in ms; `leash`: of the costate in training;
+    `noise`: of the trials.
 
     **Raises:** `ValueError` for options that make no landscape here.
     """
@@ -141,15 +173,20 @@ def landscape(
     trials = first_trials(run.task.parts(options.split), options.trials)
     count = len(trials.stimulus)
     if options.trial >= count:
-        raise ValueError(f"--trial is {options.trial}, but the {options.split} split has {count} trials, numbered from 0")
+        raise ValueError(
+            f"--trial is {options.trial}, but the {options.split} split has {count} trials, numbered from 0"
+        )
     gates = ways(run, leash, options)
     for way in gates.values():
         check_step(run.network, way.gate, dt)
-    # Trained and drawn in the default precision, looked at in float64: chaos amplifies rounding to another landscape.
+    # Trained and drawn in the default precision, looked at in float64: chaos amplifies rounding to another
+    # landscape.
     with jax.enable_x64(True):
         trials, last = cast((trials, Way(run.final_gate, Costate(leash))), jnp.float64)
         # One by one: a pytree would sort the names.
-        networks, gates = ({name: cast(x, jnp.float64) for name, x in named.items()} for named in (networks, gates))
+        networks, gates = (
+            {name: cast(x, jnp.float64) for name, x in named.items()} for named in (networks, gates)
+        )
         sets = together_and_alone(trials, options.trial)
         common = {"dt": dt, "noise": noise}
         key = jax.random.key(options.seed)
@@ -158,13 +195,17 @@ def landscape(
             directions = {"random": random_direction(network, key)}
             if "gradient" in options.directions:
                 gate, adjoint = last
-                directions["gradient"] = gradient_direction(network, trials, run.loss, gate, adjoint=adjoint, **common)
+                directions["gradient"] = gradient_direction(
+                    network, trials, run.loss, gate, adjoint=adjoint, **common
+                )
             else:
                 directions["second random"] = random_direction(network, jax.random.fold_in(key, 1))
             for along, which in itertools.product(options.directions, sets):
                 for label, way in gates.items():
                     where = (network, directions[along], sets[which], run.loss, way)
-                    slices[name, along, which, label] = _slice(*where, options.extent(along), options.points, common)
+                    slices[name, along, which, label] = _slice(
+                        *where, options.extent(along), options.points, common
+                    )
             if options.plane:
                 pair = tuple(directions.values())
                 x, y = (options.extent(along) * np.linspace(-1, 1, PLANE) for along in directions)
@@ -189,16 +230,24 @@ def _write(slices: Slices, planes, target: Path) -> list[Path]:
     for key, one in slices.items():
         middle = len(one.line.loss) // 2
         row = dict(zip(("network", "direction", "trials", "gate"), key, strict=True))
-        row |= {"loss": one.line.loss[middle], "slope": one.slope, "reach": reach(one.spans, one.secants, one.slope)}
+        row |= {
+            "loss": one.line.loss[middle],
+            "slope": one.slope,
+            "reach": reach(one.spans, one.secants, one.slope),
+        }
         rows.append(row | roughness(one.line)._asdict())
         values = one.line._asdict() | {"secant": one.line.secant, "spans": one.spans, "secants": one.secants}
         curves |= {"/".join((*key, name)): value for name, value in values.items()}
     for key, plane in planes.items():
-        curves |= {"/".join((*key, "plane", name)): np.asarray(value) for name, value in plane._asdict().items()}
+        curves |= {
+            "/".join((*key, "plane", name)): np.asarray(value) for name, value in plane._asdict().items()
+        }
     with open(target / "landscape.csv", "w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, rows[0])
         table.writeheader()
-        table.writerows({k: v if isinstance(v, str | int) else f"{v:.4g}" for k, v in row.items()} for row in rows)
+        table.writerows(
+            {k: v if isinstance(v, str | int) else f"{v:.4g}" for k, v in row.items()} for row in rows
+        )
     np.savez_compressed(target / "landscape.npz", **curves)
     pages = {"scales": lambda: figures.scales(slices)}
     for name, along in dict.fromkeys(key[:2] for key in slices):

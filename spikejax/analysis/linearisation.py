@@ -14,11 +14,17 @@ from ..simulate import simulate
 
 @eqx.filter_jit
 def jacobians(
-    network: Network, stimulus: Float[Array, "time *channels"], gate: Gate, dt: float, state: NetworkState | None = None
+    network: Network,
+    stimulus: Float[Array, "time *channels"],
+    gate: Gate,
+    dt: float,
+    state: NetworkState | None = None,
 ) -> Float[Array, "time state state"]:
-    """Jacobian of the one-step map (membrane potentials and activations of all layers) at every step of one trial.
+    """Jacobian of the one-step map (membrane potentials and activations of all layers) at every step of one
+    trial.
 
-    The reset is part of the map: where a neuron spikes, its row carries the derivative through the reset. For the smooth gate.
+    The reset is part of the map: where a neuron spikes, its row carries the derivative through the reset. For
+    the smooth gate.
     """
     state = network.init() if state is None else state
     z, unravel = ravel_pytree(state)
@@ -33,15 +39,17 @@ def jacobians(
     return jax.lax.scan(both, z, stimulus)[1]
 
 
-def one_step_eigenvalues(jacobian: Float[np.ndarray, "time state state"]) -> Complex[np.ndarray, "time state"]:
-    """Eigenvalues of the one-step map at every step: size 1 is a direction that neither grows nor shrinks, and a real value
-    x < 1 one that decays with the time constant ``-dt/log x``."""
+def one_step_eigenvalues(
+    jacobian: Float[np.ndarray, "time state state"],
+) -> Complex[np.ndarray, "time state"]:
+    """Eigenvalues of the one-step map at every step: size 1 is a direction that neither grows nor shrinks,
+    and a real value x < 1 one that decays with the time constant ``-dt/log x``."""
     return np.linalg.eigvals(np.asarray(jacobian, float)).astype(complex)
 
 
 def growth(jacobian: Float[np.ndarray, "time state state"], dt: float) -> Float[np.ndarray, " state"]:
-    """Finite-time Lyapunov exponents over the whole stretch, 1/s, largest first: the mean rates at which differences of the state
-    grow, from the QR factors of the product of the one-step maps.
+    """Finite-time Lyapunov exponents over the whole stretch, 1/s, largest first: the mean rates at which
+    differences of the state grow, from the QR factors of the product of the one-step maps.
 
     **Reference:** Eckmann & Ruelle, Rev. Mod. Phys. 57, 1985.
     """

@@ -35,10 +35,13 @@ class Recording(NamedTuple):
         return (np.arange(self.release.shape[1]) + 1) * self.dt
 
 
-def record(network: Network, trials: Trial, *, gate: Gate, dt: float, noise: Noise | None = None, at_once: int = 60) -> Recording:
+def record(
+    network: Network, trials: Trial, *, gate: Gate, dt: float, noise: Noise | None = None, at_once: int = 60
+) -> Recording:
     """Run `network` on every trial and keep it all.
 
-    **Arguments:** `trials`: a batch; `dt` in ms; `noise`: what is random within a trial; `at_once`: trials run together.
+    **Arguments:** `trials`: a batch; `dt` in ms; `noise`: what is random within a trial; `at_once`: trials
+    run together.
     """
     taus = [np.asarray(layer.synapse.tau_syn) for layer in resolve(network).layers]
     slowest = [int(np.argmax(tau.reshape(len(tau), -1).max(axis=1))) for tau in taus]
@@ -47,7 +50,9 @@ def record(network: Network, trials: Trial, *, gate: Gate, dt: float, noise: Noi
     def run(network, trials, gate):
         def one(trial):
             save, start = ("release", "v", "activation"), randomness(trial, noise)
-            solution = simulate(network, trial.stimulus, gate=gate, dt=dt, mask=trial.mask, save=save, **start)
+            solution = simulate(
+                network, trial.stimulus, gate=gate, dt=dt, mask=trial.mask, save=save, **start
+            )
             steps = len(trial.stimulus)
 
             def flat(each):

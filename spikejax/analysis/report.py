@@ -26,15 +26,24 @@ LARGEST = 600
 
 
 def analyse(
-    run: Run, network: Network, dt: float, target: Path, *, size: int = 240, every: float = 10.0, noise: Noise | None = None
+    run: Run,
+    network: Network,
+    dt: float,
+    target: Path,
+    *,
+    size: int = 240,
+    every: float = 10.0,
+    noise: Noise | None = None,
 ) -> dict[str, Any]:
-    """Run the analyses that the task's probe allows, write their figures into `target` and return their numbers.
+    """Run the analyses that the task's probe allows, write their figures into `target` and return their
+    numbers.
 
-    **Arguments:** `dt` in ms; `size`: trials of the probe; `every`: spacing of the decoders in time, ms; `noise`: of the
-    initial membrane potentials in the recording (ablation and linearisation are without).
+    **Arguments:** `dt` in ms; `size`: trials of the probe; `every`: spacing of the decoders in time, ms;
+    `noise`: of the initial membrane potentials in the recording (ablation and linearisation are without).
     """
     probe = run.task.probe(dt, size)
-    # Linearisation and ablation's gradient need the smooth gate; the rest uses the same, so that all figures show one network.
+    # Linearisation and ablation's gradient need the smooth gate; the rest uses the same, so that all figures
+    # show one network.
     gate = run.final_gate
     recording = record(network, probe.trials, gate=gate, dt=dt, noise=noise)
     pages, summary = {}, {"trials": len(recording.v), "sharpness": np.asarray(gate.sharpness).tolist()}
@@ -59,13 +68,21 @@ def analyse(
         summary["decoding"] = {"time": time.tolist(), **{n: c.tolist() for n, c in curves.items()}}
 
     if probe.windows:
-        matrices = {w: raster_similarity(recording.release, dt, a, b) for w, (a, b, _) in probe.windows.items()}
+        matrices = {
+            w: raster_similarity(recording.release, dt, a, b) for w, (a, b, _) in probe.windows.items()
+        }
         scores = {w: {n: grouping(m, g) for n, g in probe.groups.items()} for w, m in matrices.items()}
         pages["similarity"] = lambda: figures.similarity(matrices, scores, probe)
-        summary["raster_similarity"] = {w: {n: {"same": a, "different": b} for n, (a, b) in s.items()} for w, s in scores.items()}
+        summary["raster_similarity"] = {
+            w: {n: {"same": a, "different": b} for n, (a, b) in s.items()} for w, s in scores.items()
+        }
 
     few = jax.tree.map(lambda x: x[: min(size, 60)], probe.trials)
-    dense = all(isinstance(c, Dense) for c in (network.layers[-1].recurrent, network.readout.connection) if c is not None)
+    dense = all(
+        isinstance(c, Dense)
+        for c in (network.layers[-1].recurrent, network.readout.connection)
+        if c is not None
+    )
     if dense:
         last = len(network.layers) - 1
         neurons = ablate_neurons(network, few, run.loss, gate=gate, dt=dt, layer=last)
@@ -73,7 +90,11 @@ def analyse(
         if network.layers[-1].recurrent is not None:
             synapses = ablate_synapses(network, few, run.loss, gate=gate, dt=dt, layer=last)
         pages["ablation"] = lambda: figures.ablation(neurons, synapses)
-        summary["ablation"] = {"intact": neurons.whole, "neuron_loss": neurons.loss.tolist(), "neuron_accuracy": neurons.accuracy.tolist()}
+        summary["ablation"] = {
+            "intact": neurons.whole,
+            "neuron_loss": neurons.loss.tolist(),
+            "neuron_accuracy": neurons.accuracy.tolist(),
+        }
         if np.isnan(neurons.whole[1]):  # the loss reports no accuracy
             summary["ablation"] |= {"intact": neurons.whole[:1], "neuron_accuracy": None}
         if synapses is not None:
@@ -103,12 +124,17 @@ def _stability(network, probe, gate, dt, summary):
     if probe.moments:
         edges = dict(sorted(probe.moments.items(), key=lambda item: item[1]))
         names, at = list(edges), [*edges.values(), steps * dt]
-        spans = {f"from {n} to {names[i + 1] if i + 1 < len(names) else 'end'}": (at[i], at[i + 1]) for i, n in enumerate(names)}
+        spans = {
+            f"from {n} to {names[i + 1] if i + 1 < len(names) else 'end'}": (at[i], at[i + 1])
+            for i, n in enumerate(names)
+        }
     else:
         spans = {"first half": (0.0, steps * dt / 2), "second half": (steps * dt / 2, steps * dt)}
     parts = {n: jacobian[round(a / dt) : round(b / dt)] for n, (a, b) in spans.items()}
     exponents = {n: growth(j, dt) for n, j in parts.items() if len(j)}
-    chosen = {f"at {(a + b) / 2:.0f} ms": values[min(round((a + b) / 2 / dt), steps - 1)] for a, b in spans.values()}
+    chosen = {
+        f"at {(a + b) / 2:.0f} ms": values[min(round((a + b) / 2 / dt), steps - 1)] for a, b in spans.values()
+    }
     summary["lyapunov"] = {n: e[:10].tolist() for n, e in exponents.items()}
     summary["largest_eigenvalue"] = {"median": float(np.median(radius)), "max": float(radius.max())}
     return lambda: figures.stability(chosen, exponents, radius, time, probe)

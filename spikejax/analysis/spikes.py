@@ -13,13 +13,17 @@ class IntervalStatistics(NamedTuple):
     cv: float
     """Standard deviation over mean of the intervals; 1 for a Poisson process of constant rate."""
     cv2: float
-    """Mean of ``2 |b - a|/(a + b)`` over successive intervals a, b: local, blind to slow changes of the rate; 1 for Poisson."""
+    """Mean of ``2 |b - a|/(a + b)`` over successive intervals a, b: local, blind to slow changes of the rate;
+    1 for Poisson."""
     trains: int
     """Number of spike trains averaged over."""
 
 
-def interval_statistics(release: Float[np.ndarray, "trials time n"], dt: float, least: int = 5) -> IntervalStatistics:
-    """Irregularity of the spike trains of a hard-threshold run (whole spikes), from those with `least` intervals or more.
+def interval_statistics(
+    release: Float[np.ndarray, "trials time n"], dt: float, least: int = 5
+) -> IntervalStatistics:
+    """Irregularity of the spike trains of a hard-threshold run (whole spikes), from those with `least`
+    intervals or more.
 
     **Reference:** Holt et al., J. Neurophysiol. 75, 1996 (CV2).
     """
@@ -35,7 +39,9 @@ def interval_statistics(release: Float[np.ndarray, "trials time n"], dt: float, 
     return IntervalStatistics(float(np.mean(cv)), float(np.mean(cv2)), len(cv))
 
 
-def smooth(release: Float[np.ndarray, "trials time n"], dt: float, width: float = 10.0) -> Float[np.ndarray, "trials time n"]:
+def smooth(
+    release: Float[np.ndarray, "trials time n"], dt: float, width: float = 10.0
+) -> Float[np.ndarray, "trials time n"]:
     """Spike trains filtered by a Gaussian of standard deviation `width` ms, as rates in Hz."""
     return gaussian_filter1d(release / dt * 1e3, width / dt, axis=1, mode="constant")
 
@@ -43,8 +49,9 @@ def smooth(release: Float[np.ndarray, "trials time n"], dt: float, width: float 
 def raster_similarity(
     release: Float[np.ndarray, "trials time n"], dt: float, begin: float, end: float, width: float = 10.0
 ) -> Float[np.ndarray, "trials trials"]:
-    """Likeness of the spike patterns of every two trials between `begin` and `end` ms: the correlation, over neurons and time,
-    of their smoothed spike trains (see `smooth`) after the mean over trials is taken away."""
+    """Likeness of the spike patterns of every two trials between `begin` and `end` ms: the correlation, over
+    neurons and time, of their smoothed spike trains (see `smooth`) after the mean over trials is taken
+    away."""
     pattern = smooth(release[:, round(begin / dt) : round(end / dt)], dt, width)
     pattern = (pattern - pattern.mean(axis=0)).reshape(len(release), -1)
     norm = np.linalg.norm(pattern, axis=1, keepdims=True)
@@ -52,7 +59,9 @@ def raster_similarity(
     return pattern @ pattern.T
 
 
-def grouping(similarity: Float[np.ndarray, "trials trials"], group: Int[np.ndarray, " trials"]) -> tuple[float, float]:
+def grouping(
+    similarity: Float[np.ndarray, "trials trials"], group: Int[np.ndarray, " trials"]
+) -> tuple[float, float]:
     """Mean similarity of different trials of the same group, and of different groups."""
     same = group[:, None] == group[None]
     other = ~np.eye(len(group), dtype=bool)

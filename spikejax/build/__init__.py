@@ -1,7 +1,17 @@
 """The only place where a configuration becomes objects."""
 
 from .network import build_network
-from .parts import batch_key, build_adjoint, build_leash, build_loss, build_noise, build_optimiser, build_task, evaluator, step_settings
+from .parts import (
+    batch_key,
+    build_adjoint,
+    build_leash,
+    build_loss,
+    build_noise,
+    build_optimiser,
+    build_task,
+    evaluator,
+    step_settings,
+)
 from .run import Run, build, initial_state, solve_readout
 from .schedules import build_annealing, build_gate, gate_schedule, rate_schedule
 

@@ -29,7 +29,9 @@ def build_network(config: Config, channels: int, outputs: int, key: jax.Array) -
         shape = (len(layer.synapse.tau_syn), layer.size)
     readout = config.network.readout
     if readout.kind == "leaky":
-        out = network.LeakyReadout.dense(shape, outputs, scale=readout.scale, tau_out=readout.tau_out, key=keys[-1])
+        out = network.LeakyReadout.dense(
+            shape, outputs, scale=readout.scale, tau_out=readout.tau_out, key=keys[-1]
+        )
     else:
         out = network.LinearReadout.dense(shape, outputs, scale=readout.scale, key=keys[-1])
     out = eqx.tree_at(lambda r: r.connection, out, _readout_connection(config, out.connection, layers[-1]))
@@ -41,7 +43,9 @@ def _readout_connection(config: Config, connection: Dense, last: network.Layer) 
     readout, slowest = config.network.readout, int(np.argmax(config.network.layers[-1].synapse.tau_syn))
     if readout.init == "transpose":
         if not isinstance(last.feedforward, Dense):
-            raise ConfigError("network.readout.init is transpose, of input weights that are currents: leave out reversal in the last layer")
+            raise ConfigError(
+                "network.readout.init is transpose, of input weights that are currents: leave out reversal in the last layer"
+            )
         weight = resolve(last.feedforward).weight
         if (weight.shape[1:], weight.shape[0]) != (connection.out_shape, last.shape[0]):
             raise ConfigError(
@@ -52,9 +56,13 @@ def _readout_connection(config: Config, connection: Dense, last: network.Layer) 
         connection = Dense(weight=transposed, in_shape=connection.in_shape)
     elif readout.init == "ridge":
         if readout.kind != "linear" or config.loss.kind != "response":
-            raise ConfigError("network.readout.init is ridge, which needs a linear readout and loss.kind response")
+            raise ConfigError(
+                "network.readout.init is ridge, which needs a linear readout and loss.kind response"
+            )
         if not {"weight", "bias"} <= set(config.training.trainable):
-            raise ConfigError("network.readout.init is ridge, which solves for weight and bias: training.trainable must name both")
+            raise ConfigError(
+                "network.readout.init is ridge, which solves for weight and bias: training.trainable must name both"
+            )
         connection = Dense(weight=jnp.zeros_like(connection.weight), in_shape=connection.in_shape)
     if readout.synapses == "slowest":
         kinds = len(config.network.layers[-1].synapse.tau_syn)
@@ -64,7 +72,11 @@ def _readout_connection(config: Config, connection: Dense, last: network.Layer) 
 
 def _layer(layer: LayerConfig, shape: tuple[int, ...], input_sign, key: jax.Array) -> network.Layer:
     s = layer.synapse
-    synapse = Exponential(s.tau_syn, s.rate_unit) if s.kind == "exponential" else DoubleExponential(s.tau_rise, s.tau_syn, s.rate_unit)
+    synapse = (
+        Exponential(s.tau_syn, s.rate_unit)
+        if s.kind == "exponential"
+        else DoubleExponential(s.tau_rise, s.tau_syn, s.rate_unit)
+    )
     return network.Layer.dense(
         shape,
         layer.size,
@@ -88,7 +100,9 @@ def _layer(layer: LayerConfig, shape: tuple[int, ...], input_sign, key: jax.Arra
 def _neuron(n, size: int, key: jax.Array) -> AbstractNeuron:
     """The neurons of a table, with one value per neuron, so that each can be trained."""
     fields = {}
-    for name, value in n.model_dump(exclude={"kind", "tau_ref", "accommodation", "v_init"}, exclude_none=True).items():
+    for name, value in n.model_dump(
+        exclude={"kind", "tau_ref", "accommodation", "v_init"}, exclude_none=True
+    ).items():
         if isinstance(value, tuple):
             fields[name] = jnp.broadcast_to(as_parameter(value)[:, None], (len(value), size))
         else:

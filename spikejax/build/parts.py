@@ -31,7 +31,9 @@ def task_at_step(table: BaseModel, dt: float, seed: int) -> tasks.AbstractTask:
     if table.kind in ("braille", "spoken_digits"):
         recordings = tasks.braille if table.kind == "braille" else tasks.spoken_digits
         return recordings(dt, seed=seed, **options)
-    return (tasks.PredictiveCoding if table.kind == "predictive_coding" else tasks.DelayedXOR)(dt=dt, **options)
+    return (tasks.PredictiveCoding if table.kind == "predictive_coding" else tasks.DelayedXOR)(
+        dt=dt, **options
+    )
 
 
 def build_adjoint(config: Config) -> AbstractAdjoint:
@@ -75,11 +77,16 @@ def _loss(c) -> losses.AbstractLoss:
 
 
 def build_optimiser(config: Config) -> optax.GradientTransformation:
-    """Adam with clipping, decoupled weight decay and rates by group, at a learning rate of 1 (the schedule comes on top)."""
+    """Adam with clipping, decoupled weight decay and rates by group, at a learning rate of 1 (the schedule
+    comes on top)."""
     t = config.training
     parts = [optax.clip_by_global_norm(t.clip)] if t.clip else []
     parts.append(optax.scale_by_adam(*t.betas) if t.moments == "element" else scale_by_tensor_adam(*t.betas))
-    parts += [optax.add_decayed_weights(t.weight_decay, mask=_weights_only), scale_groups(t.rates), optax.scale(-1.0)]
+    parts += [
+        optax.add_decayed_weights(t.weight_decay, mask=_weights_only),
+        scale_groups(t.rates),
+        optax.scale(-1.0),
+    ]
     return optax.chain(*parts)
 
 
@@ -102,5 +109,6 @@ def step_settings(config: Config) -> dict[str, Any]:
 
 @functools.cache
 def evaluator(loss: BaseModel, noise: BaseModel, dt: float):
-    """The evaluation for two tables of the configuration; the same one for all networks, so that it is compiled once."""
+    """The evaluation for two tables of the configuration; the same one for all networks, so that it is
+    compiled once."""
     return make_evaluate(_loss(loss), dt=dt, noise=Noise(**noise.model_dump()))

@@ -19,7 +19,16 @@ from ..simulate import check_step
 from ..training import Plan, Rollback, Stage, TrainState, fit_readout, make_train_step, start
 from ..training.optimisers import check_groups
 from .network import build_network
-from .parts import batch_key, build_adjoint, build_loss, build_noise, build_optimiser, evaluator, step_settings, task_at_step
+from .parts import (
+    batch_key,
+    build_adjoint,
+    build_loss,
+    build_noise,
+    build_optimiser,
+    evaluator,
+    step_settings,
+    task_at_step,
+)
 from .schedules import build_annealing, build_gate, gate_schedule, rate_schedule
 
 TaskAt = Callable[[BaseModel, float], tasks.AbstractTask]
@@ -94,7 +103,9 @@ def _check_loss(config: Config, task: tasks.AbstractTask) -> None:
     for i, layer in enumerate(config.network.layers):
         tau = layer.synapse.tau_syn
         if config.loss.activity_weight and max(tau) != tau[-1]:
-            raise ConfigError(f"loss.activity_weight is of the last time constant: list network.layers.{i}.synapse.tau_syn slowest last")
+            raise ConfigError(
+                f"loss.activity_weight is of the last time constant: list network.layers.{i}.synapse.tau_syn slowest last"
+            )
     expected = {
         "braille": "cross_entropy",
         "predictive_coding": "squared_error",
@@ -102,17 +113,27 @@ def _check_loss(config: Config, task: tasks.AbstractTask) -> None:
         "spoken_digits": "cross_entropy",
     }[config.task.kind]
     if config.loss.kind != expected:
-        raise ConfigError(f"loss.kind is {config.loss.kind}, but the targets of the task {config.task.kind} go with {expected}")
-    if config.training.score in ("accuracy", "error") and (config.training.score == "accuracy") != bool(task.labels):
-        raise ConfigError(f"training.score is {config.training.score}, which the task {config.task.kind} does not report: use loss")
+        raise ConfigError(
+            f"loss.kind is {config.loss.kind}, but the targets of the task {config.task.kind} go with {expected}"
+        )
+    if config.training.score in ("accuracy", "error") and (config.training.score == "accuracy") != bool(
+        task.labels
+    ):
+        raise ConfigError(
+            f"training.score is {config.training.score}, which the task {config.task.kind} does not report: use loss"
+        )
 
 
-def _stage(config: Config, task_at: TaskAt, model: Network, fixed: Network, optimiser, mesh: Mesh | None) -> Stage:
+def _stage(
+    config: Config, task_at: TaskAt, model: Network, fixed: Network, optimiser, mesh: Mesh | None
+) -> Stage:
     """One stage of training; `config` is the whole configuration as that stage sees it."""
     training, task = config.training, task_at(config.task, config.dt)
     tasks_at, updates = [], []
     if task.trials is not None and training.batch > task.trials:
-        raise ConfigError(f"training.batch is {training.batch}, but the task has {task.trials} training trials")
+        raise ConfigError(
+            f"training.batch is {training.batch}, but the task has {task.trials} training trials"
+        )
     if mesh is not None and training.batch % (training.accumulate * mesh.size):
         at_once = "training.batch / training.accumulate" if training.accumulate > 1 else "training.batch"
         raise ConfigError(
@@ -130,19 +151,35 @@ def _stage(config: Config, task_at: TaskAt, model: Network, fixed: Network, opti
         return int(np.random.default_rng((config.seed, 2, step)).random() < training.finer)
 
     plateau, gate_at = build_annealing(config).plateau, gate_schedule(config)
-    return Stage(tuple(tasks_at), tuple(updates), gate_at, rate_schedule(config), training.steps, training.batch, pick, plateau)
+    return Stage(
+        tuple(tasks_at),
+        tuple(updates),
+        gate_at,
+        rate_schedule(config),
+        training.steps,
+        training.batch,
+        pick,
+        plateau,
+    )
 
 
 def _judge(config: Config, task_at: TaskAt, first: Gate, final: Gate):
-    """How held-out trials judge a network: the mean of the metrics over the gates that ``training.judge`` names, and over the time
-    steps that training uses."""
+    """How held-out trials judge a network: the mean of the metrics over the gates that ``training.judge``
+    names, and over the time steps that training uses."""
     steps = (config.dt, config.dt / 2) if config.training.finer else (config.dt,)
-    gates = {"smooth": (final,), "hard": (final.hard(),), "both": (final, final.hard()), "all": (first, final, final.hard())}
+    gates = {
+        "smooth": (final,),
+        "hard": (final.hard(),),
+        "both": (final, final.hard()),
+        "all": (first, final, final.hard()),
+    }
     judges = []
     for dt in steps:
         held = task_at(config.task, dt).parts("validation")
         if not any(len(part.stimulus) for part in held):
-            raise ConfigError(f"task.validation of {config.task.validation:g} holds out no trial: use a larger fraction")
+            raise ConfigError(
+                f"task.validation of {config.task.validation:g} holds out no trial: use a larger fraction"
+            )
         evaluate = evaluator(config.loss, config.noise, dt)
         judges += [(evaluate, held, gate) for gate in gates[config.training.judge]]
 
@@ -154,12 +191,14 @@ def _judge(config: Config, task_at: TaskAt, first: Gate, final: Gate):
 
 
 def initial_state(config: Config, run: Run) -> TrainState:
-    """The state to start training from: the initial parameters, with the readout solved for if the configuration asks for it."""
+    """The state to start training from: the initial parameters, with the readout solved for if the
+    configuration asks for it."""
     return solve_readout(config, run) if config.network.readout.init == "ridge" else run.state
 
 
 def solve_readout(config: Config, run: Run) -> TrainState:
-    """The state to start training from with ``network.readout.init = "ridge"``; see `spikejax.training.fit_readout`."""
+    """The state to start training from with ``network.readout.init = "ridge"``; see
+    `spikejax.training.fit_readout`."""
     readout, key, stage = config.network.readout, jax.random.fold_in(batch_key(config), 1), run.plan.stages[0]
     # In turn at the first and the last sharpness of the gate, and at every time step that training uses.
     gates, steps = (run.gate, run.final_gate), [config.dt / 2**k for k in range(len(stage.tasks))]

@@ -25,8 +25,14 @@ def build_annealing(config: Config) -> Annealing:
 
 
 def gate_schedule(config: Config):
-    """The gate at a step of a stage, and at the number of plateaus of the loss so far: the annealed one, or a mixture up to that."""
-    g, (gate, _), annealing, steps = config.gate, build_gate(config), build_annealing(config), config.training.steps
+    """The gate at a step of a stage, and at the number of plateaus of the loss so far: the annealed one, or a
+    mixture up to that."""
+    g, (gate, _), annealing, steps = (
+        config.gate,
+        build_gate(config),
+        build_annealing(config),
+        config.training.steps,
+    )
 
     def gate_at(step: int, level: int = 0) -> Gate:
         stretch = 1.0

@@ -4,4 +4,15 @@ from .fit import FITS, CurrentClampFit, SoundFit
 from .load import ConfigError, check, describe, dump, load, load_fit
 from .schema import Config
 
-__all__ = ["FITS", "Config", "ConfigError", "CurrentClampFit", "SoundFit", "check", "describe", "dump", "load", "load_fit"]
+__all__ = [
+    "FITS",
+    "Config",
+    "ConfigError",
+    "CurrentClampFit",
+    "SoundFit",
+    "check",
+    "describe",
+    "dump",
+    "load",
+    "load_fit",
+]

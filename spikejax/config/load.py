@@ -28,7 +28,8 @@ class ConfigError(ValueError):
 
 
 def load(path: Path, overrides: Sequence[tuple[str, str]] = ()) -> Config:
-    """Read a TOML file (or the folder of a finished run), apply overrides ``("training.steps", "10")``, and check everything.
+    """Read a TOML file (or the folder of a finished run), apply overrides ``("training.steps", "10")``, and
+    check everything.
 
     **Raises:** `ConfigError`.
     """
@@ -46,11 +47,15 @@ def load_fit(path: Path, overrides: Sequence[tuple[str, str]] = ()) -> CurrentCl
     **Raises:** `ConfigError`.
     """
     # A recording may be called 18713001, or 171116_0018, which TOML reads as numbers.
-    quoted = [(name, json.dumps(x) if name in TEXT and x[:1] not in ("'", '"') else x) for name, x in overrides]
+    quoted = [
+        (name, json.dumps(x) if name in TEXT and x[:1] not in ("'", '"') else x) for name, x in overrides
+    ]
     data = override(read(path), quoted)
     kind = data.get("kind")
     if not isinstance(kind, str) or kind not in FITS:
-        raise ConfigError(f"{path}: kind says what to fit and is one of {', '.join(FITS)}, but it is {kind!r}")
+        raise ConfigError(
+            f"{path}: kind says what to fit and is one of {', '.join(FITS)}, but it is {kind!r}"
+        )
     return validate(data, str(path), FITS[kind])
 
 
@@ -67,7 +72,9 @@ def read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"there is no configuration file {path} (it comes first, then --key VALUE)") from None
+        raise ConfigError(
+            f"there is no configuration file {path} (it comes first, then --key VALUE)"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
     except tomllib.TOMLDecodeError as error:
@@ -120,7 +127,9 @@ def _with_kinds(data: dict[str, Any]) -> dict[str, Any]:
     def full(layer):
         if not isinstance(layer, dict):
             return layer
-        return layer | {name: kind | layer[name] for name, kind in defaults.items() if isinstance(layer.get(name), dict)}
+        return layer | {
+            name: kind | layer[name] for name, kind in defaults.items() if isinstance(layer.get(name), dict)
+        }
 
     return data | {"network": data["network"] | {"layers": [full(layer) for layer in layers]}}
 
@@ -142,9 +151,15 @@ def place(data: dict[str, Any], name: str, value: Any) -> None:
     here: Any = data
     for i, part in enumerate(tables):
         try:
-            here = here[range(len(here))[int(part)]] if isinstance(here, list) and "-" not in part else here.setdefault(part, {})
+            here = (
+                here[range(len(here))[int(part)]]
+                if isinstance(here, list) and "-" not in part
+                else here.setdefault(part, {})
+            )
         except (ValueError, IndexError, AttributeError):
-            raise ConfigError(f"--{name}: {'.'.join(tables[:i])} has {len(here)} item(s), numbered from 0; there is no {part!r}") from None
+            raise ConfigError(
+                f"--{name}: {'.'.join(tables[:i])} has {len(here)} item(s), numbered from 0; there is no {part!r}"
+            ) from None
         if not isinstance(here, dict | list):
             raise ConfigError(f"--{name}: {'.'.join(tables[: i + 1])} is a value, not a table")
     if isinstance(here, list):
@@ -207,7 +222,13 @@ def describe(model: type[BaseModel] = Config, prefix: str = "") -> Iterator[tupl
         tables = _models(field)
         if not tables:
             default = field.get_default()
-            shown = "required" if field.is_required() else "none" if default is None else json.dumps(default, default=str)
+            shown = (
+                "required"
+                if field.is_required()
+                else "none"
+                if default is None
+                else json.dumps(default, default=str)
+            )
             yield f"{prefix}{name}", f"{field.description} [{shown}]"
         else:
             item = ".0" if get_origin(field.annotation) is tuple else ""

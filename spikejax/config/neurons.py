@@ -24,7 +24,9 @@ class Accommodation(Table):
     """Threshold accommodation: the threshold follows the membrane potential."""
 
     tau: PositiveFloat = Field(20.0, description="time constant of the threshold, ms")
-    slope: NonNegative = Field(0.5, description="rise of the steady threshold with the potential, far above v_half")
+    slope: NonNegative = Field(
+        0.5, description="rise of the steady threshold with the potential, far above v_half"
+    )
     v_half: Finite = Field(0.5, description="potential above which the threshold follows")
     width: PositiveFloat = Field(0.1, description="width of the bend there, in units of the potential")
 
@@ -35,7 +37,9 @@ class _Resetting(_Neuron):
     v_th: Finite = Field(1.0, description="threshold")
     v_reset: Finite = Field(0.0, description="reset")
     tau_ref: NonNegative = Field(0.0, description="absolute refractory period, ms")
-    reset: Literal["split", "subtract", "zero"] = Field("split", description="split the step at the crossing, or reset on the grid")
+    reset: Literal["split", "subtract", "zero"] = Field(
+        "split", description="split the step at the crossing, or reset on the grid"
+    )
     accommodation: Accommodation | None = Field(None, description="threshold accommodation; default: none")
 
     @model_validator(mode="after")
@@ -86,7 +90,9 @@ class GLIF(_Resetting):
     tau_asc: tuple[PositiveFloat, ...] = Field(
         (10.0, 100.0), min_length=1, description="time constants of the spike-triggered currents, ms"
     )
-    jump_asc: tuple[Finite, ...] = Field((0.0, -0.2), min_length=1, description="what a spike adds to each of these currents")
+    jump_asc: tuple[Finite, ...] = Field(
+        (0.0, -0.2), min_length=1, description="what a spike adds to each of these currents"
+    )
     tau_theta: PositiveFloat = Field(50.0, description="time constant of the spike-triggered threshold, ms")
     jump_theta: Finite = Field(0.1, description="what a spike adds to the threshold")
 
@@ -139,7 +145,9 @@ class HodgkinHuxley(_Neuron):
     """Hodgkin-Huxley; currents in uA/cm2. Numbers that are not given are those of the kinetics."""
 
     kind: Literal["hodgkin_huxley"] = Field("hodgkin_huxley", description="hodgkin_huxley")
-    kinetics: Literal["squid", "cortical"] = Field("squid", description="squid (1952), or cortical (Pospischil et al. 2008)")
+    kinetics: Literal["squid", "cortical"] = Field(
+        "squid", description="squid (1952), or cortical (Pospischil et al. 2008)"
+    )
     v_th: Finite = Field(0.0, description="a spike is an upward passage of this, mV")
     C: PositiveFloat | None = Field(None, description="capacitance, uF/cm2")
     g_Na: NonNegative | None = Field(None, description="sodium conductance, mS/cm2")
@@ -163,7 +171,9 @@ class ExponentialSynapse(Table):
     """Exponential synapses."""
 
     kind: Literal["exponential"] = Field("exponential", description="exponential")
-    tau_syn: tuple[PositiveFloat, ...] = Field((10.0,), min_length=1, description="time constants side by side, ms")
+    tau_syn: tuple[PositiveFloat, ...] = Field(
+        (10.0,), min_length=1, description="time constants side by side, ms"
+    )
     rate_unit: PositiveFloat = Field(0.02, description="rate at which the activation is 1, spikes per ms")
 
 
@@ -171,14 +181,20 @@ class DoubleExponentialSynapse(Table):
     """Synapses with a rise time."""
 
     kind: Literal["double_exponential"] = Field("double_exponential", description="double_exponential")
-    tau_rise: tuple[PositiveFloat, ...] = Field((2.0,), min_length=1, description="rise times, one for all or one for each tau_syn, ms")
-    tau_syn: tuple[PositiveFloat, ...] = Field((10.0,), min_length=1, description="decay times side by side, ms")
+    tau_rise: tuple[PositiveFloat, ...] = Field(
+        (2.0,), min_length=1, description="rise times, one for all or one for each tau_syn, ms"
+    )
+    tau_syn: tuple[PositiveFloat, ...] = Field(
+        (10.0,), min_length=1, description="decay times side by side, ms"
+    )
     rate_unit: PositiveFloat = Field(0.02, description="rate at which the activation is 1, spikes per ms")
 
     @model_validator(mode="after")
     def _as_many(self):
         if len(self.tau_rise) not in (1, len(self.tau_syn)):
-            raise ValueError(f"tau_rise has {len(self.tau_rise)} entries, tau_syn {len(self.tau_syn)}: give one, or as many")
+            raise ValueError(
+                f"tau_rise has {len(self.tau_rise)} entries, tau_syn {len(self.tau_syn)}: give one, or as many"
+            )
         return self
 
 

@@ -7,7 +7,15 @@ from .clamp_predict import Predicted, predict_clamp, predict_noisy
 from .escape import binned_hazard, escape, force, hazard, mean_response
 from .glm import GLM, fit_glm
 from .ranges import Range
-from .recordings import CurrentClamp, SoundSpikes, Stepped, read_current_clamp, read_sound_spikes, recording_names, step_current_clamp
+from .recordings import (
+    CurrentClamp,
+    SoundSpikes,
+    Stepped,
+    read_current_clamp,
+    read_sound_spikes,
+    recording_names,
+    step_current_clamp,
+)
 from .scores import bits_per_spike, coincidence_factor, interpolate, mean_scores, spike_scores
 from .sound_fit import fit_sound, predict_sound, prepare_sound, sound_scores, uncertainty
 from .sound_model import SoundModel

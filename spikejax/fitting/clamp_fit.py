@@ -1,8 +1,9 @@
-"""Fitting a current-clamped neuron by gradient: several random starts side by side in one vmapped program, in two stages.
+"""Fitting a current-clamped neuron by gradient: several random starts side by side in one vmapped program, in
+two stages.
 
-In the first, recorded spikes reset the model and what is left is the likelihood of a noisy neuron; in the second a neuron without noise
-runs freely through the smooth gate, whose zone narrows. Before it every start is searched around at an ordinary threshold. What each is
-for: docs/fitting.md.
+In the first, recorded spikes reset the model and what is left is the likelihood of a noisy neuron; in the
+second a neuron without noise runs freely through the smooth gate, whose zone narrows. Before it every start
+is searched around at an ordinary threshold. What each is for: docs/fitting.md.
 """
 
 import functools
@@ -41,7 +42,8 @@ class Plan(NamedTuple):
     starts: int = 8
     """Of these, the best that go on to the first stage."""
     keep: int = 4
-    """Of the screened and the driven ones, the best that are searched around and go on to the second stage."""
+    """Of the screened and the driven ones, the best that are searched around and go on to the second
+    stage."""
     forced_steps: int = 400
     rounds: int = 6
     """Of the search."""
@@ -61,7 +63,8 @@ class ClampFit(NamedTuple):
     values: dict[str, float]
     """Parameters of the best start in their units."""
     spread: dict[str, float]
-    """Standard deviation over the good starts (`GOOD`, `AS_LIKELY`): how well the data hold a parameter; NaN if only one is good."""
+    """Standard deviation over the good starts (`GOOD`, `AS_LIKELY`): how well the data hold a parameter; NaN
+    if only one is good."""
     good: int
     """How many these are."""
     loss: float
@@ -82,7 +85,8 @@ class ClampFits(NamedTuple):
 
 @functools.cache
 def quick_compile() -> dict:
-    """Compiler options for programs whose compiling is a good part of their time: on the CPU, XLA's first level of optimisation.
+    """Compiler options for programs whose compiling is a good part of their time: on the CPU, XLA's first
+    level of optimisation.
 
     The gradient of a Hodgkin-Huxley step then compiles in a third of the time, and runs 1.4 times slower.
     """
@@ -92,7 +96,8 @@ def quick_compile() -> dict:
 def _descend(loss, raw, data, steps, rate, extra, report, judge=None):
     """Adam on every start side by side; returns the best that each has seen, its loss and the terms of it.
 
-    The best by the loss itself or, every few steps, by `judge`, a function of starts: where the loss changes on the way.
+    The best by the loss itself or, every few steps, by `judge`, a function of starts: where the loss changes
+    on the way.
     """
     schedule = optax.cosine_decay_schedule(rate, max(steps, 1), 0.05)
     optimiser = optax.chain(optax.zero_nans(), optax.clip_by_global_norm(1.0), optax.adam(schedule))
@@ -100,7 +105,9 @@ def _descend(loss, raw, data, steps, rate, extra, report, judge=None):
 
     @functools.partial(jax.jit, compiler_options=quick_compile() if judge else {})
     def step(raw, state, data, x):
-        (value, parts), slope = jax.vmap(jax.value_and_grad(loss, has_aux=True), (0, None, None))(raw, data, x)
+        (value, parts), slope = jax.vmap(jax.value_and_grad(loss, has_aux=True), (0, None, None))(
+            raw, data, x
+        )
         change, state = jax.vmap(optimiser.update)(slope, state, raw)
         return optax.apply_updates(raw, change), state, value, parts
 
@@ -133,7 +140,8 @@ def fit_clamp(
 ) -> ClampFits:
     """Fit `model` to `data` from the best of `plan.draws` random starts inside the ranges of its parameters.
 
-    **Arguments:** `gate`: releases charge; width in mV; `dt` in ms; `report`: called after every step with the best loss.
+    **Arguments:** `gate`: releases charge; width in mV; `dt` in ms; `report`: called after every step with
+    the best loss.
 
     **Raises:** `ValueError` if every start diverged.
     """
@@ -169,12 +177,17 @@ def _fit(model: ClampModel, raw: Values, value, parts, worst) -> ClampFit:
     """The best start, and the spread of those no worse than `worst` of its loss."""
     order = _ranked(value)
     if not np.isfinite(value[order[0]]):
-        raise ValueError("every start diverged: use a smaller dt, smaller rates (fit.driven_rate, fit.free_rate), or narrower ranges")
+        raise ValueError(
+            "every start diverged: use a smaller dt, smaller rates (fit.driven_rate, fit.free_rate), or narrower ranges"
+        )
     good = [i for i in order if value[i] <= worst(value[order[0]])]
     values = {name: np.asarray(x, float) for name, x in physical(model.ranges, raw).items()}
     return ClampFit(
         {name: float(x[order[0]]) for name, x in values.items()},
-        {name: float(np.std(x[good], ddof=1)) if len(good) > 1 else float("nan") for name, x in values.items()},
+        {
+            name: float(np.std(x[good], ddof=1)) if len(good) > 1 else float("nan")
+            for name, x in values.items()
+        },
         len(good),
         float(value[order[0]]),
         {name: float(x[order[0]]) for name, x in parts.items()},
@@ -182,18 +195,27 @@ def _fit(model: ClampModel, raw: Values, value, parts, worst) -> ClampFit:
     )
 
 
-def uncertainty(model: ClampModel, fit: ClampFit, data: Sweeps, dt: float, weights: Weights) -> dict[str, float]:
-    """Standard errors of the parameters of the neuron with escape noise, in their units; NaN for those that the data do not hold.
+def uncertainty(
+    model: ClampModel, fit: ClampFit, data: Sweeps, dt: float, weights: Weights
+) -> dict[str, float]:
+    """Standard errors of the parameters of the neuron with escape noise, in their units; NaN for those that
+    the data do not hold.
 
-    By `standard_errors` of the first stage's loss times the number of spikes: the voltage weighs there as it does in the fit, so
-    these are errors of a penalised likelihood.
+    By `standard_errors` of the first stage's loss times the number of spikes: the voltage weighs there as it
+    does in the fit, so these are errors of a penalised likelihood.
     """
     vector, unravel = ravel_pytree(unbounded(model.ranges, fit.values))
     spikes = jnp.sum(data.spikes)
-    slope = jax.jit(jax.grad(lambda vector, data: noisy_loss(model, unravel(vector), data, dt, weights)[0] * spikes))
+    slope = jax.jit(
+        jax.grad(lambda vector, data: noisy_loss(model, unravel(vector), data, dt, weights)[0] * spikes)
+    )
     names = list(fit.values)
-    values = lambda vector: (lambda p: jnp.stack([p[name] for name in names]))(physical(model.ranges, unravel(vector)))
-    return dict(zip(names, standard_errors(lambda vector: slope(vector, data), vector, values).tolist(), strict=True))
+    values = lambda vector: (lambda p: jnp.stack([p[name] for name in names]))(
+        physical(model.ranges, unravel(vector))
+    )
+    return dict(
+        zip(names, standard_errors(lambda vector: slope(vector, data), vector, values).tolist(), strict=True)
+    )
 
 
 def _best(raw, value, count):

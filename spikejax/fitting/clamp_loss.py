@@ -1,4 +1,5 @@
-"""What a current-clamped neuron is fitted to: sweeps, and the losses of a model that the recording drives and of one that runs freely."""
+"""What a current-clamped neuron is fitted to: sweeps, and the losses of a model that the recording drives and
+of one that runs freely."""
 
 from typing import NamedTuple
 
@@ -19,7 +20,8 @@ from .ranges import Values, physical
 from .recordings import Stepped
 
 BEFORE, AFTER = 2.0, 5.0
-"""The voltage counts from AFTER ms after a recorded spike until BEFORE ms before the next: in between is the spike."""
+"""The voltage counts from AFTER ms after a recorded spike until BEFORE ms before the next: in between is the
+spike."""
 
 
 class Sweeps(NamedTuple):
@@ -51,7 +53,9 @@ class Weights(NamedTuple):
     """Of the filter of the spike trains, ms."""
 
 
-def sweeps_to_fit(stepped: Stepped, which: Int[np.ndarray, " chosen"], window: tuple[float, float] | None = None) -> Sweeps:
+def sweeps_to_fit(
+    stepped: Stepped, which: Int[np.ndarray, " chosen"], window: tuple[float, float] | None = None
+) -> Sweeps:
     """The chosen sweeps of a recording, in a `window` of time (ms) if one is given.
 
     **Raises:** `ValueError` for a window that is not inside the sweeps.
@@ -59,7 +63,9 @@ def sweeps_to_fit(stepped: Stepped, which: Int[np.ndarray, " chosen"], window: t
     dt, steps = stepped.dt, stepped.current.shape[1]
     begin, end = (0, steps) if window is None else (round(window[0] / dt), round(window[1] / dt))
     if not 0 <= begin < end <= steps:
-        raise ValueError(f"the window from {window[0]:g} to {window[1]:g} ms is not inside the sweeps of {steps * dt:g} ms")
+        raise ValueError(
+            f"the window from {window[0]:g} to {window[1]:g} ms is not inside the sweeps of {steps * dt:g} ms"
+        )
     busy = stepped.counts[which] > 0
     quiet = np.ones_like(busy)
     for sweep, step in zip(*np.nonzero(busy), strict=True):
@@ -82,8 +88,11 @@ def _huber(x):
     return jnp.where(size < 1, 0.5 * x**2, size - 0.5)
 
 
-def measured(p: Values, v: Float[Array, "time *n"], current: Float[Array, "time *n"]) -> Float[Array, "time *n"]:
-    """What the electrode reads in mV, ``v + R_s I``: with the part of its series resistance that the bridge does not balance."""
+def measured(
+    p: Values, v: Float[Array, "time *n"], current: Float[Array, "time *n"]
+) -> Float[Array, "time *n"]:
+    """What the electrode reads in mV, ``v + R_s I``: with the part of its series resistance that the bridge
+    does not balance."""
     return v + MILLI * p["R_s"] * current
 
 
@@ -97,14 +106,16 @@ def escape_rate(model: ClampModel, p: Values, height: Float[Array, "time *n"]) -
     return jax.nn.softplus(model.escape(p, height))
 
 
-def forced_loss(model: ClampModel, raw: Values, data: Sweeps, dt: float, weights: Weights) -> tuple[Float[Array, ""], dict]:
+def forced_loss(
+    model: ClampModel, raw: Values, data: Sweeps, dt: float, weights: Weights
+) -> tuple[Float[Array, ""], dict]:
     """Loss of the first stage.
 
     ```
     <H((v - v_rec)/sigma)> + (1/N) sum_k [lambda_k dt - y_k (lambda_k dt + log(1 - exp(-lambda_k dt)))],    lambda = log(1 + exp(height))/ms
     ```
-    H is Huber's function, the mean is over quiet steps, y_k marks the N recorded spikes, and the height is v above the
-    threshold in units of the escape zone.
+    H is Huber's function, the mean is over quiet steps, y_k marks the N recorded spikes, and the height is v
+    above the threshold in units of the escape zone.
     """
     p = at_sweeps(physical(model.ranges, raw), data.number)
     neuron, drive = model.neuron(p, data.start), model.drive(p, data.current)
@@ -117,10 +128,13 @@ def forced_loss(model: ClampModel, raw: Values, data: Sweeps, dt: float, weights
 
 
 PRIOR = 0.1
-"""Weight of ``u^2/2`` of the unbounded parameters, in nats: a normal prior that keeps them off the ends of their ranges."""
+"""Weight of ``u^2/2`` of the unbounded parameters, in nats: a normal prior that keeps them off the ends of
+their ranges."""
 
 
-def noisy_loss(model: ClampModel, raw: Values, data: Sweeps, dt: float, weights: Weights) -> tuple[Float[Array, ""], dict]:
+def noisy_loss(
+    model: ClampModel, raw: Values, data: Sweeps, dt: float, weights: Weights
+) -> tuple[Float[Array, ""], dict]:
     """What a neuron with escape noise is fitted by: `forced_loss` and a prior, nats per spike."""
     value, parts = forced_loss(model, raw, data, dt, weights)
     prior = 0.5 * PRIOR * sum(jnp.sum(u**2) for u in raw.values())
@@ -128,9 +142,16 @@ def noisy_loss(model: ClampModel, raw: Values, data: Sweeps, dt: float, weights:
 
 
 def run_free(
-    model: ClampModel, p: Values, data: Sweeps, gate: Gate, dt: float, tau: float, save=("release", "v", "activation")
+    model: ClampModel,
+    p: Values,
+    data: Sweeps,
+    gate: Gate,
+    dt: float,
+    tau: float,
+    save=("release", "v", "activation"),
 ) -> tuple[Carry, Record]:
-    """The model by itself, through the gate: what `spikejax.simulate` does for one layer, the sweeps being its neurons.
+    """The model by itself, through the gate: what `spikejax.simulate` does for one layer, the sweeps being
+    its neurons.
 
     Its gradient is that of the costate with the model's damping, exact if there is none.
     """
@@ -138,7 +159,9 @@ def run_free(
     neuron = model.neuron(p, data.start)
     cell = Cell(neuron, Exponential((tau,)), gate, dt)
     state = LayerState(neuron.init(data.start.shape), cell.synapse.init(data.start.shape, data.start.dtype))
-    return Costate(Leash(model.damping)).layer(cell, None, model.drive(p, data.current), cell.start(state), None, frozenset(save))
+    return Costate(Leash(model.damping)).layer(
+        cell, None, model.drive(p, data.current), cell.start(state), None, frozenset(save)
+    )
 
 
 def filtered(spikes: Float[Array, "time sweeps"], tau: float, dt: float) -> Float[Array, "time sweeps"]:
@@ -160,10 +183,11 @@ def free_loss(
     ```
     w_d L_driven + w_s sum (s - s_rec)^2/sum s_rec^2 + w_n (<H(N(t) - N_rec(t))> + <H(N(T) - N_rec(T))>/5)
     ```
-    s: the charge, filtered with tau; N(t): charge released until t. The distance of s is that of van Rossum (2001), which has no slope
-    where spikes are further than tau apart; the area between the counting functions N has one everywhere. The voltage enters through
-    the loss of the first stage: that of a free run has a minimum for every way to get out of step with the recorded spikes. A model
-    without reset cannot be driven by recorded spikes; for it L_driven is the error of the free run's voltage, in quiet steps alone.
+    s: the charge, filtered with tau; N(t): charge released until t. The distance of s is that of van Rossum
+    (2001), which has no slope where spikes are further than tau apart; the area between the counting
+    functions N has one everywhere. The voltage enters through the loss of the first stage: that of a free run
+    has a minimum for every way to get out of step with the recorded spikes. A model without reset cannot be
+    driven by recorded spikes; for it L_driven is the error of the free run's voltage, in quiet steps alone.
     """
     p = physical(model.ranges, raw)
     _, record = run_free(model, p, data, gate, dt, weights.tau)

@@ -16,18 +16,20 @@ DENSITY = 100.0
 
 
 DRIFT = {"drift": Range(-30.0, 30.0, "mV"), "bend": Range(-60.0, 60.0, "mV")}
-"""Change of E_L over ten sweeps, and what it grows by in the next ten: cells depolarise or recover while they are recorded."""
+"""Change of E_L over ten sweeps, and what it grows by in the next ten: cells depolarise or recover while they
+are recorded."""
 
 
 def at_sweeps(p: Values, sweeps: Float[Array, " sweeps"]) -> Values:
-    """Parameters of every sweep, ``E_L + drift x + bend x (x - 1)/2`` with ``x = sweep/10``, from the sweeps' numbers."""
+    """Parameters of every sweep, ``E_L + drift x + bend x (x - 1)/2`` with ``x = sweep/10``, from the sweeps'
+    numbers."""
     x = sweeps / 10.0
     return p | {"E_L": p["E_L"] + p["drift"] * x + p["bend"] * x * (x - 1) / 2}
 
 
 AT_THRESHOLD = 3.0
-"""A neuron held at its threshold escapes at ``log(1 + exp(-3)) = 0.05`` per ms, so that the threshold of the escaping neuron is about
-the one at which a neuron without noise would spike as often."""
+"""A neuron held at its threshold escapes at ``log(1 + exp(-3)) = 0.05`` per ms, so that the threshold of the
+escaping neuron is about the one at which a neuron without noise would spike as often."""
 
 
 class ClampModel(NamedTuple):
@@ -38,7 +40,9 @@ class ClampModel(NamedTuple):
     """From the values of the parameters and the membrane potential at the start."""
     drive: Callable[[Values, Float[Array, "*n"]], Float[Array, "*n"]]
     """What the neuron takes as its current, from that of the electrode in pA."""
-    escape: Callable[[Values, Float[Array, "*n"]], Float[Array, "*n"]] = lambda p, height: height / p["escape"] - AT_THRESHOLD
+    escape: Callable[[Values, Float[Array, "*n"]], Float[Array, "*n"]] = lambda p, height: (
+        height / p["escape"] - AT_THRESHOLD
+    )
     """v above the threshold, in units of the escape zone that makes recorded spikes likely or not."""
     resets: bool = True
     """Whether a spike is a reset, so that recorded spikes can drive the model in the first stage of a fit."""
@@ -86,7 +90,9 @@ def _glif(p, start):
         v_reset=p["v_th"] - p["drop"],
         v_init=start,
     )
-    inner = Accommodating(inner, tau_accommodation=p["tau_accommodation"], slope=p["slope"], v_half=p["v_half"], width=WIDTH)
+    inner = Accommodating(
+        inner, tau_accommodation=p["tau_accommodation"], slope=p["slope"], v_half=p["v_half"], width=WIDTH
+    )
     return Refractory(inner, tau_ref=p["tau_ref"])
 
 
@@ -132,8 +138,9 @@ _HODGKIN_HUXLEY = DRIFT | {
 
 
 DAMPING = 0.05
-"""Between spikes a neuron that decides slowly whether to fire multiplies small differences, and does so again after every spike: over
-half a second the exact gradient of the loss is between 1 and 1e15, and no descent follows it. Damped, it remembers 20 ms."""
+"""Between spikes a neuron that decides slowly whether to fire multiplies small differences, and does so again
+after every spike: over half a second the exact gradient of the loss is between 1 and 1e15, and no descent
+follows it. Damped, it remembers 20 ms."""
 
 
 def _hodgkin_huxley(p, start):
@@ -144,8 +151,17 @@ def _hodgkin_huxley(p, start):
 MODELS: Mapping[str, ClampModel] = {
     "lif": ClampModel(_PASSIVE, _lif, _ohmic),
     "glif": ClampModel(_PASSIVE | _AFTER, _glif, _ohmic),
-    "adex": ClampModel(_ADEX, _adex, lambda p, current: current, lambda p, height: height / p["Delta_T"] + CUT_OFF - AT_THRESHOLD),
+    "adex": ClampModel(
+        _ADEX,
+        _adex,
+        lambda p, current: current,
+        lambda p, height: height / p["Delta_T"] + CUT_OFF - AT_THRESHOLD,
+    ),
     "hodgkin_huxley": ClampModel(
-        _HODGKIN_HUXLEY, _hodgkin_huxley, lambda p, current: DENSITY * current / p["area"], resets=False, damping=DAMPING
+        _HODGKIN_HUXLEY,
+        _hodgkin_huxley,
+        lambda p, current: DENSITY * current / p["area"],
+        resets=False,
+        damping=DAMPING,
     ),
 }

@@ -26,9 +26,14 @@ class Predicted(NamedTuple):
 
 
 def predict_clamp(
-    model: ClampModel, values: dict[str, float], stepped: Stepped, which: Int[np.ndarray, " chosen"], gate: Gate
+    model: ClampModel,
+    values: dict[str, float],
+    stepped: Stepped,
+    which: Int[np.ndarray, " chosen"],
+    gate: Gate,
 ) -> Predicted:
-    """Run the neuron without noise, with an ordinary threshold, over whole sweeps, from their current and the voltage at their start."""
+    """Run the neuron without noise, with an ordinary threshold, over whole sweeps, from their current and the
+    voltage at their start."""
     data, p = sweeps_to_fit(stepped, which), _arrays(values)
 
     @eqx.filter_jit
@@ -49,7 +54,8 @@ def predict_noisy(
     *,
     key: PRNGKeyArray,
 ) -> list[Predicted]:
-    """Run the neuron with escape noise `runs` times over whole sweeps, from their current and the voltage at their start."""
+    """Run the neuron with escape noise `runs` times over whole sweeps, from their current and the voltage at
+    their start."""
     data, p, dt = sweeps_to_fit(stepped, which), _arrays(values), stepped.dt
 
     @jax.jit

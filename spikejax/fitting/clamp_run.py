@@ -18,9 +18,11 @@ from .recordings import CurrentClamp, Stepped, read_current_clamp, step_current_
 from .scores import SpikeScores, interpolate, mean_scores, spike_scores
 
 WIDTH = {"hodgkin_huxley": 30.0}
-"""Width of the active zone in mV by kind of model, where it is not `USUAL_WIDTH`: the way up of a spike that is part of the equations."""
+"""Width of the active zone in mV by kind of model, where it is not `USUAL_WIDTH`: the way up of a spike that
+is part of the equations."""
 USUAL_WIDTH = 1.5
-"""Less than the least distance from reset to threshold: a neuron that waits inside the zone would be counted as half a spike."""
+"""Less than the least distance from reset to threshold: a neuron that waits inside the zone would be counted
+as half a spike."""
 
 
 class ClampRun:
@@ -44,7 +46,9 @@ class ClampRun:
             )
         self.gate = Gate(config.gate.kernel, width=width)
         fit = config.fit
-        self.steps = fit.driven_steps * self.model.resets + (fit.search_rounds + fit.free_steps if fit.free_steps else 0)
+        self.steps = fit.driven_steps * self.model.resets + (
+            fit.search_rounds + fit.free_steps if fit.free_steps else 0
+        )
         if not self.steps:
             raise ValueError("fit.free_steps and fit.driven_steps leave this model no step to fit in")
 
@@ -52,15 +56,25 @@ class ClampRun:
         recording = read_current_clamp(path, self.recording.name)
         twice = sorted(set(recording.sweeps.tolist()) & set(self.recording.sweeps.tolist()))
         if twice:
-            raise ValueError(f"{path}: sweep {twice[0]} of {recording.name} is in {self.config.data.file} too")
-        if recording.sample != self.recording.sample or recording.current.shape[1] != self.recording.current.shape[1]:
-            raise ValueError(f"{path}: sweeps of {recording.name} have another length or sampling step than in {self.config.data.file}")
+            raise ValueError(
+                f"{path}: sweep {twice[0]} of {recording.name} is in {self.config.data.file} too"
+            )
+        if (
+            recording.sample != self.recording.sample
+            or recording.current.shape[1] != self.recording.current.shape[1]
+        ):
+            raise ValueError(
+                f"{path}: sweeps of {recording.name} have another length or sampling step than in {self.config.data.file}"
+            )
         return recording, step_current_clamp(recording, self.config.dt, self.config.data.resample)
 
     def fit(self, report: Callable[[str, int, float], None]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         fit, gate, weights = self.config.fit, self.config.gate, self._weights()
         sharpness = (gate.sharpness, gate.sharpness_end)
-        steps, rates = (fit.driven_steps, fit.search_rounds, fit.free_steps), (fit.driven_rate, fit.search_step, fit.free_rate)
+        steps, rates = (
+            (fit.driven_steps, fit.search_rounds, fit.free_steps),
+            (fit.driven_rate, fit.search_step, fit.free_rate),
+        )
         plan = Plan(fit.draws, fit.starts, fit.keep, *steps, *rates, sharpness, weights)
         key = jax.random.key(self.config.seed)
         found = fit_clamp(self.model, self.sweeps, self.gate, self.config.dt, plan, key=key, report=report)
@@ -78,23 +92,33 @@ class ClampRun:
         arrays = {"sweep": self.recording.sweeps}
         for kind, fit in fits.items():
             runs = self.predicted[kind] = self._runs(kind, fit, self.stepped)
-            self.scores |= {f"{name}, {kind}": self._score(self.recording, runs, which) for name, which in self._parts().items()}
+            self.scores |= {
+                f"{name}, {kind}": self._score(self.recording, runs, which)
+                for name, which in self._parts().items()
+            }
             arrays |= _saved(kind, runs)
             if self.further is not None:
                 recording, stepped = self.further
                 own = self._runs(kind, fit, stepped)
-                self.scores[f"sweeps of test_file, {kind}"] = self._score(recording, own, np.arange(len(recording.sweeps)))
+                self.scores[f"sweeps of test_file, {kind}"] = self._score(
+                    recording, own, np.arange(len(recording.sweeps))
+                )
         self.scores["left-out sweeps, interpolated"] = self._interpolated(self.recording, self.left_out)
         if self.further is not None:
             recording, _ = self.further
-            self.scores["sweeps of test_file, interpolated"] = self._interpolated(recording, np.arange(len(recording.sweeps)))
+            self.scores["sweeps of test_file, interpolated"] = self._interpolated(
+                recording, np.arange(len(recording.sweeps))
+            )
         result = {
             "recording": self.recording.name,
             "model": self.config.model.kind,
             "dt_ms": self.config.dt,
             "sampling_ms": self.recording.sample,
             "resample": self.config.data.resample,
-            "sweeps": {"fitted": self.recording.sweeps[self.kept].tolist(), "left_out": self.recording.sweeps[self.left_out].tolist()},
+            "sweeps": {
+                "fitted": self.recording.sweeps[self.kept].tolist(),
+                "left_out": self.recording.sweeps[self.left_out].tolist(),
+            },
         }
         result |= {kind: self._described(fit) for kind, fit in fits.items()}
         if found.noisy is not None:
@@ -116,17 +140,27 @@ class ClampRun:
 
     def _described(self, fit: ClampFit) -> dict[str, Any]:
         parameters = {
-            name: {"value": value, "spread": fit.spread[name], "unit": self.model.ranges[name].unit} for name, value in fit.values.items()
+            name: {"value": value, "spread": fit.spread[name], "unit": self.model.ranges[name].unit}
+            for name, value in fit.values.items()
         }
         spread = f"standard deviation over the {fit.good} best starts"
-        return {"parameters": parameters, "spread": spread, "loss": fit.loss, "loss_terms": fit.parts, "losses": fit.losses}
+        return {
+            "parameters": parameters,
+            "spread": spread,
+            "loss": fit.loss,
+            "loss_terms": fit.parts,
+            "losses": fit.losses,
+        }
 
     def _duration(self) -> float:
         return self.recording.current.shape[1] * self.recording.sample
 
     def _score(self, recording: CurrentClamp, runs: list[Predicted], which) -> SpikeScores:
         recorded, window = tuple(recording.spikes[i] for i in which), self.config.coincidence
-        own = [spike_scores(recorded, tuple(run.spikes[i] for i in which), self._duration(), window=window) for run in runs]
+        own = [
+            spike_scores(recorded, tuple(run.spikes[i] for i in which), self._duration(), window=window)
+            for run in runs
+        ]
         return mean_scores(own)
 
     def _interpolated(self, recording: CurrentClamp, which) -> SpikeScores:
@@ -141,7 +175,9 @@ class ClampRun:
     def draw(self, folder: Path) -> None:
         baseline = self.scores["left-out sweeps, interpolated"].predicted
         name = f"{self.recording.name}, {self.config.model.kind}"
-        figures.clamp_figures(folder, name, self.recording, self.predicted, self.config.dt, self.kept, self.left_out, baseline)
+        figures.clamp_figures(
+            folder, name, self.recording, self.predicted, self.config.dt, self.kept, self.left_out, baseline
+        )
 
 
 def _saved(kind: str, runs: list[Predicted]) -> dict[str, np.ndarray]:
@@ -163,13 +199,18 @@ def split(sweeps: int, first: int, every: int) -> tuple[np.ndarray, np.ndarray]:
 def with_ranges(model: ClampModel, ranges: dict[str, tuple[float, float]]) -> ClampModel:
     """`model` with other physical ranges.
 
-    **Raises:** `ValueError` for a parameter that it does not have, and a range that is empty or that its unit forbids.
+    **Raises:** `ValueError` for a parameter that it does not have, and a range that is empty or that its unit
+    forbids.
     """
     new = dict(model.ranges)
     for name, (low, high) in ranges.items():
         if name not in new:
-            raise ValueError(f"model.ranges.{name}: the model has no such parameter: choose from {', '.join(new)}")
+            raise ValueError(
+                f"model.ranges.{name}: the model has no such parameter: choose from {', '.join(new)}"
+            )
         if low >= high or (new[name].log and low <= 0):
-            raise ValueError(f"model.ranges.{name}: {low:g} to {high:g} {new[name].unit} is no range of this parameter")
+            raise ValueError(
+                f"model.ranges.{name}: {low:g} to {high:g} {new[name].unit} is no range of this parameter"
+            )
         new[name] = new[name]._replace(low=low, high=high)
     return model._replace(ranges=new)

@@ -1,4 +1,5 @@
-"""Neurons that escape: recorded spikes drive a neuron of any kind, and its distance from threshold says how likely the next spike was."""
+"""Neurons that escape: recorded spikes drive a neuron of any kind, and its distance from threshold says how
+likely the next spike was."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -26,11 +27,17 @@ def _step(neuron: AbstractNeuron, state: AnyState, current, spike, dt) -> tuple[
     return end, Forced(free.v, height)
 
 
-def force(neuron: AbstractNeuron, current: Float[Array, "time *n"] | Drive, spikes: Float[Array, "time *n"], dt: float) -> Forced:
-    """Run a neuron whose spikes are the recorded ones: its own threshold resets nothing, a recorded spike does, at the end of its step.
+def force(
+    neuron: AbstractNeuron,
+    current: Float[Array, "time *n"] | Drive,
+    spikes: Float[Array, "time *n"],
+    dt: float,
+) -> Forced:
+    """Run a neuron whose spikes are the recorded ones: its own threshold resets nothing, a recorded spike
+    does, at the end of its step.
 
-    **Arguments:** `current`, ``(time, *n)``, or a `Drive` of such, in the neuron's units; `spikes`: above 0 in the steps
-    that hold one; `dt` in ms.
+    **Arguments:** `current`, ``(time, *n)``, or a `Drive` of such, in the neuron's units; `spikes`: above 0
+    in the steps that hold one; `dt` in ms.
     """
 
     def step(state, x):
@@ -40,11 +47,14 @@ def force(neuron: AbstractNeuron, current: Float[Array, "time *n"] | Drive, spik
 
 
 def hazard(height: Float[Array, "*n"], width, rate) -> Float[Array, "*n"]:
-    """Escape rate in 1/ms, ``rate log(1 + exp(height/width))``: exponential below the threshold, linear above.
+    """Escape rate in 1/ms, ``rate log(1 + exp(height/width))``: exponential below the threshold, linear
+    above.
 
-    **Arguments:** `height` above the threshold and `width` of the escape zone in the same unit; `rate` in 1/ms.
+    **Arguments:** `height` above the threshold and `width` of the escape zone in the same unit; `rate` in
+    1/ms.
 
-    **Reference:** Gerstner et al., Neuronal Dynamics 2014, section 9.1 (escape noise); the soft rectifier is one of its usual forms.
+    **Reference:** Gerstner et al., Neuronal Dynamics 2014, section 9.1 (escape noise); the soft rectifier is
+    one of its usual forms.
     """
     return rate * jax.nn.softplus(height / width)
 
@@ -77,15 +87,22 @@ def escape(
 
 
 def binned_hazard(
-    neuron: AbstractNeuron, current: Float[Array, "bins sub *n"], spikes: Float[Array, "bins sub *n"], dt: float, width, rate
+    neuron: AbstractNeuron,
+    current: Float[Array, "bins sub *n"],
+    spikes: Float[Array, "bins sub *n"],
+    dt: float,
+    width,
+    rate,
 ) -> Float[Array, "bins *n"]:
-    """Expected number of escapes in every bin if nothing had happened in it, given the recorded spikes of the bins before.
+    """Expected number of escapes in every bin if nothing had happened in it, given the recorded spikes of the
+    bins before.
 
     ```
     H_k = sum over the steps of bin k of hazard(height) dt,       P(spike in bin k | spikes before it) = 1 - exp(-H_k)
     ```
-    Every bin is run twice from the same state: without spikes for H, and with the recorded ones, at their own steps, for the state
-    after it. So a bin's probability never sees its own spike, but the next bin knows when in the bin it was.
+    Every bin is run twice from the same state: without spikes for H, and with the recorded ones, at their own
+    steps, for the state after it. So a bin's probability never sees its own spike, but the next bin knows
+    when in the bin it was.
     """
 
     def bin_(state, x):
@@ -101,12 +118,20 @@ def binned_hazard(
 
 
 def mean_response(
-    neuron: AbstractNeuron, current: Float[Array, "bins sub *n"], dt: float, width, rate, samples: int, *, key: PRNGKeyArray
+    neuron: AbstractNeuron,
+    current: Float[Array, "bins sub *n"],
+    dt: float,
+    width,
+    rate,
+    samples: int,
+    *,
+    key: PRNGKeyArray,
 ) -> Float[Array, "bins *n"]:
     """Probability of a spike in every bin from the current alone: a mean of `samples` free runs.
 
-    Every run draws its own spikes, ``P(spike in a step) = 1 - exp(-hazard dt)``, and feels them. Half a spike and half a silence are added
-    to the counts, so that no probability is 0 or 1. The standard error is ``sqrt(p (1 - p)/samples)``.
+    Every run draws its own spikes, ``P(spike in a step) = 1 - exp(-hazard dt)``, and feels them. Half a spike
+    and half a silence are added to the counts, so that no probability is 0 or 1. The standard error is
+    ``sqrt(p (1 - p)/samples)``.
     """
     shape = (samples, *current.shape[2:])
 

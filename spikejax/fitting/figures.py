@@ -29,7 +29,8 @@ def clamp_figures(
     left_out: np.ndarray,
     interpolated: tuple[float, ...],
 ) -> None:
-    """``traces.png`` and ``counts.png`` of a current-clamp fit: of the runs of each kind of neuron, by its name."""
+    """``traces.png`` and ``counts.png`` of a current-clamp fit: of the runs of each kind of neuron, by its
+    name."""
     with mpl.rc_context(STYLE):
         _traces(name, recording, predicted, dt, kept, left_out).savefig(folder / "traces.png")
         _counts(name, recording, predicted, kept, left_out, interpolated).savefig(folder / "counts.png")
@@ -39,7 +40,9 @@ def _traces(name, recording, predicted, dt, kept, left_out) -> Figure:
     pool = left_out if len(left_out) else kept
     shown = pool[np.unique(np.linspace(0, len(pool) - 1, min(SHOWN, len(pool))).round().astype(int))]
     figure = Figure(figsize=(9.0, 1.0 + 1.7 * len(shown)), layout="constrained")
-    axes = figure.subplots(len(shown) + 1, 1, sharex=True, squeeze=False, height_ratios=[0.6] + [1.0] * len(shown))[:, 0]
+    axes = figure.subplots(
+        len(shown) + 1, 1, sharex=True, squeeze=False, height_ratios=[0.6] + [1.0] * len(shown)
+    )[:, 0]
     time = np.arange(recording.current.shape[1]) * recording.sample
     for k, i in enumerate(shown):
         axes[0].plot(time, recording.current[i], color=f"C{k}", lw=0.9, label=f"sweep {recording.sweeps[i]}")
@@ -55,12 +58,16 @@ def _traces(name, recording, predicted, dt, kept, left_out) -> Figure:
             ax.plot(times, np.full(len(times), top + 20 + 12 * row), "|", color=COLOURS[kind], ms=5)
             counts += f", {np.mean([len(run.spikes[i]) for run in runs]):.3g} {kind}"
         ax.set_title(
-            f"sweep {recording.sweeps[i]}{', left out of the fit' if i in left_out else ''}: {counts} spikes", fontsize=8, loc="left"
+            f"sweep {recording.sweeps[i]}{', left out of the fit' if i in left_out else ''}: {counts} spikes",
+            fontsize=8,
+            loc="left",
         )
         ax.set(ylabel="voltage (mV)")
     axes[0].set(ylabel="current (pA)", title=f"Recorded and predicted voltage: {name}")
     axes[0].legend(frameon=False, fontsize=6, ncols=SHOWN)
-    axes[1].legend(frameon=False, fontsize=7, loc="lower right", bbox_to_anchor=(1.0, 0.98), ncols=3, borderpad=0)
+    axes[1].legend(
+        frameon=False, fontsize=7, loc="lower right", bbox_to_anchor=(1.0, 0.98), ncols=3, borderpad=0
+    )
     axes[-1].set(xlabel="time (ms)")
     return figure
 
@@ -78,7 +85,15 @@ def _counts(name, recording, predicted, kept, left_out, interpolated) -> Figure:
         mean, spread = own.mean(axis=0)[order], own.std(axis=0)[order]
         ax.plot(amount[order], mean, ".-", color=COLOURS[kind], lw=0.9, label=f"{kind} model")
         if len(runs) > 1:
-            ax.fill_between(amount[order], mean - spread, mean + spread, color=COLOURS[kind], alpha=0.2, lw=0, label="its runs, mean +- SD")
+            ax.fill_between(
+                amount[order],
+                mean - spread,
+                mean + spread,
+                color=COLOURS[kind],
+                alpha=0.2,
+                lw=0,
+                label="its runs, mean +- SD",
+            )
     ax.plot(amount[left_out], interpolated, "x", color="k", label="interpolated between neighbours")
     ax.set(xlabel="current, mean over the sweep (pA)", ylabel="spikes in the sweep", title=name)
     ax.legend(frameon=False, fontsize=7)
@@ -121,8 +136,12 @@ def _bits(scores: dict) -> Figure:
     for k, (name, score) in enumerate(scores.items()):
         bar = ax.bar(k, score["test"], color=MODEL if name.startswith("model") else "0.7")
         ax.bar_label(bar, fmt="%.2f")
-        ax.plot(np.full(len(score["trials"]), k), score["trials"], "k.", ms=4, label=None if k else "each trial")
-    ax.set_xticks(range(len(scores)), [name.replace(", ", "\n").replace("glm", "GLM") for name in scores], fontsize=8)
+        ax.plot(
+            np.full(len(score["trials"]), k), score["trials"], "k.", ms=4, label=None if k else "each trial"
+        )
+    ax.set_xticks(
+        range(len(scores)), [name.replace(", ", "\n").replace("glm", "GLM") for name in scores], fontsize=8
+    )
     ax.set(ylabel="information (bits per spike)", title="Test part, in bins of one width for both")
     ax.legend(frameon=False)
     return figure
@@ -136,6 +155,10 @@ def _filters(data: SoundData, fit: SoundFit) -> Figure:
     for row, label in zip(weights, ("amplitude", "logarithm", "square"), strict=True):
         ax.plot(lags, row, ".-", ms=3, label=label)
     ax.axhline(0, color="0.8", lw=0.7)
-    ax.set(xlabel="time before (ms)", ylabel="weight at the knot (widths of the escape zone)", title="Stimulus filters")
+    ax.set(
+        xlabel="time before (ms)",
+        ylabel="weight at the knot (widths of the escape zone)",
+        title="Stimulus filters",
+    )
     ax.legend(frameon=False)
     return figure

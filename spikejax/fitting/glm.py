@@ -30,7 +30,9 @@ class GLM(NamedTuple):
     centre: float
     scale: float
 
-    def probability(self, stimulus: Float[np.ndarray, "trials bins"], spikes: Float[np.ndarray, "trials bins"]):
+    def probability(
+        self, stimulus: Float[np.ndarray, "trials bins"], spikes: Float[np.ndarray, "trials bins"]
+    ):
         """Of a spike in every bin, ``(trials, bins)``, given the recorded spikes before it."""
         x = _features((stimulus - self.centre) / self.scale, spikes, len(self.stimulus), len(self.history))
         return _sigmoid(x @ np.concatenate([[self.bias], self.stimulus, self.history]))
@@ -45,11 +47,14 @@ def fit_glm(
     history_lags: int = 15,
     ridges: tuple[float, ...] = RIDGES,
 ) -> GLM:
-    """The GLM of the first `train` bins of all trials: maximum likelihood with a ridge on both filters, by Newton's method.
+    """The GLM of the first `train` bins of all trials: maximum likelihood with a ridge on both filters, by
+    Newton's method.
 
-    The ridge is the one of `ridges` with the best likelihood on the last fifth of the training bins; then all of them are fitted.
+    The ridge is the one of `ridges` with the best likelihood on the last fifth of the training bins; then all
+    of them are fitted.
 
-    **Arguments:** `stimulus`: mean in every bin; `spikes` in every bin; `history_lags` of 0: from the stimulus alone.
+    **Arguments:** `stimulus`: mean in every bin; `spikes` in every bin; `history_lags` of 0: from the
+    stimulus alone.
     """
     centre, scale = float(stimulus[:, :train].mean()), float(stimulus[:, :train].std())
     x = _features((stimulus - centre) / scale, spikes, stimulus_lags, history_lags)[:, :train]

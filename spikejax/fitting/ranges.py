@@ -25,7 +25,8 @@ Values = dict[str, Float[Array, "..."]]
 
 
 def physical(ranges: Ranges, raw: Values) -> Values:
-    """Parameters in their units from unbounded numbers u: ``low + (high - low) sigmoid(u)``, or that of the logarithms."""
+    """Parameters in their units from unbounded numbers u: ``low + (high - low) sigmoid(u)``, or that of the
+    logarithms."""
     return {name: _inside(ranges[name], jax.nn.sigmoid(u)) for name, u in raw.items()}
 
 
@@ -38,7 +39,9 @@ def unbounded(ranges: Ranges, values: Mapping[str, Float[Array, "..."] | float])
     for name, value in values.items():
         low, high, unit, log = ranges[name]
         if not (jnp.all(jnp.asarray(value) > low) and jnp.all(jnp.asarray(value) < high)):
-            raise ValueError(f"`{name}` of {value} {unit} is not inside its range from {low:g} to {high:g} {unit}")
+            raise ValueError(
+                f"`{name}` of {value} {unit} is not inside its range from {low:g} to {high:g} {unit}"
+            )
         x = jnp.asarray(value, jnp.result_type(float))
         part = jnp.log(x / low) / jnp.log(high / low) if log else (x - low) / (high - low)
         raw[name] = jnp.log(part) - jnp.log1p(-part)

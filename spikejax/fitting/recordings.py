@@ -1,4 +1,5 @@
-"""Recordings of real neurons: current clamp and sound-driven spikes, read strictly and brought to the model's time step by a stated method.
+"""Recordings of real neurons: current clamp and sound-driven spikes, read strictly and brought to the model's
+time step by a stated method.
 
 Two layouts of ``.npz`` files:
 
@@ -74,9 +75,9 @@ class Stepped(NamedTuple):
 def read_current_clamp(path: Path, name: str) -> CurrentClamp:
     """One recording of a file in the current-clamp layout.
 
-    **Raises:** `ValueError` in one line naming file and array, for a file that cannot be read, an unknown recording, an
-    array that is missing or
-    of the wrong shape, values that are not finite, spikes outside their sweep or not in order, and counts that do not add up.
+    **Raises:** `ValueError` in one line naming file and array, for a file that cannot be read, an unknown
+    recording, an array that is missing or of the wrong shape, values that are not finite, spikes outside
+    their sweep or not in order, and counts that do not add up.
     """
     with _opened(path) as file:
         names = [str(n) for n in _get(file, path, "recordings", 1)]
@@ -89,7 +90,9 @@ def read_current_clamp(path: Path, name: str) -> CurrentClamp:
             raise ValueError(
                 f"{path}: {name}/i_pA has shape {current.shape}, {name}/v_0p01mV {voltage.shape}; expected the same, not empty"
             )
-        numbers, counts, peaks = (_whole(file, path, f"{name}/{key}") for key in ("sweep", "spike_count", "spike_sample"))
+        numbers, counts, peaks = (
+            _whole(file, path, f"{name}/{key}") for key in ("sweep", "spike_count", "spike_sample")
+        )
     sweeps, samples = voltage.shape
     for key, array in (("sweep", numbers), ("spike_count", counts)):
         if len(array) != sweeps:
@@ -97,11 +100,15 @@ def read_current_clamp(path: Path, name: str) -> CurrentClamp:
     if len(set(numbers.tolist())) != sweeps:
         raise ValueError(f"{path}: {name}/sweep names a sweep twice")
     if (counts < 0).any() or counts.sum() != len(peaks):
-        raise ValueError(f"{path}: {name}/spike_count adds up to {counts.sum()}, but {name}/spike_sample has {len(peaks)} entries")
+        raise ValueError(
+            f"{path}: {name}/spike_count adds up to {counts.sum()}, but {name}/spike_sample has {len(peaks)} entries"
+        )
     parts = np.split(peaks, np.cumsum(counts)[:-1])
     for number, part in zip(numbers, parts, strict=True):
         if len(part) and (part.min() < 0 or part.max() >= samples):
-            raise ValueError(f"{path}: {name}/spike_sample of sweep {number} reaches {part.max()}, outside the sweep's {samples} samples")
+            raise ValueError(
+                f"{path}: {name}/spike_sample of sweep {number} reaches {part.max()}, outside the sweep's {samples} samples"
+            )
         if (np.diff(part) <= 0).any():
             raise ValueError(f"{path}: {name}/spike_sample of sweep {number} is not in order of time")
     return CurrentClamp(name, sample, current, voltage, numbers, tuple(part * sample for part in parts))
@@ -119,9 +126,9 @@ def recording_names(path: Path) -> tuple[str, ...]:
 def read_sound_spikes(path: Path) -> SoundSpikes:
     """A file in the sound layout.
 
-    **Raises:** `ValueError` in one line naming file and array, for a file that cannot be read, an array that is missing or
-    of the wrong shape,
-    values that are not finite, a stimulus below 0, and spike times that are out of range or not in order.
+    **Raises:** `ValueError` in one line naming file and array, for a file that cannot be read, an array that
+    is missing or of the wrong shape, values that are not finite, a stimulus below 0, and spike times that are
+    out of range or not in order.
     """
     with _opened(path) as file:
         stimulus = _get(file, path, "stimulus", 2).astype(np.float64)
@@ -129,13 +136,19 @@ def read_sound_spikes(path: Path) -> SoundSpikes:
         if not stimulus.size:
             raise ValueError(f"{path}: stimulus is empty")
         if stimulus.min() < 0:
-            raise ValueError(f"{path}: stimulus is an amplitude and cannot be negative; its smallest value is {stimulus.min():g}")
-        spikes = tuple(1e3 * _get(file, path, f"spike_times_{i + 1}", 1).astype(np.float64) for i in range(len(stimulus)))
+            raise ValueError(
+                f"{path}: stimulus is an amplitude and cannot be negative; its smallest value is {stimulus.min():g}"
+            )
+        spikes = tuple(
+            1e3 * _get(file, path, f"spike_times_{i + 1}", 1).astype(np.float64) for i in range(len(stimulus))
+        )
     end = stimulus.shape[1] * sample
     for i, times in enumerate(spikes):
         if len(times) and (times.min() < 0 or times.max() >= end):
             at = times.min() if times.min() < 0 else times.max()
-            raise ValueError(f"{path}: spike_times_{i + 1} holds {at / 1e3:g} s, outside the stimulus of {end / 1e3:g} s")
+            raise ValueError(
+                f"{path}: spike_times_{i + 1} holds {at / 1e3:g} s, outside the stimulus of {end / 1e3:g} s"
+            )
         if (np.diff(times) <= 0).any():
             raise ValueError(f"{path}: spike_times_{i + 1} is not in order of time")
     return SoundSpikes(sample, stimulus, spikes)
@@ -144,23 +157,29 @@ def read_sound_spikes(path: Path) -> SoundSpikes:
 def samples_per_step(sample: float, dt: float, resample: Resample, what: str) -> int:
     """How many samples of `sample` ms a step of `dt` ms holds.
 
-    **Raises:** `ValueError` if dt is not a whole multiple of the sampling step, or is another than it and `resample` is ``"refuse"``.
+    **Raises:** `ValueError` if dt is not a whole multiple of the sampling step, or is another than it and
+    `resample` is ``"refuse"``.
     """
     ratio = dt / sample
     whole = round(ratio)
     if whole < 1 or abs(ratio - whole) > 1e-6 * whole:
-        raise ValueError(f"dt of {dt:g} ms is not a whole multiple of the sampling step of {what}, {sample:g} ms")
+        raise ValueError(
+            f"dt of {dt:g} ms is not a whole multiple of the sampling step of {what}, {sample:g} ms"
+        )
     if whole > 1 and resample == "refuse":
-        raise ValueError(f'dt of {dt:g} ms is not the sampling step of {what}, {sample:g} ms: set dt to it, or data.resample to "average"')
+        raise ValueError(
+            f'dt of {dt:g} ms is not the sampling step of {what}, {sample:g} ms: set dt to it, or data.resample to "average"'
+        )
     return whole
 
 
 def step_current_clamp(recording: CurrentClamp, dt: float, resample: Resample) -> Stepped:
-    """The recording on a grid of `dt` ms: the current averaged over every step, the voltage at the step's end, the spikes counted.
+    """The recording on a grid of `dt` ms: the current averaged over every step, the voltage at the step's
+    end, the spikes counted.
 
-    With m samples a step, step k averages the current of samples ``k m`` to ``(k+1) m - 1`` (a box; each sample is held until the next) and
-    takes the voltage of sample ``(k+1) m``; a spike belongs to the step that contains it or ends at it. Samples after the last whole step
-    are left out.
+    With m samples a step, step k averages the current of samples ``k m`` to ``(k+1) m - 1`` (a box; each
+    sample is held until the next) and takes the voltage of sample ``(k+1) m``; a spike belongs to the step
+    that contains it or ends at it. Samples after the last whole step are left out.
 
     **Raises:** as `samples_per_step`; for a sweep shorter than a step.
     """
@@ -175,7 +194,9 @@ def step_current_clamp(recording: CurrentClamp, dt: float, resample: Resample) -
     return Stepped(dt, current, voltage, recording.voltage[:, 0], counts, recording.sweeps)
 
 
-def binned(spikes: tuple[Float[np.ndarray, " _"], ...], bins: int, width: float) -> Float[np.ndarray, "trials bins"]:
+def binned(
+    spikes: tuple[Float[np.ndarray, " _"], ...], bins: int, width: float
+) -> Float[np.ndarray, "trials bins"]:
     """Spikes counted in bins of `width` ms; a spike at t is in bin ``floor(t/width)``."""
     # Times are multiples of the sampling step that rounding may have moved just below a bin's edge.
     at = [np.floor(times / width + 1e-6).astype(int) for times in spikes]

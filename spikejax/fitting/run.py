@@ -31,9 +31,8 @@ from .sound_run import SoundRun
 def fit_run(config: CurrentClampFit | SoundFit, folder: Path, *, progress: bool = True) -> dict[str, Any]:
     """Fit, predict what was left out, write everything into `folder`; returns what ``fit.json`` holds.
 
-    **Raises:** `ConfigError`, before anything is computed, for a folder that holds a run or cannot be written, and for
-    recordings that cannot
-    be used with the configuration; if the fit diverges.
+    **Raises:** `ConfigError`, before anything is computed, for a folder that holds a run or cannot be
+    written, and for recordings that cannot be used with the configuration; if the fit diverges.
     """
     folder = Path(folder)
     if (folder / "config.toml").exists():
@@ -71,7 +70,10 @@ def fit_run(config: CurrentClampFit | SoundFit, folder: Path, *, progress: bool 
 def show(result: dict[str, Any]) -> str:
     """The scores of a fit in lines for the terminal."""
     if "bits_per_spike" in result:
-        return "\n".join(f"bits per spike, test part, {name}: {score['test']:.3f}" for name, score in result["bits_per_spike"].items())
+        return "\n".join(
+            f"bits per spike, test part, {name}: {score['test']:.3f}"
+            for name, score in result["bits_per_spike"].items()
+        )
     return "\n".join(
         f"{name} ({len(s['recorded'])}): count off by {s['count_error']:.2f}, within 1 in {s['within_one']:.0%}, Gamma {s['gamma']:.2f}"
         for name, s in result["scores"].items()

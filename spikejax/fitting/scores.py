@@ -1,4 +1,5 @@
-"""Scores of predicted spikes against recorded ones, and the interpolation that a model of a neuron has to beat."""
+"""Scores of predicted spikes against recorded ones, and the interpolation that a model of a neuron has to
+beat."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -15,16 +16,17 @@ def coincidence_factor(recorded: Times, predicted: Times, duration: float, windo
     ```
     Gamma = (N_coinc - <N_coinc>)/((N_rec + N_pred)/2) / (1 - 2 nu window),    <N_coinc> = 2 nu window N_rec,   nu = N_pred/duration
     ```
-    ``N_coinc`` is the number of recorded spikes with a predicted one within `window` on either side, each predicted spike used once;
-    ``<N_coinc>`` is what a Poisson process of the predicted rate would reach. 1: every spike is met; 0: no better than chance.
+    ``N_coinc`` is the number of recorded spikes with a predicted one within `window` on either side, each
+    predicted spike used once; ``<N_coinc>`` is what a Poisson process of the predicted rate would reach. 1:
+    every spike is met; 0: no better than chance.
 
     **Arguments:** spike times, `duration` of the recording and `window` in ms.
 
-    **Returns:** Gamma; NaN if neither train has a spike, or if the predicted rate is so high (``2 nu window >= 1``) that the chance level
-    reaches every spike; 0 if one train is empty.
+    **Returns:** Gamma; NaN if neither train has a spike, or if the predicted rate is so high (``2 nu window
+    >= 1``) that the chance level reaches every spike; 0 if one train is empty.
 
-    **Reference:** Kistler, Gerstner & van Hemmen, Neural Comput. 1997, eq. 39; Jolivet et al., J. Neurosci. Methods 2008,
-    eq. 1 (there 4 ms).
+    **Reference:** Kistler, Gerstner & van Hemmen, Neural Comput. 1997, eq. 39; Jolivet et al., J. Neurosci.
+    Methods 2008, eq. 1 (there 4 ms).
     """
     n_rec, n_pred = len(recorded), len(predicted)
     if n_rec + n_pred == 0:
@@ -37,7 +39,8 @@ def coincidence_factor(recorded: Times, predicted: Times, duration: float, windo
 
 
 def coincidences(recorded: Times, predicted: Times, window: float) -> int:
-    """Largest number of pairs of a recorded and a predicted spike no more than `window` ms apart, each spike in one pair at most."""
+    """Largest number of pairs of a recorded and a predicted spike no more than `window` ms apart, each spike
+    in one pair at most."""
     met, i, j = 0, 0, 0
     recorded, predicted = np.sort(recorded), np.sort(predicted)
     while i < len(recorded) and j < len(predicted):
@@ -62,7 +65,8 @@ class SpikeScores(NamedTuple):
     within_one: float
     """Fraction of sweeps in which it is at most 1."""
     gamma: float
-    """Mean of `coincidence_factor` over the sweeps in which it is defined and a spike was recorded; NaN if there is none."""
+    """Mean of `coincidence_factor` over the sweeps in which it is defined and a spike was recorded; NaN if
+    there is none."""
     gammas: tuple[float, ...]
 
 
@@ -74,21 +78,29 @@ def spike_scores(
     window: float = 4.0,
     counts: tuple[float, ...] | None = None,
 ) -> SpikeScores:
-    """Scores of a prediction for every sweep; `counts` if they are not the numbers of predicted spikes. Times in ms."""
+    """Scores of a prediction for every sweep; `counts` if they are not the numbers of predicted spikes. Times
+    in ms."""
     known = tuple(len(times) for times in recorded)
     counts = tuple(float(len(times)) for times in predicted) if counts is None else counts
-    return _score(known, counts, [coincidence_factor(a, b, duration, window) for a, b in zip(recorded, predicted, strict=True)])
+    return _score(
+        known,
+        counts,
+        [coincidence_factor(a, b, duration, window) for a, b in zip(recorded, predicted, strict=True)],
+    )
 
 
 def _score(known, counts, gammas) -> SpikeScores:
     errors = np.abs(np.subtract(counts, known))
     defined = [g for g, n in zip(gammas, known, strict=True) if n and np.isfinite(g)]
     within, gamma = float((errors <= 1).mean()), float(np.mean(defined)) if defined else float("nan")
-    return SpikeScores(known, tuple(map(float, counts)), float(errors.mean()), within, gamma, tuple(map(float, gammas)))
+    return SpikeScores(
+        known, tuple(map(float, counts)), float(errors.mean()), within, gamma, tuple(map(float, gammas))
+    )
 
 
 def mean_scores(runs: Sequence[SpikeScores]) -> SpikeScores:
-    """Scores of a prediction that is the mean of several runs: of their counts, and of their coincidence factors."""
+    """Scores of a prediction that is the mean of several runs: of their counts, and of their coincidence
+    factors."""
     known, counts = runs[0].recorded, np.mean([run.predicted for run in runs], axis=0)
     gammas = np.array([run.gammas for run in runs], float)
     defined = np.isfinite(gammas)
@@ -98,17 +110,21 @@ def mean_scores(runs: Sequence[SpikeScores]) -> SpikeScores:
 
 
 def interpolate(
-    amount: Float[np.ndarray, " sweeps"], spikes: tuple[Times, ...], left_out: Int[np.ndarray, " left_out"], kept: Int[np.ndarray, " kept"]
+    amount: Float[np.ndarray, " sweeps"],
+    spikes: tuple[Times, ...],
+    left_out: Int[np.ndarray, " left_out"],
+    kept: Int[np.ndarray, " kept"],
 ) -> tuple[tuple[float, ...], tuple[Times, ...]]:
-    """Spike counts and times of sweeps from their neighbours among the `kept` ones, the nearest with less and with more current.
+    """Spike counts and times of sweeps from their neighbours among the `kept` ones, the nearest with less and
+    with more current.
 
-    Counts are linear in the amount of current between the two (so they need not be whole). With the fraction x of the way,
-    the n-th spike is at ``(1 - x) t_n + x t'_n``, for the
-    n that both neighbours have, if the count of the sweep, rounded, reaches it; the further spikes are those of the
-    neighbour that has them.
-    A sweep past the last kept one on a side takes that one's spikes.
+    Counts are linear in the amount of current between the two (so they need not be whole). With the fraction
+    x of the way, the n-th spike is at ``(1 - x) t_n + x t'_n``, for the n that both neighbours have, if the
+    count of the sweep, rounded, reaches it; the further spikes are those of the neighbour that has them. A
+    sweep past the last kept one on a side takes that one's spikes.
 
-    **Arguments:** `amount` of current of every sweep, in any unit; `spikes` of every sweep, ms; `left_out`, `kept`: positions among them.
+    **Arguments:** `amount` of current of every sweep, in any unit; `spikes` of every sweep, ms; `left_out`,
+    `kept`: positions among them.
     """
     order = kept[np.argsort(amount[kept], kind="stable")]
     counts, times = [], []
@@ -134,9 +150,9 @@ def log_likelihood(probability: Float[np.ndarray, "*bins"], spikes: Float[np.nda
 def bits_per_spike(probability: Float[np.ndarray, "*bins"], spikes: Float[np.ndarray, "*bins"]) -> float:
     """Information of a prediction, ``(L(p) - L(mean rate))/(N log 2)``, in bits per spike.
 
-    L is `log_likelihood` of a Bernoulli process, one bin a draw, N the number of bins with a spike. The reference is the
-    homogeneous process
-    whose rate is the mean of the very bins that are scored: no constant prediction is above 0.
+    L is `log_likelihood` of a Bernoulli process, one bin a draw, N the number of bins with a spike. The
+    reference is the homogeneous process whose rate is the mean of the very bins that are scored: no constant
+    prediction is above 0.
 
     **Arguments:** `probability` of a spike in every bin; `spikes` in it.
 

@@ -18,11 +18,14 @@ SHRINK = 0.7
 """What is left of the search's step in the next round."""
 
 
-def screening(model: ClampModel, data: Sweeps, gate: Gate, dt: float, weights: Weights) -> Callable[[Values], Float[np.ndarray, " starts"]]:
-    """A function of starts: the loss of the second stage through an ordinary threshold, infinite for one that diverges.
+def screening(
+    model: ClampModel, data: Sweeps, gate: Gate, dt: float, weights: Weights
+) -> Callable[[Values], Float[np.ndarray, " starts"]]:
+    """A function of starts: the loss of the second stage through an ordinary threshold, infinite for one that
+    diverges.
 
-    It needs no gradient, so a thousand starts cost what a few steps of the fit do. A start that is silent, or fires at rest,
-    has a loss without slope: none of these is to be followed.
+    It needs no gradient, so a thousand starts cost what a few steps of the fit do. A start that is silent, or
+    fires at rest, has a loss without slope: none of these is to be followed.
     """
     target = filtered(data.spikes, weights.tau, dt)
 
@@ -54,13 +57,15 @@ def search(
     key: PRNGKeyArray,
     report: Callable[[int, float], None],
 ) -> tuple[Values, Float[np.ndarray, " starts"]]:
-    """Search around every start by itself: normal steps in all parameters at once, the best of which is the start of the next round.
+    """Search around every start by itself: normal steps in all parameters at once, the best of which is the
+    start of the next round.
 
-    An evolution strategy with one parent to a family, whose steps shrink (`SHRINK`). Families stay apart, so that their spread
-    means something.
+    An evolution strategy with one parent to a family, whose steps shrink (`SHRINK`). Families stay apart, so
+    that their spread means something.
 
-    **Arguments:** starts as unbounded numbers and their `value`; `loss`: of starts, as `screening` makes it; `draws`: all starts' steps
-    in a round; `step`: their standard deviation in the first round; `report`: called after a round with its number and the least loss.
+    **Arguments:** starts as unbounded numbers and their `value`; `loss`: of starts, as `screening` makes it;
+    `draws`: all starts' steps in a round; `step`: their standard deviation in the first round; `report`:
+    called after a round with its number and the least loss.
 
     **Returns:** the best start of every family and its loss, never above the one it came with.
 
@@ -70,11 +75,16 @@ def search(
     for i in range(rounds):
         names = dict(zip(raw, jax.random.split(jax.random.fold_in(key, i), len(raw)), strict=True))
         size = step * SHRINK**i
-        tried = {name: x[:, None] + size * jax.random.normal(names[name], (starts, each), x.dtype) for name, x in raw.items()}
+        tried = {
+            name: x[:, None] + size * jax.random.normal(names[name], (starts, each), x.dtype)
+            for name, x in raw.items()
+        }
         values = loss({name: x.ravel() for name, x in tried.items()}).reshape(starts, each)
         values = np.concatenate([value[:, None], values], axis=1)
         rows, best = np.arange(starts), values.argmin(axis=1)
-        raw = {name: jnp.concatenate([x[:, None], tried[name]], axis=1)[rows, best] for name, x in raw.items()}
+        raw = {
+            name: jnp.concatenate([x[:, None], tried[name]], axis=1)[rows, best] for name, x in raw.items()
+        }
         value = values[rows, best]
         report(i + 1, float(value.min()))
     return raw, value

@@ -1,4 +1,5 @@
-"""Fitting the receptor neuron to sound recordings: maximum likelihood of the spikes in bins, by gradient; and its scores against a GLM."""
+"""Fitting the receptor neuron to sound recordings: maximum likelihood of the spikes in bins, by gradient; and
+its scores against a GLM."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -19,7 +20,8 @@ from .scores import bits_per_spike
 from .sound_model import SoundModel, features, make_basis
 
 PRIOR = 0.1
-"""Weight of ``u^2/2`` of the unbounded neuron parameters: a normal prior that keeps them off the ends of their ranges."""
+"""Weight of ``u^2/2`` of the unbounded neuron parameters: a normal prior that keeps them off the ends of
+their ranges."""
 WARM_UP = 500.0
 """Part before each training segment that only brings the state up, ms."""
 SEGMENT = 500.0
@@ -45,14 +47,16 @@ class SoundData(NamedTuple):
     """Lags of the stimulus filters, ms."""
 
 
-def prepare_sound(recording: SoundSpikes, dt: float, width: float, train: float, length: float, resample: Resample) -> SoundData:
-    """The recording averaged over steps of `dt` ms, in bins of `width` ms, of which the fraction `train` is fitted.
+def prepare_sound(
+    recording: SoundSpikes, dt: float, width: float, train: float, length: float, resample: Resample
+) -> SoundData:
+    """The recording averaged over steps of `dt` ms, in bins of `width` ms, of which the fraction `train` is
+    fitted.
 
     **Arguments:** `length` of the stimulus filters, ms.
 
-    **Raises:** `ValueError` if dt is no whole multiple of the sampling step (see `samples_per_step`) or does not divide the
-    bin, and if training
-    or test part has no spike.
+    **Raises:** `ValueError` if dt is no whole multiple of the sampling step (see `samples_per_step`) or does
+    not divide the bin, and if training or test part has no spike.
     """
     m = samples_per_step(recording.sample, dt, resample, "the stimulus")
     sub = round(width / dt)
@@ -89,7 +93,8 @@ def _hazards(model: SoundModel, x, spikes, dt):
 
 
 def _segments(data: SoundData):
-    """Training bins cut into segments with a warm-up before each, side by side: features, spikes by step, and by bin with a mask."""
+    """Training bins cut into segments with a warm-up before each, side by side: features, spikes by step, and
+    by bin with a mask."""
     width = data.dt * data.sub
     length, warm = round(SEGMENT / width), round(WARM_UP / width)
     xs, steps, held, counted = [], [], [], []
@@ -114,22 +119,33 @@ def penalised_loss(model: SoundModel, arrays, dt: float, ridge: float) -> Float[
     x, fine, held, counted = arrays
     expected = _hazards(model, x, fine, dt)
     each = jnp.where(held > 0, jnp.log(-jnp.expm1(-expected) + 1e-9), -expected)
-    penalty = 0.5 * ridge * jnp.sum(model.weight**2) + 0.5 * PRIOR * sum(jnp.sum(u**2) for u in model.raw.values())
+    penalty = 0.5 * ridge * jnp.sum(model.weight**2) + 0.5 * PRIOR * sum(
+        jnp.sum(u**2) for u in model.raw.values()
+    )
     return (penalty - jnp.sum(each * counted)) / jnp.sum(held * counted)
 
 
 def uncertainty(model: SoundModel, data: SoundData, ridge: float) -> dict[str, float]:
     """Standard errors of the neuron's parameters, in their units, with the stimulus filters held fixed.
 
-    By `standard_errors` of the penalised log-likelihood in bias and parameters; NaN for those that the data do not hold.
+    By `standard_errors` of the penalised log-likelihood in bias and parameters; NaN for those that the data
+    do not hold.
     """
     arrays = _segments(data)
     vector, unravel = ravel_pytree((model.bias, model.raw))
     rebuild = lambda vector: SoundModel(model.weight, *unravel(vector))
     spikes = jnp.sum(arrays[2] * arrays[3])
-    slope = jax.jit(jax.grad(lambda vector, arrays: penalised_loss(rebuild(vector), arrays, data.dt, ridge) * spikes))
+    slope = jax.jit(
+        jax.grad(lambda vector, arrays: penalised_loss(rebuild(vector), arrays, data.dt, ridge) * spikes)
+    )
     values = lambda vector: jnp.stack([rebuild(vector).values[name] for name in model.raw])
-    return dict(zip(model.raw, standard_errors(lambda vector: slope(vector, arrays), vector, values).tolist(), strict=True))
+    return dict(
+        zip(
+            model.raw,
+            standard_errors(lambda vector: slope(vector, arrays), vector, values).tolist(),
+            strict=True,
+        )
+    )
 
 
 class SoundFit(NamedTuple):
@@ -153,12 +169,14 @@ def fit_sound(
     key,
     report: Callable[[int, float], None] = lambda step, loss: None,
 ) -> SoundFit:
-    """Maximum likelihood of the spikes in bins, given stimulus and earlier spikes, by L-BFGS on the exact gradient.
+    """Maximum likelihood of the spikes in bins, given stimulus and earlier spikes, by L-BFGS on the exact
+    gradient.
 
     ```
     loss = (-sum_k [y_k log(1 - exp(-H_k)) - (1 - y_k) H_k] + ridge |f|^2/2 + PRIOR |u|^2/2)/N
     ```
-    H from `binned_hazard`. The prediction from the stimulus alone is that of the same model, averaged over `samples` free runs.
+    H from `binned_hazard`. The prediction from the stimulus alone is that of the same model, averaged over
+    `samples` free runs.
     """
     arrays = _segments(data)
     start, unravel = ravel_pytree(SoundModel.start(len(data.features)))
@@ -176,7 +194,14 @@ def fit_sound(
         report(done, float(intermediate_result.fun))
 
     options = {"maxiter": steps, "maxcor": 20, "ftol": 1e-7}
-    result = minimize(objective, np.asarray(start, np.float64), jac=True, method="L-BFGS-B", callback=callback, options=options)
+    result = minimize(
+        objective,
+        np.asarray(start, np.float64),
+        jac=True,
+        method="L-BFGS-B",
+        callback=callback,
+        options=options,
+    )
     model = unravel(jnp.asarray(result.x, start.dtype))
     return SoundFit(model, float(result.fun), *predict_sound(model, data, samples=samples, key=key))
 
@@ -184,7 +209,8 @@ def fit_sound(
 def predict_sound(
     model: SoundModel, data: SoundData, *, samples: int, key
 ) -> tuple[Float[np.ndarray, "trials bins"], Float[np.ndarray, "trials bins"]]:
-    """Probability of a spike in every bin: with the recorded spikes before it, and from the stimulus alone (`samples` free runs)."""
+    """Probability of a spike in every bin: with the recorded spikes before it, and from the stimulus alone
+    (`samples` free runs)."""
     x, fine = (jnp.asarray(a, jnp.result_type(float)) for a in (data.features, data.steps))
     with_history = -jnp.expm1(-eqx.filter_jit(_hazards)(model, x, fine, data.dt))
 
@@ -196,8 +222,11 @@ def predict_sound(
     return np.asarray(with_history).T, np.asarray(alone(model, x)).T
 
 
-def sound_scores(data: SoundData, fit: SoundFit, stimulus_ms: float, history_ms: float) -> dict[str, dict[str, float | list[float]]]:
-    """Bits per spike of the model and of the GLM, on the test part (all trials together, and each), and on the training part."""
+def sound_scores(
+    data: SoundData, fit: SoundFit, stimulus_ms: float, history_ms: float
+) -> dict[str, dict[str, float | list[float]]]:
+    """Bits per spike of the model and of the GLM, on the test part (all trials together, and each), and on
+    the training part."""
     width = data.dt * data.sub
     lags, past = round(stimulus_ms / width), round(history_ms / width)
     alone = fit_glm(data.stimulus, data.spikes, data.train, stimulus_lags=lags, history_lags=0)

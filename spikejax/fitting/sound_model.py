@@ -11,7 +11,8 @@ from ..neurons import GLIF, AbstractNeuron, Refractory
 from .ranges import Range, Values, physical, unbounded
 
 FINE = 0.5
-"""Distance of the knots of the stimulus filter up to `COARSE`, ms: receptor neurons follow the envelope to within a millisecond."""
+"""Distance of the knots of the stimulus filter up to `COARSE`, ms: receptor neurons follow the envelope to
+within a millisecond."""
 COARSE = 12.0
 ADAPTATION = (30.0, 100.0, 1000.0, 4000.0)
 """Time constants of adaptation to the stimulus, ms."""
@@ -53,9 +54,9 @@ class SoundModel(eqx.Module):
     I(t) = bias + sum_c sum_lag f_c(lag) x_c(t - lag) + sum_j a_j A_j(t),    x_c: standardised amplitude s, log s, s^2
     tau_j dA_j/dt = -A_j + log(1 + s/floor),    A_j(0) = 0: adaptation to the level, from silence
     ```
-    f is piecewise linear between knots. I drives a GLIF neuron with three spike-triggered currents, a spike-triggered
-    threshold and absolute
-    refractoriness; v is in units of the width of its escape zone, the threshold at rest is 0.
+    f is piecewise linear between knots. I drives a GLIF neuron with three spike-triggered currents, a
+    spike-triggered threshold and absolute refractoriness; v is in units of the width of its escape zone, the
+    threshold at rest is 0.
     """
 
     weight: Float[Array, " features"]
@@ -110,7 +111,8 @@ class Basis(NamedTuple):
 
 
 def make_basis(stimulus: Float[np.ndarray, "trials steps"], dt: float, length: float, train: int) -> Basis:
-    """The basis of filters of `length` ms, standardised on the first `train` steps. `stimulus`: mean amplitude in every step of `dt` ms."""
+    """The basis of filters of `length` ms, standardised on the first `train` steps. `stimulus`: mean
+    amplitude in every step of `dt` ms."""
     spacing = max(FINE, dt)
     fine = np.arange(0.0, min(COARSE, length), spacing)
     knots = list(fine)
@@ -123,17 +125,25 @@ def make_basis(stimulus: Float[np.ndarray, "trials steps"], dt: float, length: f
     return Basis(np.asarray(knots), channels.mean(axis=(1, 2)), np.where(scale > 0, scale, 1.0), floor, dt)
 
 
-def features(basis: Basis, stimulus: Float[np.ndarray, "trials steps"]) -> Float[np.ndarray, "features steps trials"]:
-    """The linear inputs of the model: every channel through every filter, then the adaptation variables, which start at 0."""
+def features(
+    basis: Basis, stimulus: Float[np.ndarray, "trials steps"]
+) -> Float[np.ndarray, "features steps trials"]:
+    """The linear inputs of the model: every channel through every filter, then the adaptation variables,
+    which start at 0."""
     steps = stimulus.shape[1]
     channels = (_channels(stimulus, basis.floor) - basis.centre[:, None, None]) / basis.scale[:, None, None]
     taps = np.arange(round(basis.knots[-1] / basis.dt) + 1) * basis.dt
     kernels = [np.interp(taps, basis.knots, row) for row in np.eye(len(basis.knots))[:-1]]
-    # Each kernel has an area of 1 knot spacing; unit root-mean-square for white input keeps the weights' scale.
+    # Each kernel has an area of 1 knot spacing; unit root-mean-square for white input keeps the weights'
+    # scale.
     kernels = [kernel / np.sqrt(np.sum(kernel**2)) for kernel in kernels]
     size = 1 << (steps + len(taps)).bit_length()
     spectrum = np.fft.rfft(channels, size)
-    rows = [np.fft.irfft(spectrum[c] * np.fft.rfft(kernel, size), size)[:, :steps] for c in range(len(channels)) for kernel in kernels]
+    rows = [
+        np.fft.irfft(spectrum[c] * np.fft.rfft(kernel, size), size)[:, :steps]
+        for c in range(len(channels))
+        for kernel in kernels
+    ]
     # The sound begins at time 0, after silence: adaptation starts from 0 and has a slow transient.
     level = np.log(stimulus / basis.floor + 1.0)
     rows += [_lowpass(level, tau, basis.dt) for tau in ADAPTATION]

@@ -19,7 +19,9 @@ class SoundRun:
     def __init__(self, config: SoundFit):
         self.config, score = config, config.score
         recording = read_sound_spikes(config.data.file)
-        self.data = prepare_sound(recording, config.dt, score.bin, config.data.train, config.model.filter, config.data.resample)
+        self.data = prepare_sound(
+            recording, config.dt, score.bin, config.data.train, config.model.filter, config.data.resample
+        )
         self.sampling, self.steps = recording.sample, config.fit.steps
 
     def fit(self, report: Callable[[str, int, float], None]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -39,7 +41,10 @@ class SoundRun:
             "dt_ms": self.config.dt,
             "sampling_ms": self.sampling,
             "resample": self.config.data.resample,
-            "parameters": {n: {"value": float(x), "standard_error": errors[n], "unit": units[n]} for n, x in found.model.values.items()},
+            "parameters": {
+                n: {"value": float(x), "standard_error": errors[n], "unit": units[n]}
+                for n, x in found.model.values.items()
+            },
             "standard_error": "from the inverse Hessian of the penalised log-likelihood, with the stimulus filters held fixed",
             "loss_nats_per_spike": found.nats,
             "bits_per_spike": self.scores,

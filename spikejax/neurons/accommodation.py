@@ -28,17 +28,18 @@ class Accommodating(Wrapper):
     ```
     tau dphi/dt = -phi + f(v),   f(v) = slope width log(1 + exp((v - v_half)/width)),   threshold = that of the neuron + phi
     ```
-    The steady threshold is flat far below ``v_half`` and rises with `slope` far above it. With a slope below 1 a slow rise of v meets a
-    higher threshold than a fast one; above 1 a strong current ends in depolarisation block. f is linear in time between the
-    ends of a step, for which phi is exact: an error of second order in dt.
+    The steady threshold is flat far below ``v_half`` and rises with `slope` far above it. With a slope below
+    1 a slow rise of v meets a higher threshold than a fast one; above 1 a strong current ends in
+    depolarisation block. f is linear in time between the ends of a step, for which phi is exact: an error of
+    second order in dt.
 
-    **Arguments:** `neuron`: any neuron that is reset; `tau_accommodation` (ms), `slope` (dimensionless), `v_half` and `width` (in
-    units of v), each a scalar or one per neuron.
+    **Arguments:** `neuron`: any neuron that is reset; `tau_accommodation` (ms), `slope` (dimensionless),
+    `v_half` and `width` (in units of v), each a scalar or one per neuron.
 
     **Raises:** `ValueError` for a neuron without reset (theta, Hodgkin-Huxley).
 
-    **Reference:** Platkiewicz & Brette, PLoS Comput. Biol. 2010 and 2011 (``slope = k_a/k_i``, ``width = k_i``); its linear part is the
-    voltage-dependent threshold of GLIF5 in Teeter et al., Nat. Commun. 2018.
+    **Reference:** Platkiewicz & Brette, PLoS Comput. Biol. 2010 and 2011 (``slope = k_a/k_i``, ``width =
+    k_i``); its linear part is the voltage-dependent threshold of GLIF5 in Teeter et al., Nat. Commun. 2018.
     """
 
     neuron: AbstractNeuron
@@ -49,7 +50,9 @@ class Accommodating(Wrapper):
 
     def __check_init__(self):
         if not is_reset(self.neuron):
-            raise ValueError(f"a {type(self.neuron).__name__} neuron has no reset: its spike has no threshold that could accommodate")
+            raise ValueError(
+                f"a {type(self.neuron).__name__} neuron has no reset: its spike has no threshold that could accommodate"
+            )
 
     def steady(self, v: Float[Array, "*n"]) -> Float[Array, "*n"]:
         """``f(v)``, what accommodation adds to the threshold in the long run."""

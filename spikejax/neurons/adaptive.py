@@ -1,4 +1,5 @@
-"""Leaky integrate-and-fire neurons that remember their spikes: adaptive threshold (ALIF), spike-triggered currents (GLIF)."""
+"""Leaky integrate-and-fire neurons that remember their spikes: adaptive threshold (ALIF), spike-triggered
+currents (GLIF)."""
 
 from typing import NamedTuple
 
@@ -27,8 +28,8 @@ class ALIF(AbstractNeuron):
     ```
     Both equations are solved exactly; the crossing of v and the falling threshold splits the step.
 
-    **Arguments:** `tau_mem`, `tau_adapt` (ms); `beta`, `v_th`, `v_reset`, `v_init` (dimensionless), each a scalar or one per neuron;
-    `reset` as in `LIF`.
+    **Arguments:** `tau_mem`, `tau_adapt` (ms); `beta`, `v_th`, `v_reset`, `v_init` (dimensionless), each a
+    scalar or one per neuron; `reset` as in `LIF`.
 
     **Reference:** Bellec et al., NeurIPS 2018, section 2 (there with a reset by subtraction on the grid).
     """
@@ -49,7 +50,9 @@ class ALIF(AbstractNeuron):
         current, conductance = parts(current)
         leak = 1 + conductance
         decay = jnp.exp(-dt / self.tau_mem * leak)
-        return AdaptiveState(state.v * decay + current / leak * (1 - decay), state.a * jnp.exp(-dt / self.tau_adapt))
+        return AdaptiveState(
+            state.v * decay + current / leak * (1 - decay), state.a * jnp.exp(-dt / self.tau_adapt)
+        )
 
     def threshold(self, state):
         return self.v_th + self.beta * state.a
@@ -72,7 +75,8 @@ class GeneralisedState(NamedTuple):
 
 
 class GLIF(AbstractNeuron):
-    """Generalised leaky integrate-and-fire neuron: currents and a threshold component that every spike triggers.
+    """Generalised leaky integrate-and-fire neuron: currents and a threshold component that every spike
+    triggers.
 
     ```
     tau_mem dv/dt = -v + I + sum_k c_k,   tau_asc_k dc_k/dt = -c_k,   tau_theta dtheta/dt = -theta,   threshold = v_th + theta
@@ -80,11 +84,12 @@ class GLIF(AbstractNeuron):
     ```
     The equations are solved exactly, also where a ``tau_asc`` equals ``tau_mem``.
 
-    **Arguments:** `tau_mem`, `tau_theta` (ms), `tau_asc` (ms) of shape ``(kinds,)`` or ``(kinds, *n)``, `jump_asc` likewise;
-    `jump_theta`, `v_th`, `v_reset`, `v_init`; all but times in one unit, that of I (dimensionless, or mV with ``I = R i + E_L``);
-    `reset` as in `LIF`.
+    **Arguments:** `tau_mem`, `tau_theta` (ms), `tau_asc` (ms) of shape ``(kinds,)`` or ``(kinds, *n)``,
+    `jump_asc` likewise; `jump_theta`, `v_th`, `v_reset`, `v_init`; all but times in one unit, that of I
+    (dimensionless, or mV with ``I = R i + E_L``); `reset` as in `LIF`.
 
-    **Reference:** Mihalas & Niebur, Neural Comput. 2009; Teeter et al., Nat. Commun. 2018 (its GLIF4 with ``f_v = 0``, ``R_j = 1``).
+    **Reference:** Mihalas & Niebur, Neural Comput. 2009; Teeter et al., Nat. Commun. 2018 (its GLIF4 with
+    ``f_v = 0``, ``R_j = 1``).
     """
 
     tau_mem: Float[Array, "..."] = parameter(20.0)
@@ -109,7 +114,9 @@ class GLIF(AbstractNeuron):
         # A current c exp(-s/tau) through the membrane: h (exp(-dt/tau) - decay)/(h leak - dt/tau).
         passed = h * jnp.exp(-dt / tau) * relative_decay(h * leak - dt / tau)
         v = state.v * decay + current / leak * (1 - decay) + jnp.sum(state.asc * passed, axis=0)
-        return GeneralisedState(v, state.asc * jnp.exp(-dt / tau), state.theta * jnp.exp(-dt / self.tau_theta))
+        return GeneralisedState(
+            v, state.asc * jnp.exp(-dt / tau), state.theta * jnp.exp(-dt / self.tau_theta)
+        )
 
     def threshold(self, state):
         return self.v_th + state.theta

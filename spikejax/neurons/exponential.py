@@ -20,14 +20,16 @@ class AdExState(NamedTuple):
 
 
 class _Upswing:
-    """The coordinate ``s = log(1 + exp(-(v - V_T)/Delta_T))``, in which the exponential upswing is a straight line.
+    """The coordinate ``s = log(1 + exp(-(v - V_T)/Delta_T))``, in which the exponential upswing is a straight
+    line.
 
-    In v the upswing reaches infinity in finite time, and a solver's last step before the cut-off is arbitrarily wrong. In s, infinity is
-    0 and
+    In v the upswing reaches infinity in finite time, and a solver's last step before the cut-off is
+    arbitrarily wrong. In s, infinity is 0 and
     ```
     ds/dt = -(1 - exp(-s)) F(v)/Delta_T - exp(-s) g_L/C,     F: all of dv/dt but the exponential term
     ```
-    which is smooth everywhere: far below V_T it is the equation in v, ``s = -(v - V_T)/Delta_T``, and in the upswing ``ds/dt = -g_L/C``.
+    which is smooth everywhere: far below V_T it is the equation in v, ``s = -(v - V_T)/Delta_T``, and in the
+    upswing ``ds/dt = -g_L/C``.
     """
 
     def __init__(self, neuron):
@@ -53,18 +55,21 @@ class _Upswing:
 
 
 def _cut_off(neuron):
-    """``v_th``, but at most ``V_T + 12 Delta_T``, from where the upswing has ``6e-6 C/g_L`` left to infinity: rounding cannot tell more."""
+    """``v_th``, but at most ``V_T + 12 Delta_T``, from where the upswing has ``6e-6 C/g_L`` left to infinity:
+    rounding cannot tell more."""
     return jnp.minimum(neuron.v_th, neuron.V_T + 12 * neuron.Delta_T)
 
 
 class EIF(AbstractNeuron):
-    """Exponential integrate-and-fire neuron, ``C dv/dt = -g_L (v - E_L) + g_L Delta_T exp((v - V_T)/Delta_T) + I``.
+    """Exponential integrate-and-fire neuron, ``C dv/dt = -g_L (v - E_L) + g_L Delta_T exp((v - V_T)/Delta_T)
+    + I``.
 
-    Spikes are cut off at ``v_th`` (at most ``V_T + 12 Delta_T``), where the upswing is so steep that its value does not matter, and v
-    goes to ``v_reset``. The flow is a Runge-Kutta step of order 4 in a coordinate in which the upswing is a straight line (`_Upswing`).
+    Spikes are cut off at ``v_th`` (at most ``V_T + 12 Delta_T``), where the upswing is so steep that its
+    value does not matter, and v goes to ``v_reset``. The flow is a Runge-Kutta step of order 4 in a
+    coordinate in which the upswing is a straight line (`_Upswing`).
 
-    **Arguments:** `C` (pF); `g_L` (nS); `E_L`, `V_T`, `Delta_T`, `v_th`, `v_reset`, `v_init` (mV), each a scalar or one per neuron;
-    `reset` as in `LIF`; `substeps`: of a step. Currents in pA.
+    **Arguments:** `C` (pF); `g_L` (nS); `E_L`, `V_T`, `Delta_T`, `v_th`, `v_reset`, `v_init` (mV), each a
+    scalar or one per neuron; `reset` as in `LIF`; `substeps`: of a step. Currents in pA.
 
     **Reference:** Fourcaud-Trocme et al., J. Neurosci. 2003, eq. 7; the coordinate is derived here.
     """
@@ -107,11 +112,13 @@ class AdEx(AbstractNeuron):
     ```
     Integrated as `EIF`.
 
-    **Arguments:** `C` (pF); `g_L`, `a` (nS); `E_L`, `V_T`, `Delta_T`, `v_th` (the cut-off), `v_reset`, `v_init` (mV); `tau_w` (ms); `b`
-    (pA), each a scalar or one per neuron; `reset` as in `LIF`; `substeps`: of a step. Currents in pA.
+    **Arguments:** `C` (pF); `g_L`, `a` (nS); `E_L`, `V_T`, `Delta_T`, `v_th` (the cut-off), `v_reset`,
+    `v_init` (mV); `tau_w` (ms); `b` (pA), each a scalar or one per neuron; `reset` as in `LIF`; `substeps`:
+    of a step. Currents in pA.
 
-    **Reference:** Brette & Gerstner, J. Neurophysiol. 2005, eqs. 1-3 and its parameters; there the spike is cut off at 20 mV, here at
-    ``V_T + 5 Delta_T``, which is 0.06 ms earlier (`spikejax` moves the reset with it).
+    **Reference:** Brette & Gerstner, J. Neurophysiol. 2005, eqs. 1-3 and its parameters; there the spike is
+    cut off at 20 mV, here at ``V_T + 5 Delta_T``, which is 0.06 ms earlier (`spikejax` moves the reset with
+    it).
     """
 
     C: Float[Array, "..."] = parameter(281.0)

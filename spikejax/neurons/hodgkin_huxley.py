@@ -26,27 +26,29 @@ class ChannelState(NamedTuple):
 
 
 class HodgkinHuxley(AbstractNeuron):
-    """Hodgkin-Huxley neuron: sodium, potassium and leak, and with cortical kinetics a slow potassium current (M) that adapts.
+    """Hodgkin-Huxley neuron: sodium, potassium and leak, and with cortical kinetics a slow potassium current
+    (M) that adapts.
 
     ```
     C dv/dt = -g_Na m^3 h (v - E_Na) - (g_K n^4 + g_M p) (v - E_K) - g_L (v - E_L) + I
     dx/dt = alpha_x(v) (1 - x) - beta_x(v) x          for x = m, h, n;      tau_p(v) dp/dt = p_inf(v) - p
     ```
-    No threshold and no reset in the equations. A spike is an upward passage of v through ``v_th``; charge is released on the way up alone,
-    ``q = max(G(v_end) - G(v_start), 0)``, through the active zone ``[v_th - width, v_th]``. The graded release, which needs a reset, has
-    no meaning here.
+    No threshold and no reset in the equations. A spike is an upward passage of v through ``v_th``; charge is
+    released on the way up alone, ``q = max(G(v_end) - G(v_start), 0)``, through the active zone ``[v_th -
+    width, v_th]``. The graded release, which needs a reset, has no meaning here.
 
-    A symmetric step is half a step of the gating variables at fixed v, v at fixed gating variables, and the other half; each is exact,
-    so that no step size is unstable. Two of half the length and one whole are extrapolated, ``(4 S(dt/2)^2 - S(dt))/3``, which is of
-    order 4.
+    A symmetric step is half a step of the gating variables at fixed v, v at fixed gating variables, and the
+    other half; each is exact, so that no step size is unstable. Two of half the length and one whole are
+    extrapolated, ``(4 S(dt/2)^2 - S(dt))/3``, which is of order 4.
 
-    **Arguments:** `C` (uF/cm2); `g_Na`, `g_K`, `g_L`, `g_M` (mS/cm2); `E_Na`, `E_K`, `E_L`, `v_th`, `v_init` (mV); `V_T` (mV, cortical:
-    shifts the kinetics); `tau_max` (ms, of the M current), each a scalar or one per neuron; `kinetics`: ``"squid"`` at 6.3 degrees, or
-    ``"cortical"``, for which `cortical` has the other parameters; `substeps`: of a step. Currents in uA/cm2. At the start the gating
-    variables are at their steady state.
+    **Arguments:** `C` (uF/cm2); `g_Na`, `g_K`, `g_L`, `g_M` (mS/cm2); `E_Na`, `E_K`, `E_L`, `v_th`, `v_init`
+    (mV); `V_T` (mV, cortical: shifts the kinetics); `tau_max` (ms, of the M current), each a scalar or one
+    per neuron; `kinetics`: ``"squid"`` at 6.3 degrees, or ``"cortical"``, for which `cortical` has the other
+    parameters; `substeps`: of a step. Currents in uA/cm2. At the start the gating variables are at their
+    steady state.
 
-    **Reference:** Hodgkin & Huxley, J. Physiol. 1952, with v from rest at -65 mV; Pospischil et al., Biol. Cybern. 2008 (after Traub &
-    Miles 1991).
+    **Reference:** Hodgkin & Huxley, J. Physiol. 1952, with v from rest at -65 mV; Pospischil et al., Biol.
+    Cybern. 2008 (after Traub & Miles 1991).
     """
 
     C: Float[Array, "..."] = parameter(1.0)
@@ -68,8 +70,18 @@ class HodgkinHuxley(AbstractNeuron):
 
     @classmethod
     def cortical(cls, **parameters) -> "HodgkinHuxley":
-        """A regular-spiking cortical neuron (Pospischil et al. 2008, their first pyramidal cell), with `parameters` in place of its own."""
-        cell = {"g_Na": 50.0, "g_K": 5.0, "g_L": 0.1, "g_M": 0.07, "E_K": -90.0, "E_L": -70.3, "V_T": -56.2, "v_init": -70.0}
+        """A regular-spiking cortical neuron (Pospischil et al. 2008, their first pyramidal cell), with
+        `parameters` in place of its own."""
+        cell = {
+            "g_Na": 50.0,
+            "g_K": 5.0,
+            "g_L": 0.1,
+            "g_M": 0.07,
+            "E_K": -90.0,
+            "E_L": -70.3,
+            "V_T": -56.2,
+            "v_init": -70.0,
+        }
         return cls(kinetics="cortical", **(cell | parameters))
 
     @property

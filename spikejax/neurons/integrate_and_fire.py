@@ -16,8 +16,8 @@ class NIF(AbstractNeuron):
     Its right-hand side is the same on both sides of the reset, so the split of the step is a subtraction,
     and several spikes in a step cost nothing.
 
-    **Arguments:** `tau_mem` (ms); `v_th`, `v_reset`, `v_init` (dimensionless), each a scalar or one per neuron;
-    `reset`: ``"split"`` (here equal to ``"subtract"``) or ``"zero"``.
+    **Arguments:** `tau_mem` (ms); `v_th`, `v_reset`, `v_init` (dimensionless), each a scalar or one per
+    neuron; `reset`: ``"split"`` (here equal to ``"subtract"``) or ``"zero"``.
 
     **Reference:** Huh & Sejnowski 2018, section 2.
     """
@@ -46,24 +46,28 @@ class NIF(AbstractNeuron):
 
 
 class LIF(AbstractNeuron):
-    """Leaky integrate-and-fire neuron, ``tau_mem dv/dt = -v + I``, integrated exactly for a current constant in the step.
+    """Leaky integrate-and-fire neuron, ``tau_mem dv/dt = -v + I``, integrated exactly for a current constant
+    in the step.
 
     ```
     v_free = I + (v - I) exp(-dt/tau_mem)
     v_end  = v_reset + (v_free - v_th) (I - v_reset)/(I - v_th)      if v_free >= v_th
     ```
-    The second line is the whole split of the step (flow to the threshold, reset, flow the rest), with no logarithm left in
-    it: the crossing time t* obeys ``exp(-(dt - t*)/tau_mem) = (I - v_free)/(I - v_th)``. The factor is the saltation
-    factor ``f(v_reset)/f(v_th)``; a reset on the grid omits it, and its gradient is wrong at any dt.
-    Exact for up to one spike a step. A step with more (I above about ``tau_mem/dt``) takes the further ones as equally long
-    climbs, which a large I makes nearly true; charge stays continuous, and training reports such steps as too long.
+    The second line is the whole split of the step (flow to the threshold, reset, flow the rest), with no
+    logarithm left in it: the crossing time t* obeys ``exp(-(dt - t*)/tau_mem) = (I - v_free)/(I - v_th)``.
+    The factor is the saltation factor ``f(v_reset)/f(v_th)``; a reset on the grid omits it, and its gradient
+    is wrong at any dt. Exact for up to one spike a step. A step with more (I above about ``tau_mem/dt``)
+    takes the further ones as equally long climbs, which a large I makes nearly true; charge stays continuous,
+    and training reports such steps as too long.
 
-    **Arguments:** `tau_mem` (ms); `v_th`, `v_reset`, `v_init` (dimensionless, rest is 0), each a scalar or one per
-    neuron; `reset`: ``"split"``, or the grid resets of other libraries, ``"subtract"`` and ``"zero"``, for comparison.
+    **Arguments:** `tau_mem` (ms); `v_th`, `v_reset`, `v_init` (dimensionless, rest is 0), each a scalar or
+    one per neuron; `reset`: ``"split"``, or the grid resets of other libraries, ``"subtract"`` and
+    ``"zero"``, for comparison.
 
     Conductance-based input (`Drive`) makes it ``tau_mem dv/dt = -(1 + g) v + I``, g in units of the leak.
 
-    **Reference:** Huh & Sejnowski 2018, section 2; the split is derived here and tested against event-driven closed forms.
+    **Reference:** Huh & Sejnowski 2018, section 2; the split is derived here and tested against event-driven
+    closed forms.
     """
 
     tau_mem: Float[Array, "..."] = parameter(10.0)

@@ -25,11 +25,12 @@ class Izhikevich(AbstractNeuron):
     ```
     dv/dt = 0.04 v^2 + 5 v + 140 - u + I,   du/dt = a (b v - u);   v reaches v_th: v -> c, u -> u + d
     ```
-    Integrated by Runge-Kutta steps of order 4, `substeps` to a time step. The published model takes Euler steps of 0.5 or 1 ms and
-    resets on the grid, which is another model: its spike times hang on the step.
+    Integrated by Runge-Kutta steps of order 4, `substeps` to a time step. The published model takes Euler
+    steps of 0.5 or 1 ms and resets on the grid, which is another model: its spike times hang on the step.
 
-    **Arguments:** `a` (1/ms), `b` (1/ms), `v_reset` (c, mV), `d` (mV/ms), `v_th` (mV), `v_init` (mV), each a scalar or one per neuron;
-    `reset` as in `LIF`; `substeps`. The current is in mV/ms. At the start ``u = b v``.
+    **Arguments:** `a` (1/ms), `b` (1/ms), `v_reset` (c, mV), `d` (mV/ms), `v_th` (mV), `v_init` (mV), each a
+    scalar or one per neuron; `reset` as in `LIF`; `substeps`. The current is in mV/ms. At the start ``u = b
+    v``.
 
     **Reference:** Izhikevich, IEEE Trans. Neural Netw. 2003, eqs. 1-3 (regular spiking by default).
     """
@@ -54,7 +55,9 @@ class Izhikevich(AbstractNeuron):
 
         def field(y):
             v, u = jnp.minimum(y.v, cap), y.u
-            return IzhikevichState(0.04 * v**2 + 5 * v + 140 - u + current - conductance * v, self.a * (self.b * v - u))
+            return IzhikevichState(
+                0.04 * v**2 + 5 * v + 140 - u + current - conductance * v, self.a * (self.b * v - u)
+            )
 
         return runge_kutta(field, state, dt, self.substeps)
 

@@ -21,9 +21,11 @@ class RefractoryState(NamedTuple):
 
 
 class Refractory(Wrapper):
-    """A neuron that is held at its reset for ``tau_ref`` ms after a spike; adaptation variables go on meanwhile.
+    """A neuron that is held at its reset for ``tau_ref`` ms after a spike; adaptation variables go on
+    meanwhile.
 
-    The period begins at the crossing, inside the step, and ends inside a step, so that spike times and gradient do not hang on the grid.
+    The period begins at the crossing, inside the step, and ends inside a step, so that spike times and
+    gradient do not hang on the grid.
 
     **Arguments:** `neuron`: any neuron that is reset; `tau_ref` (ms), a scalar or one per neuron.
 
@@ -40,7 +42,9 @@ class Refractory(Wrapper):
 
     def __check_init__(self):
         if not is_reset(self.neuron):
-            raise ValueError(f"a {type(self.neuron).__name__} neuron has no reset after which it could be refractory")
+            raise ValueError(
+                f"a {type(self.neuron).__name__} neuron has no reset after which it could be refractory"
+            )
 
     def _outer(self, inner, left) -> RefractoryState:
         return RefractoryState(inner.v, left, inner._replace(v=None))

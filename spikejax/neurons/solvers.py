@@ -7,7 +7,8 @@ from jaxtyping import PyTree
 
 
 def runge_kutta(field: Callable[[PyTree], PyTree], y: PyTree, dt, substeps: int = 1) -> PyTree:
-    """`y` after `dt` ms of ``dy/dt = field(y)``: `substeps` steps of the classical Runge-Kutta method of order 4."""
+    """`y` after `dt` ms of ``dy/dt = field(y)``: `substeps` steps of the classical Runge-Kutta method of
+    order 4."""
     move = lambda y, slope, h: jax.tree.map(lambda a, b: a + h * b, y, slope)
     h = dt / substeps
     for _ in range(substeps):

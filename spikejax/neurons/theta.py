@@ -11,19 +11,20 @@ from .base import AbstractNeuron, State
 
 
 class Theta(AbstractNeuron):
-    """Theta (QIF) neuron, ``tau_mem dv/dt = (1 + cos 2 pi v) + (1 - cos 2 pi v) I`` on the circle ``0 <= v < 1``.
+    """Theta (QIF) neuron, ``tau_mem dv/dt = (1 + cos 2 pi v) + (1 - cos 2 pi v) I`` on the circle ``0 <= v <
+    1``.
 
-    The spike is the passage through v = 1 = 0. The step is the exact solution for a current constant in the step. With
-    ``h = 2 pi dt/tau_mem``, ``phi = pi (v - 1/2)``, ``C = cos(sqrt(I) h)``, ``S = sin(sqrt(I) h)/sqrt(I)``
-    (cosh, sinh for I < 0):
+    The spike is the passage through v = 1 = 0. The step is the exact solution for a current constant in the
+    step. With ``h = 2 pi dt/tau_mem``, ``phi = pi (v - 1/2)``, ``C = cos(sqrt(I) h)``, ``S = sin(sqrt(I)
+    h)/sqrt(I)`` (cosh, sinh for I < 0):
     ```
     v_free = v + atan2(S (I cos^2 phi + sin^2 phi), C + S (I - 1) sin phi cos phi)/pi
     ```
     Whole turns, one for every ``sqrt(I) h = pi``, are counted apart, so the formula holds for any dt.
 
-    v is lifted to the real line within a step and wrapped after it; reset and wrap are the same and have no derivative of
-    their own. The active zone is centred on the spike, ``|v - round(v)| < width/2``, and G on the lifted phase is a
-    staircase, one step a turn. With width 1 the whole circle is active.
+    v is lifted to the real line within a step and wrapped after it; reset and wrap are the same and have no
+    derivative of their own. The active zone is centred on the spike, ``|v - round(v)| < width/2``, and G on
+    the lifted phase is a staircase, one step a turn. With width 1 the whole circle is active.
 
     **Arguments:** `tau_mem` (ms), `v_init` (phase, dimensionless), each a scalar or one per neuron.
 
@@ -75,16 +76,21 @@ class Theta(AbstractNeuron):
         return State(free.v - count), count
 
 
-def propagator(current: Float[Array, "*n"], h) -> tuple[Float[Array, "*n"], Float[Array, "*n"], Float[Array, "*n"]]:
-    """Whole turns, and ``C`` and ``S`` of the theta map up to a common positive factor (atan2 does not see it).
+def propagator(
+    current: Float[Array, "*n"], h
+) -> tuple[Float[Array, "*n"], Float[Array, "*n"], Float[Array, "*n"]]:
+    """Whole turns, and ``C`` and ``S`` of the theta map up to a common positive factor (atan2 does not see
+    it).
 
-    For I < 0 the factor is 1/cosh, so that nothing overflows; near I = 0 the series ``C = 1 - z/2``, ``S = h (1 - z/6 + ...)`` with
-    ``z = I h^2`` keeps value and derivative finite.
+    For I < 0 the factor is 1/cosh, so that nothing overflows; near I = 0 the series ``C = 1 - z/2``, ``S = h
+    (1 - z/6 + ...)`` with ``z = I h^2`` keeps value and derivative finite.
     """
     z = current * h**2
     small = jnp.abs(z) < 1e-3
     root = jnp.sqrt(jnp.where(small, 1.0, jnp.abs(z)))
-    turns = jnp.where(current > 0, jnp.floor(jax.lax.stop_gradient(jnp.where(small, 0.0, root)) / jnp.pi), 0.0)
+    turns = jnp.where(
+        current > 0, jnp.floor(jax.lax.stop_gradient(jnp.where(small, 0.0, root)) / jnp.pi), 0.0
+    )
     # S/h = sin(root)/root: the angle is reduced by whole turns, the divisor sqrt(I) is not.
     cosine, sine = circle((root - turns * jnp.pi) / (2 * jnp.pi))
     cosine = jnp.where(current > 0, cosine, 1.0)

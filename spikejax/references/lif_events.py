@@ -1,11 +1,13 @@
-"""One LIF neuron solved event by event, with the exact gradient of its spike times, written out by hand in float64.
+"""One LIF neuron solved event by event, with the exact gradient of its spike times, written out by hand in
+float64.
 
-The neuron ``tau dv/dt = -v + I(t)``, ``I(t) = scale b(t) + offset``, with b a sum of sinusoids, has a closed form between spikes:
+The neuron ``tau dv/dt = -v + I(t)``, ``I(t) = scale b(t) + offset``, with b a sum of sinusoids, has a closed
+form between spikes:
 ```
 v(t) = w(t) + (v_k - w(t_k)) exp(-(t - t_k)/tau),    w(t) = scale p(t) + offset,    p = b filtered: tau dp/dt = -p + b
 ```
-(t_0 = 0 with v_0 given; v_k = v_reset at every spike t_k). A spike time solves ``v(t_k) = v_th``; its derivative, by the
-implicit function theorem with ``E = exp(-(t_k - t_{k-1})/tau)``, is
+(t_0 = 0 with v_0 given; v_k = v_reset at every spike t_k). A spike time solves ``v(t_k) = v_th``; its
+derivative, by the implicit function theorem with ``E = exp(-(t_k - t_{k-1})/tau)``, is
 ```
 (I(t_k) - v_th)/tau dt_k = -dw(t_k) + E dw(t_{k-1}) + E (I(t_{k-1}) - v_reset)/tau dt_{k-1},        dw = (p, 1) d(scale, offset)
 ```
@@ -39,8 +41,11 @@ class Waves(NamedTuple):
         return self._sum(t + 0.5 * dt, lambda omega: (np.sinc(omega * dt / (2 * np.pi)), 0.0))
 
     def filtered(self, t, tau):
-        """The stationary solution p of ``tau dp/dt = -p + self``; with ``tau < 0``, of the same equation run backwards in time."""
-        return self._sum(t, lambda omega: (1 / (1 + (omega * tau) ** 2), -omega * tau / (1 + (omega * tau) ** 2)))
+        """The stationary solution p of ``tau dp/dt = -p + self``; with ``tau < 0``, of the same equation run
+        backwards in time."""
+        return self._sum(
+            t, lambda omega: (1 / (1 + (omega * tau) ** 2), -omega * tau / (1 + (omega * tau) ** 2))
+        )
 
     def _sum(self, t, weights):
         total = np.full(np.shape(t), self.mean, float)
@@ -55,7 +60,8 @@ class Waves(NamedTuple):
 class EventLIF(NamedTuple):
     """An LIF neuron driven by ``scale b(t) + offset`` from 0 to `duration` (ms), with an exponential synapse.
 
-    `loss` is ``1/duration int (s - target)^2 dt`` with ``tau_syn ds/dt = -s + rho/rate_unit`` and rho the rate of release.
+    `loss` is ``1/duration int (s - target)^2 dt`` with ``tau_syn ds/dt = -s + rho/rate_unit`` and rho the
+    rate of release.
     """
 
     b: Waves
@@ -75,8 +81,8 @@ class EventLIF(NamedTuple):
     def spikes(self, theta, resolution: float = 0.05) -> tuple[np.ndarray, np.ndarray]:
         """Spike times ``(K,)`` in ms and their derivatives ``(K, 2)`` in (scale, offset).
 
-        Crossings are bracketed on a grid of `resolution` ms, which a drive that is slow against it cannot hide one in, and
-        solved to rounding.
+        Crossings are bracketed on a grid of `resolution` ms, which a drive that is slow against it cannot
+        hide one in, and solved to rounding.
         """
         times, slopes = [], []
         last, v_last, d_last = 0.0, self.v_init, np.zeros(2)
@@ -86,20 +92,30 @@ class EventLIF(NamedTuple):
             if not above.any():
                 break
             high = grid[above.argmax()]
-            t = brentq(lambda t: float(self._v(t, last, v_last, theta)) - self.v_th, high - resolution, high, xtol=1e-13, rtol=1e-15)
+            t = brentq(
+                lambda t: float(self._v(t, last, v_last, theta)) - self.v_th,
+                high - resolution,
+                high,
+                xtol=1e-13,
+                rtol=1e-15,
+            )
             if t > self.duration:
                 break
-            d_last = -self._dv(t, last, v_last, d_last, theta) / ((self.current(t, theta) - self.v_th) / self.tau_mem)
+            d_last = -self._dv(t, last, v_last, d_last, theta) / (
+                (self.current(t, theta) - self.v_th) / self.tau_mem
+            )
             last, v_last = t, self.v_reset
             times.append(t)
             slopes.append(d_last)
         return np.array(times), np.array(slopes).reshape(-1, 2)
 
     def loss_narrow(self, theta) -> tuple[float, np.ndarray]:
-        """Loss and gradient ``(2,)`` in the limit of a narrow active zone, where each spike releases its charge at t_k.
+        """Loss and gradient ``(2,)`` in the limit of a narrow active zone, where each spike releases its
+        charge at t_k.
 
-        In closed form: with ``kappa(t) = exp(-t/tau_syn)/(tau_syn rate_unit)`` and ``s = sum_k kappa(t - t_k)``, the integrals of
-        ``s^2`` and ``s target`` over the trial are sums over pairs of spikes and over spikes; that of ``target^2`` is a constant.
+        In closed form: with ``kappa(t) = exp(-t/tau_syn)/(tau_syn rate_unit)`` and ``s = sum_k kappa(t -
+        t_k)``, the integrals of ``s^2`` and ``s target`` over the trial are sums over pairs of spikes and
+        over spikes; that of ``target^2`` is a constant.
         """
         t, dt = self.spikes(theta)
         tau, end = self.tau_syn, self.duration
@@ -107,18 +123,20 @@ class EventLIF(NamedTuple):
         near, tail = np.exp(-np.abs(apart) / tau), np.exp(-(2 * end - t[:, None] - t[None, :]) / tau)
         square = np.sum(near - tail) / (2 * tau * self.rate_unit**2)
         d_square = np.sum(-np.sign(apart) * near - tail, axis=1) / (tau * self.rate_unit) ** 2
-        # seen_k = int_{t_k} exp(-(t - t_k)/tau)/tau target dt, which obeys d seen/dt_k = (seen - target(t_k))/tau.
+        # seen_k = int_{t_k} exp(-(t - t_k)/tau)/tau target dt, which obeys d seen/dt_k = (seen -
+        # target(t_k))/tau.
         seen = self.target.filtered(t, -tau) - self.target.filtered(end, -tau) * np.exp(-(end - t) / tau)
         d_seen = (seen - self.target(t)) / tau
         loss = (square - 2 * np.sum(seen) / self.rate_unit + self._target_square()) / end
         return float(loss), (d_square - 2 * d_seen / self.rate_unit) @ dt / end
 
     def loss_zone(self, theta, width: float, resolution: float = 0.005) -> tuple[float, np.ndarray]:
-        """Loss and gradient ``(2,)`` for a raised-cosine active zone ``[v_th - width, v_th]``, by quadrature of the exact v(t).
+        """Loss and gradient ``(2,)`` for a raised-cosine active zone ``[v_th - width, v_th]``, by quadrature
+        of the exact v(t).
 
-        With the charge released so far ``Q(t) = spikes + G(v(t)) - G(v(0))``, continuous and with ``dQ = g(v) dv``, the activation is
-        ``s = (Q - m)/(tau_syn rate_unit)``, m being Q filtered. Q is twice differentiable in t: the trapezoidal rule on a
-        grid of `resolution` ms is good to about 1e-6.
+        With the charge released so far ``Q(t) = spikes + G(v(t)) - G(v(0))``, continuous and with ``dQ = g(v)
+        dv``, the activation is ``s = (Q - m)/(tau_syn rate_unit)``, m being Q filtered. Q is twice
+        differentiable in t: the trapezoidal rule on a grid of `resolution` ms is good to about 1e-6.
         """
         spikes, slopes = self.spikes(theta)
         steps = int(np.ceil(self.duration / resolution))

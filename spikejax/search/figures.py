@@ -16,8 +16,8 @@ COMPLETE = optuna.trial.TrialState.COMPLETE
 
 
 def search_figures(folder: Path, study: "optuna.Study", plan: Plan, label: str) -> list[Path]:
-    """``history.png``: the objective of each trial, the best so far, and the importance of the keys; ``slices.png``: the objective against
-    each key."""
+    """``history.png``: the objective of each trial, the best so far, and the importance of the keys;
+    ``slices.png``: the objective against each key."""
     folder.mkdir(parents=True, exist_ok=True)
     trials = [t for t in study.get_trials(deepcopy=False) if t.state is COMPLETE]
     with mpl.rc_context(STYLE):
@@ -56,7 +56,9 @@ def _importance(study) -> dict[str, float]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return optuna.importance.get_param_importances(study, evaluator=optuna.importance.PedAnovaImportanceEvaluator())
+            return optuna.importance.get_param_importances(
+                study, evaluator=optuna.importance.PedAnovaImportanceEvaluator()
+            )
         except (ValueError, RuntimeError):
             return {}
 

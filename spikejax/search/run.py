@@ -7,8 +7,9 @@ SEARCH/table.csv       a line for each trial
 SEARCH/figures/*.png
 ```
 
-A worker is the same command once more. While it trains it counts up a number of its trial in the study; a trial whose number stands still
-for `grace` seconds is taken from its worker, which must have died, and queued again for whoever comes next, to go on from its checkpoint.
+A worker is the same command once more. While it trains it counts up a number of its trial in the study; a
+trial whose number stands still for `grace` seconds is taken from its worker, which must have died, and queued
+again for whoever comes next, to go on from its checkpoint.
 """
 
 import contextlib
@@ -39,7 +40,9 @@ try:
 except ImportError as error:
     raise ConfigError("spikejax search needs Optuna: pip install 'spikejax[search]'") from error
 
-RUNNING, WAITING, COMPLETE, PRUNED, FAIL = (optuna.trial.TrialState[x] for x in ("RUNNING", "WAITING", "COMPLETE", "PRUNED", "FAIL"))
+RUNNING, WAITING, COMPLETE, PRUNED, FAIL = (
+    optuna.trial.TrialState[x] for x in ("RUNNING", "WAITING", "COMPLETE", "PRUNED", "FAIL")
+)
 RETRIES = 3
 """How often a trial whose worker died is queued again: it may be what kills them."""
 ALIVE, DEATHS, FOLDER, LOST, MINUTES = "alive", "deaths", "folder", "lost", "minutes"
@@ -55,10 +58,11 @@ class TakenAway(TrainingStopped):
 
 
 def search_run(plan: Plan, folder: Path, *, progress: bool = True) -> "optuna.Study":
-    """Train trials until all are made, with any other workers of the same search; then write the table and the figures.
+    """Train trials until all are made, with any other workers of the same search; then write the table and
+    the figures.
 
-    **Raises:** `ConfigError` if the storage cannot be used or holds another search; `Interrupted` on Ctrl-C, after which the same call
-    goes on.
+    **Raises:** `ConfigError` if the storage cannot be used or holds another search; `Interrupted` on Ctrl-C,
+    after which the same call goes on.
     """
     folder = Path(folder)
     new_folder(folder)
@@ -69,7 +73,10 @@ def search_run(plan: Plan, folder: Path, *, progress: bool = True) -> "optuna.St
         if sum(map(_counts, trials)) >= plan.search.trials and not _in(trials, RUNNING, WAITING):
             break
         watch.take_from_the_dead(study, trials)
-        if not _in(trials, WAITING) and sum(map(_counts, trials)) + _in(trials, RUNNING) >= plan.search.trials:
+        if (
+            not _in(trials, WAITING)
+            and sum(map(_counts, trials)) + _in(trials, RUNNING) >= plan.search.trials
+        ):
             # Others are at the last ones; they may die.
             time.sleep(min(1.0, plan.search.grace / 6))
             continue
@@ -78,7 +85,9 @@ def search_run(plan: Plan, folder: Path, *, progress: bool = True) -> "optuna.St
     write_table(study, plan, folder)
     if not _in(study.get_trials(deepcopy=False), COMPLETE):
         reasons = [t.user_attrs[LOST] for t in study.trials if LOST in t.user_attrs] or ["all were pruned"]
-        raise TrainingStopped(f"none of the {plan.search.trials} trials came to an end, the first because: {reasons[0]}")
+        raise TrainingStopped(
+            f"none of the {plan.search.trials} trials came to an end, the first because: {reasons[0]}"
+        )
     search_figures(folder / "figures", study, plan, label(plan, study))
     return study
 
@@ -88,7 +97,8 @@ def _in(trials, *states) -> int:
 
 
 def _counts(trial) -> bool:
-    """Whether a trial is one of those that were asked for: it came to an end, and not by its worker's death."""
+    """Whether a trial is one of those that were asked for: it came to an end, and not by its worker's
+    death."""
     return trial.state in (COMPLETE, PRUNED) or (trial.state is FAIL and LOST in trial.user_attrs)
 
 
@@ -109,20 +119,32 @@ def open_study(plan: Plan, folder: Path) -> "optuna.Study":
     where = search.storage or str(folder / "study.journal")
     warmup = {"n_startup_trials": 5, "n_warmup_steps": search.warmup}
     try:
-        storage = where if "://" in where else optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(where))
+        storage = (
+            where
+            if "://" in where
+            else optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(where))
+        )
         study = optuna.create_study(
             storage=storage,
             study_name=search.name,
             direction="maximize" if score == "accuracy" else "minimize",
             sampler=ByNumber(search.sampler, search.seed),
-            pruner=optuna.pruners.MedianPruner(**warmup) if search.pruner == "median" else optuna.pruners.NopPruner(),
+            pruner=optuna.pruners.MedianPruner(**warmup)
+            if search.pruner == "median"
+            else optuna.pruners.NopPruner(),
             load_if_exists=True,
         )
     except Exception as error:  # whatever the database's driver raises
         shown = where.rsplit("@", 1)[-1]  # without a password
-        raise ConfigError(f"the storage {shown} cannot be used: {(str(error).splitlines() or [repr(error)])[0]}") from error
+        raise ConfigError(
+            f"the storage {shown} cannot be used: {(str(error).splitlines() or [repr(error)])[0]}"
+        ) from error
     kept = search.model_dump(mode="json", exclude={"trials", "storage", "grace"})
-    for name, value in {"score": score, "search": kept, "run": json.loads(json.dumps(plan.data, default=str))}.items():
+    for name, value in {
+        "score": score,
+        "search": kept,
+        "run": json.loads(json.dumps(plan.data, default=str)),
+    }.items():
         if name not in study.user_attrs:
             study.set_user_attr(name, value)
         elif study.user_attrs[name] != value:
@@ -142,7 +164,9 @@ def _one_trial(study, plan: Plan, folder: Path, progress: bool) -> None:
 
     def report(step: int, score: float) -> None:
         if heart.stopped:
-            raise TakenAway(f"trial {trial.number} was given to another worker, which did not hear of this one")
+            raise TakenAway(
+                f"trial {trial.number} was given to another worker, which did not hear of this one"
+            )
         trial.report(score, step)
         if trial.should_prune():
             raise Pruned(f"pruned at step {step}")
@@ -158,45 +182,62 @@ def _one_trial(study, plan: Plan, folder: Path, progress: bool) -> None:
         except Interrupted:
             study.tell(trial, state=FAIL)
             _again(study, trial.number, trial.user_attrs.get(DEATHS, 0))
-            raise Interrupted(f"interrupted in trial {trial.number}; saved: the same command goes on from there") from None
+            raise Interrupted(
+                f"interrupted in trial {trial.number}; saved: the same command goes on from there"
+            ) from None
         except TakenAway:
             return
         except Pruned:
             outcome = {"state": PRUNED}
         except (ConfigError, CheckpointError, TrainingStopped, jax.errors.JaxRuntimeError) as error:
-            # A network that is lost is a bad result; values that do not fit together, or a device too small for them, are none.
+            # A network that is lost is a bad result; values that do not fit together, or a device too small
+            # for them, are none.
             trial.set_user_attr(LOST, str(error).splitlines()[0])
             outcome = {"state": PRUNED if isinstance(error, TrainingStopped) else FAIL}
         trial.set_user_attr(MINUTES, round((time.perf_counter() - begin) / 60, 3))
-    with contextlib.suppress(ValueError, optuna.exceptions.UpdateFinishedTrialError):  # taken away at the last moment
+    with contextlib.suppress(
+        ValueError, optuna.exceptions.UpdateFinishedTrialError
+    ):  # taken away at the last moment
         study.tell(trial, **outcome)
     if progress:
-        result = f"{label(plan, study)} {outcome['values']:.4g}" if "values" in outcome else outcome["state"].name.lower()
+        result = (
+            f"{label(plan, study)} {outcome['values']:.4g}"
+            if "values" in outcome
+            else outcome["state"].name.lower()
+        )
         print(f"trial {trial.number}: {result}", flush=True)
 
 
 def judge(place: Path, config: Config, gate: str) -> float:
-    """The score of a run's best network on held-out trials, at the gate that training ended with or a hard threshold."""
+    """The score of a run's best network on held-out trials, at the gate that training ended with or a hard
+    threshold."""
     run, network, _ = trained(place)
     final = run.final_gate if gate == "smooth" else run.final_gate.hard()
-    return evaluator(config.loss, config.noise, config.dt)(network, run.task.parts("validation"), final).metrics[run.plan.score]
+    return evaluator(config.loss, config.noise, config.dt)(
+        network, run.task.parts("validation"), final
+    ).metrics[run.plan.score]
 
 
 def _again(study, number: int, deaths: int) -> None:
     """Queue a trial that ended without a result once more, after so many deaths of its workers."""
     old = next(t for t in study.get_trials(deepcopy=False) if t.number == number)
-    study.enqueue_trial(old.params, user_attrs={FOLDER: old.user_attrs.get(FOLDER, f"trials/{number}"), DEATHS: deaths})
+    study.enqueue_trial(
+        old.params, user_attrs={FOLDER: old.user_attrs.get(FOLDER, f"trials/{number}"), DEATHS: deaths}
+    )
 
 
 class ByNumber(optuna.samplers.BaseSampler):
-    """Draws a trial from the seed and its number: one worker makes the same search every time, and no two workers draw the same."""
+    """Draws a trial from the seed and its number: one worker makes the same search every time, and no two
+    workers draw the same."""
 
     def __init__(self, kind: str, seed: int):
         self._make = optuna.samplers.TPESampler if kind == "tpe" else optuna.samplers.RandomSampler
         self._seed = seed
 
     def before_trial(self, study, trial):
-        self._inner = self._make(seed=int(np.random.SeedSequence((self._seed, trial.number)).generate_state(1)[0]))
+        self._inner = self._make(
+            seed=int(np.random.SeedSequence((self._seed, trial.number)).generate_state(1)[0])
+        )
         self._inner.before_trial(study, trial)
 
     def infer_relative_search_space(self, study, trial):
@@ -210,7 +251,8 @@ class ByNumber(optuna.samplers.BaseSampler):
 
 
 class Heart:
-    """Counts up an attribute of a trial every few seconds, in a thread, until the trial ends or is taken away."""
+    """Counts up an attribute of a trial every few seconds, in a thread, until the trial ends or is taken
+    away."""
 
     def __init__(self, trial, pause: float):
         self._trial, self._pause = trial, pause
@@ -256,7 +298,9 @@ class Watch:
             if trial.user_attrs.get(ALIVE) != count:
                 self._seen[trial.number] = trial.user_attrs.get(ALIVE), now
             elif now - since > self._grace:
-                with contextlib.suppress(ValueError, optuna.exceptions.UpdateFinishedTrialError):  # another worker was faster
+                with contextlib.suppress(
+                    ValueError, optuna.exceptions.UpdateFinishedTrialError
+                ):  # another worker was faster
                     study.tell(trial.number, state=FAIL)
                     deaths = trial.user_attrs.get(DEATHS, 0) + 1
                     if deaths <= RETRIES:
@@ -270,7 +314,11 @@ def write_table(study, plan: Plan, folder: Path) -> None:
         if not trial.state.is_finished():
             continue
         died = trial.state is FAIL and LOST not in trial.user_attrs
-        row = {"trial": trial.number, "folder": trial.user_attrs.get(FOLDER), "state": "no result" if died else trial.state.name.lower()}
+        row = {
+            "trial": trial.number,
+            "folder": trial.user_attrs.get(FOLDER),
+            "state": "no result" if died else trial.state.name.lower(),
+        }
         row |= {label(plan, study): trial.value if trial.state is COMPLETE else None} | {
             name: trial.params.get(name) for name in plan.space
         }

@@ -20,21 +20,29 @@ class Search(Table):
 
     trials: Count = Field(description="networks that are trained, by all workers together")
     objective: Literal["smooth", "hard"] = Field(
-        "smooth", description="gate at which the best network of a trial is judged, by training.score on held-out trials"
+        "smooth",
+        description="gate at which the best network of a trial is judged, by training.score on held-out trials",
     )
     seed: int = Field(0, ge=0, lt=2**32, description="of the sampler")
-    sampler: Literal["tpe", "random"] = Field("tpe", description="tree-structured Parzen estimator, or random")
+    sampler: Literal["tpe", "random"] = Field(
+        "tpe", description="tree-structured Parzen estimator, or random"
+    )
     pruner: Literal["none", "median"] = Field(
-        "none", description="median: stop a trial whose best held-out score so far is below the median of others at that step"
+        "none",
+        description="median: stop a trial whose best held-out score so far is below the median of others at that step",
     )
     warmup: int = Field(0, ge=0, description="updates in which no trial is stopped")
     storage: str = Field(
-        "", description="database URL for workers without a common folder (postgresql://...), or a journal file; default: one in the folder"
+        "",
+        description="database URL for workers without a common folder (postgresql://...), or a journal file; default: one in the folder",
     )
     name: str = Field("spikejax", min_length=1, description="of the study, in a database with several")
-    grace: PositiveFloat = Field(120.0, description="seconds without a sign of life after which a worker's trial is given to another")
+    grace: PositiveFloat = Field(
+        120.0, description="seconds without a sign of life after which a worker's trial is given to another"
+    )
     space: dict[str, dict[str, Any]] = Field(
-        min_length=1, description='keys and their ranges, such as "training.learning_rate" = { low = 1e-3, high = 1e-1, log = true }'
+        min_length=1,
+        description='keys and their ranges, such as "training.learning_rate" = { low = 1e-3, high = 1e-1, log = true }',
     )
 
 
@@ -60,7 +68,9 @@ class Range(Table):
         if self.log and self.low <= 0:
             raise ValueError(f"log needs a low above 0, but it is {self.low:g}")
         if self.integer and (self.low % 1 or self.high % 1):
-            raise ValueError(f"integer needs whole numbers, but low and high are {self.low:g} and {self.high:g}")
+            raise ValueError(
+                f"integer needs whole numbers, but low and high are {self.low:g} and {self.high:g}"
+            )
         return self
 
     @property
@@ -104,22 +114,28 @@ class Plan(NamedTuple):
 def load_search(path: Path, overrides: Sequence[tuple[str, str]] = ()) -> Plan:
     """The search of a file: that of a training run with a `[search]` table.
 
-    **Raises:** `ConfigError` in one line, naming the first key that cannot be used, before anything is run: the ends of every range and
-    all choices are tried.
+    **Raises:** `ConfigError` in one line, naming the first key that cannot be used, before anything is run:
+    the ends of every range and all choices are tried.
     """
     data = override(read(path), overrides)
     table = data.pop("search", None)
     if not isinstance(table, dict):
-        raise ConfigError(f"{path} has no [search] table: it says how many trials, and ranges of keys under [search.space]")
+        raise ConfigError(
+            f"{path} has no [search] table: it says how many trials, and ranges of keys under [search.space]"
+        )
     if "sweep" in data:
         raise ConfigError(f"{path} has a [sweep] and a [search] table: leave one of them out")
     search = validate(table, f"{path}, [search]", Search)
     space = {name: validate(x, f"{path}, [search.space], {name}", Range) for name, x in search.space.items()}
     if "seed" in space:
-        raise ConfigError(f"{path}, [search.space]: the seed is no key to search: the best would be the luckiest")
+        raise ConfigError(
+            f"{path}, [search.space]: the seed is no key to search: the best would be the luckiest"
+        )
     plan = Plan(search, space, data, str(path))
     first = {name: one.ends[0] for name, one in space.items()}
     for name, one in space.items():
         for value in one.ends:
-            plan._replace(source=f"{path}, [search.space], {name} = {json.dumps(value)}").at(first | {name: value})
+            plan._replace(source=f"{path}, [search.space], {name} = {json.dumps(value)}").at(
+                first | {name: value}
+            )
     return plan

@@ -14,8 +14,8 @@ SCORES = {"accuracy": "accuracy", "error": "normalised squared error", "loss": "
 
 
 def sweep_figures(folder: Path, points: list[Point], rows: list[dict[str, Any]]) -> list[Path]:
-    """Scores and gradients against the first key with several values, a line for each combination of the others; mean and range over
-    seeds."""
+    """Scores and gradients against the first key with several values, a line for each combination of the
+    others; mean and range over seeds."""
     swept = [
         key
         for key in dict.fromkeys(k for p in points for k in p.values)
@@ -23,7 +23,9 @@ def sweep_figures(folder: Path, points: list[Point], rows: list[dict[str, Any]])
     ]
     if "name" in swept:  # which stands for the keys that go with it
         names = dict.fromkeys(p.values.get("name") for p in points)
-        whole = lambda key: all(len({str(p.values.get(key)) for p in points if p.values.get("name") == n}) == 1 for n in names)
+        whole = lambda key: all(
+            len({str(p.values.get(key)) for p in points if p.values.get("name") == n}) == 1 for n in names
+        )
         swept = ["name", *(key for key in swept if key != "name" and not whole(key))]
     if not swept:
         return []
@@ -61,14 +63,22 @@ def _lines(points, rows, key, others, panels, sharey) -> Figure:
     combinations = list(dict.fromkeys(tuple(str(p.values.get(k)) for k in others) for p in points))
     height = 3.2 if numeric else 0.9 + 0.2 * len(values)
     figure = Figure(figsize=(3.6 * len(panels), height), layout="constrained")
-    axes = figure.subplots(1, len(panels), squeeze=False, sharey=sharey or not numeric, sharex=sharey and not numeric)[0]
+    axes = figure.subplots(
+        1, len(panels), squeeze=False, sharey=sharey or not numeric, sharex=sharey and not numeric
+    )[0]
     at = np.array(values, float) if numeric else np.arange(len(values))
     for ax, (column, label) in zip(axes, panels, strict=True):
         for number, combination in enumerate(combinations):
-            chosen = [i for i, p in enumerate(points) if tuple(str(p.values.get(k)) for k in others) == combination]
+            chosen = [
+                i for i, p in enumerate(points) if tuple(str(p.values.get(k)) for k in others) == combination
+            ]
             stats = []
             for value in values:
-                same = [i for i in chosen if (points[i].values.get(key) if numeric else str(points[i].values.get(key))) == value]
+                same = [
+                    i
+                    for i in chosen
+                    if (points[i].values.get(key) if numeric else str(points[i].values.get(key))) == value
+                ]
                 found = np.array([rows[i].get(column, np.nan) for i in same], float)
                 found = found[np.isfinite(found)]
                 stats.append((found.mean(), found.min(), found.max()) if found.size else (np.nan,) * 3)
@@ -82,9 +92,9 @@ def _lines(points, rows, key, others, panels, sharey) -> Figure:
                 line = ax.plot(mean, beside, "o", ms=3, label=name)[0]
                 ax.hlines(beside, low, high, color=line.get_color(), lw=1)
         found = np.array([row.get(column, np.nan) for row in rows], float)
-        if ("error" in column or "loss" in column or column in ("gradient norm", "gradient noise")) and np.any(
-            found[np.isfinite(found)] > 0
-        ):
+        if (
+            "error" in column or "loss" in column or column in ("gradient norm", "gradient noise")
+        ) and np.any(found[np.isfinite(found)] > 0):
             (ax.set_yscale if numeric else ax.set_xscale)("log")
         if numeric:
             ax.set(xlabel=key, ylabel=label)

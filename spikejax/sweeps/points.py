@@ -19,10 +19,16 @@ Value = bool | int | float | str | list | dict
 class Sweep(Table):
     """The `[sweep]` table: every point of `list`, times every combination of `grid`, times every seed."""
 
-    seeds: tuple[Annotated[int, Field(ge=0, lt=2**32)], ...] = Field((0,), min_length=1, description="seeds of every point")
-    grid: dict[str, tuple[Value, ...]] = Field({}, description='keys and their values, such as "gate.sharpness" = [1, 2, 4]')
+    seeds: tuple[Annotated[int, Field(ge=0, lt=2**32)], ...] = Field(
+        (0,), min_length=1, description="seeds of every point"
+    )
+    grid: dict[str, tuple[Value, ...]] = Field(
+        {}, description='keys and their values, such as "gate.sharpness" = [1, 2, 4]'
+    )
     list: tuple[dict[str, Value], ...] = Field(
-        ({},), min_length=1, description="tables of keys and values, each with a name for folder, table and figures if it likes"
+        ({},),
+        min_length=1,
+        description="tables of keys and values, each with a name for folder, table and figures if it likes",
     )
 
     @model_validator(mode="after")
@@ -51,14 +57,17 @@ class Point(NamedTuple):
 
 
 def load_sweep(path: Path, overrides: Sequence[tuple[str, str]] = ()) -> list[Point]:
-    """The points of a sweep's file: that of a training run with a `[sweep]` table; `overrides` are of all points (``sweep.seeds`` is one).
+    """The points of a sweep's file: that of a training run with a `[sweep]` table; `overrides` are of all
+    points (``sweep.seeds`` is one).
 
     **Raises:** `ConfigError` in one line, naming the first key that cannot be used, before anything is run.
     """
     data = override(read(path), overrides)
     table = data.pop("sweep", None)
     if not isinstance(table, dict):
-        raise ConfigError(f"{path} has no [sweep] table: it lists seeds, and values of keys under [sweep.grid]")
+        raise ConfigError(
+            f"{path} has no [sweep] table: it lists seeds, and values of keys under [sweep.grid]"
+        )
     sweep = validate(table, f"{path}, [sweep]", Sweep)
     points, names = [], set()
     grid = [dict(zip(sweep.grid, values, strict=True)) for values in itertools.product(*sweep.grid.values())]

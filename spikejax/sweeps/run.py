@@ -38,11 +38,14 @@ TRIALS = 64
 
 
 def sweep_run(points: list[Point], folder: Path, *, progress: bool = True) -> list[dict[str, Any]]:
-    """Train every point that is not finished in `folder`, then write the table and the figures; returns the table's rows.
+    """Train every point that is not finished in `folder`, then write the table and the figures; returns the
+    table's rows.
 
-    With several processes (`spikejax.distributed`) each of them makes the same call, and process 0 alone reads and writes `folder`.
+    With several processes (`spikejax.distributed`) each of them makes the same call, and process 0 alone
+    reads and writes `folder`.
 
-    **Raises:** `ConfigError` if the folder holds another sweep; `TrainingStopped` on Ctrl-C, after which the same call goes on.
+    **Raises:** `ConfigError` if the folder holds another sweep; `TrainingStopped` on Ctrl-C, after which the
+    same call goes on.
     """
     folder = Path(folder)
     places = {p.name: folder / "points" / p.name for p in points}
@@ -145,7 +148,11 @@ def _row(point: Point, place: Path) -> dict[str, Any]:
     summary = json.loads((place / "summary.json").read_text())
     row = dict(point.values) | {"lost": summary.get("lost") or ""}
     for gate in ("smooth", "hard"):
-        row |= {f"{gate} {name}": summary[gate][name] for name in ("loss", "accuracy", "error") if name in summary[gate]}
+        row |= {
+            f"{gate} {name}": summary[gate][name]
+            for name in ("loss", "accuracy", "error")
+            if name in summary[gate]
+        }
         row[f"{gate} rate (Hz)"] = summary[gate].get("rate/0")
     row["silent"] = summary["smooth"].get("silent/0")
     return row | {f"gradient {name}": x for name, x in summary["gradient"].items() if name != "loss"}

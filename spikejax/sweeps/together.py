@@ -40,8 +40,8 @@ class Member(NamedTuple):
 
 
 def program(config: Config) -> str:
-    """What a configuration's train step is compiled for, but for shapes: configurations of which this is equal, and whose networks have
-    the same structure, can be trained together."""
+    """What a configuration's train step is compiled for, but for shapes: configurations of which this is
+    equal, and whose networks have the same structure, can be trained together."""
     tree = config.model_dump(mode="json", exclude={"seed", "network"})
     for table, keys in ARRAYS.items():
         for key in keys:
@@ -68,7 +68,9 @@ def groups(points: list[Point]) -> list[list[Point]]:
 
 def alone(config: Config) -> bool:
     """Whether a point is trained by itself: the time step of an update is drawn by its seed."""
-    return any(stage.training.finer for stage in ([config.stage(i) for i in range(len(config.stages))] or [config]))
+    return any(
+        stage.training.finer for stage in ([config.stage(i) for i in range(len(config.stages))] or [config])
+    )
 
 
 def _structure(config: Config) -> str:
@@ -116,11 +118,12 @@ def spread(tree: PyTree, mesh: Mesh | None) -> PyTree:
 def train_together(
     points: list[Point], folders: list[Path], checkpoint_path: Path, *, progress: bool = True
 ) -> list[tuple[Run, Network, str | None]]:
-    """Train the networks of `points`, which are one program (`groups`), side by side: each as `train` would train it, to rounding.
+    """Train the networks of `points`, which are one program (`groups`), side by side: each as `train` would
+    train it, to rounding.
 
-    Writes ``metrics.jsonl`` and ``best.ckpt`` into each point's folder, and the state of all into `checkpoint_path`, from where a killed
-    group goes on. With several processes each of them makes the same call; process 0 writes. A network that is lost (see `train`) keeps its
-    best parameters; the others go on.
+    Writes ``metrics.jsonl`` and ``best.ckpt`` into each point's folder, and the state of all into
+    `checkpoint_path`, from where a killed group goes on. With several processes each of them makes the same
+    call; process 0 writes. A network that is lost (see `train`) keeps its best parameters; the others go on.
 
     **Returns:** for each point its run, its best network, and why it was lost, if it was.
 
@@ -137,7 +140,9 @@ def train_together(
     reasons: list[str | None] = [None] * count
     state, first = stack(states), 0
     like = (state, stack([p.best for p in so_far]))
-    saved = distributed.call(lambda: checkpoint.load(checkpoint_path, like) if checkpoint_path.exists() else None)
+    saved = distributed.call(
+        lambda: checkpoint.load(checkpoint_path, like) if checkpoint_path.exists() else None
+    )
     if saved:
         (state, best), header = jax.tree.map(jnp.asarray, saved[0]), saved[1]
         first, reasons = header["step"], header["reasons"]
@@ -156,10 +161,19 @@ def train_together(
     def keep(i: int):
         best = stack([p.best for p in so_far])
         real = jax.tree.map(lambda x: x[:count], distributed.gather(state, mesh))
-        checkpoint.save(checkpoint_path, (real, best), step=i, reasons=reasons, members=[p.header() for p in so_far])
+        checkpoint.save(
+            checkpoint_path, (real, best), step=i, reasons=reasons, members=[p.header() for p in so_far]
+        )
 
     hidden = None if progress and distributed.leads() else True
-    bar = tqdm(range(first, plan.steps), initial=first, total=plan.steps, disable=hidden, unit="step", dynamic_ncols=True)
+    bar = tqdm(
+        range(first, plan.steps),
+        initial=first,
+        total=plan.steps,
+        disable=hidden,
+        unit="step",
+        dynamic_ncols=True,
+    )
     with Interrupt() as interrupt:
         try:
             for i in bar:
@@ -174,19 +188,35 @@ def train_together(
                     one.enter(number)
                 gates = [stage.gate_at(within, one.level) for one, stage in zip(so_far, stages, strict=True)]
                 rates = [one.scale * stage.rate_at(within) for one, stage in zip(so_far, stages, strict=True)]
-                batches = stack([o.run.plan.stages[number].tasks[0].batch(o.key, i, stages[0].batch) for o in owners])
+                batches = stack(
+                    [o.run.plan.stages[number].tasks[0].batch(o.key, i, stages[0].batch) for o in owners]
+                )
                 inputs = (fixed, adjoint, *spread((stack(gates), jnp.asarray(rates), which), mesh))
                 state, found = step(inputs, batches, state)
                 found = jax.device_get(found)
                 judge, networks, helds = (i + 1) % plan.evaluate_every == 0 or i + 1 == plan.steps, {}, {}
                 if judge:
                     judged = distributed.gather(state.judged, mesh)
-                    networks = {k: eqx.combine(take(judged, k), m.run.fixed) for k, m in enumerate(members) if not reasons[k]}
-                    helds = dict(zip(networks, distributed.each([partial(plans[k].evaluate, x) for k, x in networks.items()]), strict=True))
+                    networks = {
+                        k: eqx.combine(take(judged, k), m.run.fixed)
+                        for k, m in enumerate(members)
+                        if not reasons[k]
+                    }
+                    helds = dict(
+                        zip(
+                            networks,
+                            distributed.each([partial(plans[k].evaluate, x) for k, x in networks.items()]),
+                            strict=True,
+                        )
+                    )
                 for k, member in enumerate(members):
                     if reasons[k]:
                         continue
-                    metrics = {"sharpness": gates[k].sharpness, "learning_rate": rates[k], **{name: x[k] for name, x in found.items()}}
+                    metrics = {
+                        "sharpness": gates[k].sharpness,
+                        "learning_rate": rates[k],
+                        **{name: x[k] for name, x in found.items()},
+                    }
                     if judge:
                         held = helds[k]
                         metrics |= {f"held_out/{name}": x for name, x in held.items()}
@@ -205,15 +235,22 @@ def train_together(
                         reasons[k] = f"step {i + 1}: {reason}"
                         if distributed.leads():
                             bar.write(f"{member.point.name}: lost at {reasons[k]}")
-                shown = {"loss": f"{np.nanmedian(found['loss'][:count]):.3g}", "lost": sum(map(bool, reasons))}
+                shown = {
+                    "loss": f"{np.nanmedian(found['loss'][:count]):.3g}",
+                    "lost": sum(map(bool, reasons)),
+                }
                 bar.set_postfix(shown, refresh=False)
                 if (i + 1) % plan.checkpoint_every == 0 or i + 1 == plan.steps:
                     keep(i + 1)
                 if vote(i + 1, interrupt.requested):
                     keep(i + 1)
-                    raise TrainingStopped(f"interrupted after step {i + 1} of {plan.steps}; saved: the same command goes on from there")
+                    raise TrainingStopped(
+                        f"interrupted after step {i + 1} of {plan.steps}; saved: the same command goes on from there"
+                    )
         finally:
             bar.close()
             for log in logs:
                 log.close()
-    return [(m.run, eqx.combine(p.best, m.run.fixed), r) for m, p, r in zip(members, so_far, reasons, strict=True)]
+    return [
+        (m.run, eqx.combine(p.best, m.run.fixed), r) for m, p, r in zip(members, so_far, reasons, strict=True)
+    ]

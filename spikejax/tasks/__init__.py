@@ -6,4 +6,13 @@ from .delayed_xor import DelayedXOR
 from .predictive_coding import PredictiveCoding
 from .spoken_digits import SpokenDigits, spoken_digits
 
-__all__ = ["AbstractTask", "DelayedXOR", "PredictiveCoding", "Recordings", "SpokenDigits", "Trial", "braille", "spoken_digits"]
+__all__ = [
+    "AbstractTask",
+    "DelayedXOR",
+    "PredictiveCoding",
+    "Recordings",
+    "SpokenDigits",
+    "Trial",
+    "braille",
+    "spoken_digits",
+]

@@ -16,7 +16,8 @@ class Trial(NamedTuple):
 
     stimulus: Float[Array, "*batch time channels"]
     target: PyTree[Array]
-    """What the loss compares the readout with: a class, or a signal ``(time, out)``, or what else that loss expects."""
+    """What the loss compares the readout with: a class, or a signal ``(time, out)``, or what else that loss
+    expects."""
     mask: Bool[Array, "*batch time"] | None = None
     """False after the end of a shorter trial; None if all are equally long."""
     label: Int[Array, "*batch"] | None = None
@@ -36,7 +37,8 @@ class Probe(NamedTuple):
     moments: dict[str, float]
     """When what happens in every trial, ms."""
     windows: dict[str, tuple[float, float, str]]
-    """Named stretches of time in which spike patterns are compared: begin and end, ms, and the property expected to group them."""
+    """Named stretches of time in which spike patterns are compared: begin and end, ms, and the property
+    expected to group them."""
 
 
 class AbstractTask(eqx.Module):
@@ -55,22 +57,25 @@ class AbstractTask(eqx.Module):
 
     @abc.abstractmethod
     def batch(self, key: PRNGKeyArray, step: Int[Array, ""] | int, size: int) -> Trial:
-        """Training trials of one step: a pure function of the key and the step, so that a resumed run sees the same ones."""
+        """Training trials of one step: a pure function of the key and the step, so that a resumed run sees
+        the same ones."""
 
     @abc.abstractmethod
     def split(self, name: str) -> Trial:
         """All trials of the ``"validation"`` or the ``"test"`` split."""
 
     def parts(self, name: str) -> Iterable[Trial]:
-        """The trials of a split in order, a part at a time; can be iterated over again. By default one part: all of them.
+        """The trials of a split in order, a part at a time; can be iterated over again. By default one part:
+        all of them.
 
-        Evaluation, figures and analysis read a split this way, so that a task whose splits are too large to hold makes each part
-        when it is asked for.
+        Evaluation, figures and analysis read a split this way, so that a task whose splits are too large to
+        hold makes each part when it is asked for.
         """
         return [self.split(name)]
 
     def probe(self, dt: float, size: int) -> Probe:
-        """Trials for the analysis of a trained network; by default the first of the test split, grouped by class."""
+        """Trials for the analysis of a trained network; by default the first of the test split, grouped by
+        class."""
         trials = first_trials(self.parts("test"), size)
         groups = {} if trials.label is None else {"class": np.asarray(trials.label)}
         end = trials.stimulus.shape[1] * dt
@@ -79,7 +84,8 @@ class AbstractTask(eqx.Module):
 
 
 def first_trials(parts: Iterable[Trial], size: int) -> Trial:
-    """The first `size` trials of a split that comes in parts, or all if there are fewer; no part after those is made."""
+    """The first `size` trials of a split that comes in parts, or all if there are fewer; no part after those
+    is made."""
     found, count = [], 0
     for part in parts:
         found.append(jax.tree.map(lambda x: x[: size - count], part))
@@ -92,8 +98,9 @@ def first_trials(parts: Iterable[Trial], size: int) -> Trial:
 class Recordings(AbstractTask):
     """A task on labelled recordings that fit in memory, each epoch in a new order.
 
-    **Arguments:** `stimuli` and `targets` by split (``train``, ``validation``, ``test``), stimuli as 0/1; `drop`: probability that
-    a spike is deleted in training; `shift`: largest shift of a whole training trial in time, in steps.
+    **Arguments:** `stimuli` and `targets` by split (``train``, ``validation``, ``test``), stimuli as 0/1;
+    `drop`: probability that a spike is deleted in training; `shift`: largest shift of a whole training trial
+    in time, in steps.
     """
 
     stimuli: dict[str, UInt8[Array, "trials time channels"]]

@@ -30,7 +30,8 @@ class Response(NamedTuple):
     weight: Float[Array, "*batch time"]
     """Weight of each step in the squared error."""
     template: Float[Array, "*batch time"]
-    """``shape/|shape|^2`` of the answer's pulse, 0 outside its window: the readout's projection on it is its amplitude."""
+    """``shape/|shape|^2`` of the answer's pulse, 0 outside its window: the readout's projection on it is its
+    amplitude."""
 
 
 class DelayedXOR(AbstractTask):
@@ -40,17 +41,20 @@ class DelayedXOR(AbstractTask):
     baseline | pulse 1 | delay 1 | pulse 2 | delay 2 | go cue
                                               lag after the cue's begin: response window | tail
     ```
-    Channel 0 carries the pulses, +-1; channel 1 the go cue, 1. In the response window the readout owes a pulse
-    ``sin^2``: positive if the two pulses had opposite signs, negative if equal, none if only one came (the first or the second). The six
-    kinds of trial are balanced. Both delays are drawn uniformly for every trial, on a grid of 4 ms.
+    Channel 0 carries the pulses, +-1; channel 1 the go cue, 1. In the response window the readout owes a
+    pulse ``sin^2``: positive if the two pulses had opposite signs, negative if equal, none if only one came
+    (the first or the second). The six kinds of trial are balanced. Both delays are drawn uniformly for every
+    trial, on a grid of 4 ms.
 
-    **Arguments:** `dt` (ms); `delays`: shortest and longest delay of held-out trials, ms; `buckets`: longest delays of training
-    batches, ms, one drawn for each batch with probability in proportion to `odds` (a batch is as long as its longest trial could be:
-    mixing short with long costs less than always long, and short delays are learned first); `pulse`, `cue`, `response`, `lag`,
-    `baseline`, `tail`: durations, ms; `weights`: of response, baseline and tail in the squared error, each window's mean;
-    `held_out`: trials of the validation and of the test split.
+    **Arguments:** `dt` (ms); `delays`: shortest and longest delay of held-out trials, ms; `buckets`: longest
+    delays of training batches, ms, one drawn for each batch with probability in proportion to `odds` (a batch
+    is as long as its longest trial could be: mixing short with long costs less than always long, and short
+    delays are learned first); `pulse`, `cue`, `response`, `lag`, `baseline`, `tail`: durations, ms;
+    `weights`: of response, baseline and tail in the squared error, each window's mean; `held_out`: trials of
+    the validation and of the test split.
 
-    **Reference:** Huh & Sejnowski 2018, section 3.2. Durations of the pulses and windows, the mixture and the weights are ours.
+    **Reference:** Huh & Sejnowski 2018, section 3.2. Durations of the pulses and windows, the mixture and the
+    weights are ours.
     """
 
     dt: float = eqx.field(static=True)
@@ -71,25 +75,35 @@ class DelayedXOR(AbstractTask):
 
     def __check_init__(self):
         if len(self.buckets) != len(self.odds):
-            raise ValueError(f"`odds` has {len(self.odds)} entries, `buckets` {len(self.buckets)}: give one probability for each bucket")
+            raise ValueError(
+                f"`odds` has {len(self.odds)} entries, `buckets` {len(self.buckets)}: give one probability for each bucket"
+            )
         longest = min(self.delays[1], *self.buckets)
         if self.delays[0] > longest:
-            raise ValueError(f"`delays` begin at {self.delays[0]:g} ms, above the longest delay of {longest:g} ms")
+            raise ValueError(
+                f"`delays` begin at {self.delays[0]:g} ms, above the longest delay of {longest:g} ms"
+            )
         if not sum(self.odds) > 0:
             raise ValueError("`odds` are all 0: give at least one bucket a probability")
         if abs(GRID / self.dt - round(GRID / self.dt)) > 1e-6:
             raise ValueError(f"`dt` of {self.dt:g} ms does not divide {GRID:g} ms, the grid of the delays")
         for value in (*self.delays, *self.buckets):
             if value % GRID:
-                raise ValueError(f"a delay of {value:g} ms is not on the grid of delays: use multiples of {GRID:g} ms")
+                raise ValueError(
+                    f"a delay of {value:g} ms is not on the grid of delays: use multiples of {GRID:g} ms"
+                )
         for name in ("pulse", "cue", "lag", "response", "baseline", "tail"):
             value = getattr(self, name)
             if abs(value / self.dt - round(value / self.dt)) > 1e-6:
-                raise ValueError(f"`{name}` of {value:g} ms is not a whole number of steps of `dt` = {self.dt:g} ms")
+                raise ValueError(
+                    f"`{name}` of {value:g} ms is not a whole number of steps of `dt` = {self.dt:g} ms"
+                )
 
     def steps(self, longest: float) -> int:
         """Steps of a trial whose delays are at most `longest` ms."""
-        return round((self.baseline + 2 * self.pulse + 2 * longest + self.lag + self.response + self.tail) / self.dt)
+        return round(
+            (self.baseline + 2 * self.pulse + 2 * longest + self.lag + self.response + self.tail) / self.dt
+        )
 
     def moments(self, delays: Float[Array, " 2"] | tuple[float, float]) -> tuple:
         """Begin of pulse 1, pulse 2, cue and response window, ms."""
@@ -102,7 +116,9 @@ class DelayedXOR(AbstractTask):
         key = jax.random.fold_in(key, step)
         odds = np.asarray(self.odds) / sum(self.odds)
         # On the host, since it decides the length of the arrays.
-        longest = float(np.random.default_rng(np.asarray(jax.random.key_data(key)).tolist()).choice(self.buckets, p=odds))
+        longest = float(
+            np.random.default_rng(np.asarray(jax.random.key_data(key)).tolist()).choice(self.buckets, p=odds)
+        )
         return _trials(self, key, size, self.delays[0], longest, longest)
 
     def split(self, name):
@@ -130,7 +146,9 @@ class DelayedXOR(AbstractTask):
             {"after pulse 1": (first, second, "first pulse"), "after the cue": (cue, end, "answer")},
         )
 
-    def _trial(self, key: PRNGKeyArray, kind: Int[Array, ""], low: float, high: float, longest: float) -> Trial:
+    def _trial(
+        self, key: PRNGKeyArray, kind: Int[Array, ""], low: float, high: float, longest: float
+    ) -> Trial:
         key_delay, key_order, key_state = jax.random.split(key, 3)
         delays = jnp.round(jax.random.uniform(key_delay, (2,), minval=low, maxval=high) / GRID) * GRID
         pulses = jnp.asarray(PULSES)[kind]
@@ -140,13 +158,21 @@ class DelayedXOR(AbstractTask):
         first, second, cue, begin = self.moments(delays)
 
         def during(start, duration):
-            return ((t > start - self.dt / 2) & (t < start + duration - self.dt / 2)).astype(jnp.result_type(float))
+            return ((t > start - self.dt / 2) & (t < start + duration - self.dt / 2)).astype(
+                jnp.result_type(float)
+            )
 
         signal = pulses[0] * during(first, self.pulse) + pulses[1] * during(second, self.pulse)
         stimulus = jnp.stack([signal, during(cue, self.cue)], axis=-1)
-        window, before, after = during(begin, self.response), during(0.0, begin), during(begin + self.response, self.tail)
+        window, before, after = (
+            during(begin, self.response),
+            during(0.0, begin),
+            during(begin + self.response, self.tail),
+        )
         shape = window * jnp.sin(jnp.pi * (t + self.dt / 2 - begin) / self.response) ** 2
-        weight = sum(w * part / jnp.sum(part) for w, part in zip(self.weights, (window, before, after), strict=True))
+        weight = sum(
+            w * part / jnp.sum(part) for w, part in zip(self.weights, (window, before, after), strict=True)
+        )
         sign = jnp.asarray(SIGNS)[kind]
         target = Response((sign * shape)[:, None], weight, shape / jnp.sum(shape**2))
         mask = t < begin + self.response + self.tail - self.dt / 2
@@ -156,4 +182,6 @@ class DelayedXOR(AbstractTask):
 @eqx.filter_jit
 def _trials(task: DelayedXOR, key: PRNGKeyArray, size: int, low: float, high: float, longest: float) -> Trial:
     kinds = jnp.arange(size) % len(KINDS)
-    return jax.vmap(lambda k, kind: task._trial(k, kind, low, high, longest))(jax.random.split(key, size), kinds)
+    return jax.vmap(lambda k, kind: task._trial(k, kind, low, high, longest))(
+        jax.random.split(key, size), kinds
+    )

@@ -14,14 +14,16 @@ class PredictiveCoding(AbstractTask):
     ```
     x_c(t) = sum_k a_ck sin(2 pi f_ck t + p_ck),   sum_k a_ck^2 = 2   (mean square 1 in every channel)
     ```
-    with frequencies and phases uniform and relative amplitudes ``U(0.2, 1)``, drawn anew for every trial. Over the first `onset` ms the
-    signal rises from 0 as ``(1 - cos(pi t/onset))/2``, so that a network at rest can follow it from the beginning.
+    with frequencies and phases uniform and relative amplitudes ``U(0.2, 1)``, drawn anew for every trial.
+    Over the first `onset` ms the signal rises from 0 as ``(1 - cos(pi t/onset))/2``, so that a network at
+    rest can follow it from the beginning.
 
-    **Arguments:** `dt` (ms); `duration` of a training trial and `test_duration` of a held-out one, ms; `channels`; `components`:
-    sinusoids a channel; `frequencies`: lowest and highest, Hz; `lag` of the target, ms, 0 before the signal begins; `onset`, ms;
-    `held_out`: trials of the validation and of the test split.
+    **Arguments:** `dt` (ms); `duration` of a training trial and `test_duration` of a held-out one, ms;
+    `channels`; `components`: sinusoids a channel; `frequencies`: lowest and highest, Hz; `lag` of the target,
+    ms, 0 before the signal begins; `onset`, ms; `held_out`: trials of the validation and of the test split.
 
-    **Reference:** Huh & Sejnowski 2018, section 3.1 (the network; the paper does not state the signal's spectrum).
+    **Reference:** Huh & Sejnowski 2018, section 3.1 (the network; the paper does not state the signal's
+    spectrum).
     """
 
     dt: float = eqx.field(static=True)
@@ -39,15 +41,23 @@ class PredictiveCoding(AbstractTask):
         low, high = self.frequencies
         for name in ("duration", "test_duration"):
             if getattr(self, name) < self.dt:
-                raise ValueError(f"`{name}` of {getattr(self, name):g} ms is shorter than a step of `dt` = {self.dt:g} ms")
+                raise ValueError(
+                    f"`{name}` of {getattr(self, name):g} ms is shorter than a step of `dt` = {self.dt:g} ms"
+                )
         if self.lag < 0 or self.onset < 0:
-            raise ValueError(f"`lag` and `onset` are {self.lag:g} and {self.onset:g} ms: give times of at least 0")
+            raise ValueError(
+                f"`lag` and `onset` are {self.lag:g} and {self.onset:g} ms: give times of at least 0"
+            )
         if self.lag >= min(self.duration, self.test_duration):
             raise ValueError(f"the `lag` of {self.lag:g} ms is as long as a trial: use a shorter one")
         if not 0 < low <= high:
-            raise ValueError(f"`frequencies` are {low:g} to {high:g} Hz: give a lowest above 0 and a highest not below it")
+            raise ValueError(
+                f"`frequencies` are {low:g} to {high:g} Hz: give a lowest above 0 and a highest not below it"
+            )
         if 1e3 / high < 4 * self.dt:
-            raise ValueError(f"`frequencies` reach {high:g} Hz, whose period a `dt` of {self.dt:g} ms does not resolve")
+            raise ValueError(
+                f"`frequencies` reach {high:g} Hz, whose period a `dt` of {self.dt:g} ms does not resolve"
+            )
 
     @property
     def outputs(self) -> int:

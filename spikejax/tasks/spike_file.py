@@ -1,4 +1,5 @@
-"""Reading spike recordings in the layout of the Spiking Heidelberg Digits: HDF5, plain or compressed as a whole by gzip."""
+"""Reading spike recordings in the layout of the Spiking Heidelberg Digits: HDF5, plain or compressed as a
+whole by gzip."""
 
 import functools
 import gzip
@@ -29,7 +30,8 @@ class Spikes(NamedTuple):
 
 
 class Events(NamedTuple):
-    """Spikes of many recordings one after the other, as flat arrays: recording i has the spikes ``offsets[i]`` to ``offsets[i + 1]``."""
+    """Spikes of many recordings one after the other, as flat arrays: recording i has the spikes
+    ``offsets[i]`` to ``offsets[i + 1]``."""
 
     times: Float[np.ndarray, " spikes"]
     """In seconds, in the file's own precision."""
@@ -52,17 +54,21 @@ class Events(NamedTuple):
         begin, end = self.offsets[which], self.offsets[which + 1]
         row = np.repeat(np.arange(len(which), dtype=np.int32), end - begin)
         places = [slice(a, b) for a, b in zip(begin, end, strict=True)]
-        times, units = (np.concatenate([x[:0], *(x[place] for place in places)]) for x in (self.times, self.units))
+        times, units = (
+            np.concatenate([x[:0], *(x[place] for place in places)]) for x in (self.times, self.units)
+        )
         return Spikes(np.float32(1e3) * times.astype(np.float32), units.astype(np.int32), row)
 
 
 def load(path: Path, units: int) -> Events:
-    """The recordings of one file, read once: a second call returns the same arrays, unless the file was changed in between.
+    """The recordings of one file, read once: a second call returns the same arrays, unless the file was
+    changed in between.
 
     **Arguments:** `path`: as given, or with ``.gz`` added; `units`: number of input units.
 
-    **Raises:** `ValueError` naming the file, and the first recording that is wrong, for a file that is absent, truncated or not HDF5, that
-    lacks a dataset, or holds labels without a name, units past `units`, or times that are negative or not finite.
+    **Raises:** `ValueError` naming the file, and the first recording that is wrong, for a file that is
+    absent, truncated or not HDF5, that lacks a dataset, or holds labels without a name, units past `units`,
+    or times that are negative or not finite.
     """
     path = Path(path)
     packed = path.with_name(path.name + ".gz")
@@ -82,9 +88,17 @@ def _load(path: Path, units: int, changed: int, size: int) -> Events:
     try:
         with _opened(path) as file:
             events = _read(file, path, units)
-    except (OSError, EOFError, zlib.error, KeyError, RuntimeError) as error:  # h5py, gzip and zlib each raise their own
+    except (
+        OSError,
+        EOFError,
+        zlib.error,
+        KeyError,
+        RuntimeError,
+    ) as error:  # h5py, gzip and zlib each raise their own
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{path} is not a complete HDF5 file of spikes (truncated, or of another kind?): {reason}") from error
+        raise ValueError(
+            f"{path} is not a complete HDF5 file of spikes (truncated, or of another kind?): {reason}"
+        ) from error
     for array in events:
         if isinstance(array, np.ndarray):
             array.setflags(write=False)  # shared by all who load the file
@@ -112,21 +126,39 @@ def _opened(path: Path):
 def _read(file, path: Path, units: int) -> Events:
     for name in DATASETS:
         if name not in file:
-            raise ValueError(f"{path} has no dataset {name}: expected the layout of the Spiking Heidelberg Digits")
+            raise ValueError(
+                f"{path} has no dataset {name}: expected the layout of the Spiking Heidelberg Digits"
+            )
     labels, speakers = (np.asarray(file[name][:]).astype(np.int64) for name in ("labels", "extra/speaker"))
-    names = tuple(name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name) for name in file["extra/keys"][:])
+    names = tuple(
+        name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
+        for name in file["extra/keys"][:]
+    )
     sizes = {name: file[name].shape for name in DATASETS[:4]}
     if len(set(sizes.values())) > 1 or len(labels) == 0:
         given = ", ".join(f"{name} {shape}" for name, shape in sizes.items())
-        raise ValueError(f"{path}: expected one entry for every recording, and at least one, but the shapes are {given}")
+        raise ValueError(
+            f"{path}: expected one entry for every recording, and at least one, but the shapes are {given}"
+        )
     if labels.min() < 0 or labels.max() >= len(names):
-        raise ValueError(f"{path}: there are labels from {labels.min()} to {labels.max()}, but extra/keys names {len(names)} classes")
+        raise ValueError(
+            f"{path}: there are labels from {labels.min()} to {labels.max()}, but extra/keys names {len(names)} classes"
+        )
     parts = list(_chunks(file, path, units))
     times, numbers = (np.concatenate([part[k] for part in parts]) for k in (0, 1))
     counts, latest = (np.concatenate([part[k] for part in parts]) for k in (2, 3))
     last = times.max() if len(times) else times.dtype.type(0)
     offsets = np.concatenate([[0], np.cumsum(counts)])
-    return Events(times, numbers, offsets, labels.astype(np.int32), speakers.astype(np.int32), names, 1e3 * float(np.spacing(last)), latest)
+    return Events(
+        times,
+        numbers,
+        offsets,
+        labels.astype(np.int32),
+        speakers.astype(np.int32),
+        names,
+        1e3 * float(np.spacing(last)),
+        latest,
+    )
 
 
 def _chunks(file, path: Path, units: int) -> Iterator[tuple[np.ndarray, ...]]:
@@ -136,11 +168,15 @@ def _chunks(file, path: Path, units: int) -> Iterator[tuple[np.ndarray, ...]]:
         times, numbers = (list(file[name][begin : begin + CHUNK]) for name in DATASETS[:2])
         for i, (t, u) in enumerate(zip(times, numbers, strict=True)):
             if np.shape(t) != np.shape(u) or np.ndim(t) != 1:
-                raise ValueError(f"{path}: recording {begin + i} has spikes/times of shape {np.shape(t)} and units of {np.shape(u)}")
+                raise ValueError(
+                    f"{path}: recording {begin + i} has spikes/times of shape {np.shape(t)} and units of {np.shape(u)}"
+                )
         t, u = np.concatenate(times), np.concatenate(numbers)
         counts = np.array([len(x) for x in times])
         if t.dtype.kind != "f" or u.dtype.kind not in "iu":
-            raise ValueError(f"{path}: spikes/times are {t.dtype} and units {u.dtype}; expected seconds as floats, and integers")
+            raise ValueError(
+                f"{path}: spikes/times are {t.dtype} and units {u.dtype}; expected seconds as floats, and integers"
+            )
 
         def check(wrong, what, counts=counts, begin=begin):
             if wrong.any():
@@ -150,7 +186,10 @@ def _chunks(file, path: Path, units: int) -> Iterator[tuple[np.ndarray, ...]]:
 
         check(~np.isfinite(t), lambda i: f"a spike at {t[i]} s: times must be finite")
         check(t < 0, lambda i: f"a spike at {t[i]} s: times start at 0")
-        check((u < 0) | (u >= units), lambda i: f"a spike of unit {u[i]}, but task.units is {units} (0 to {units - 1})")
+        check(
+            (u < 0) | (u >= units),
+            lambda i: f"a spike of unit {u[i]}, but task.units is {units} (0 to {units - 1})",
+        )
         latest = np.array([1e3 * float(x.max()) if len(x) else 0.0 for x in times])
         yield t, u.astype(narrow), counts, latest
 

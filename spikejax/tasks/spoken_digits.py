@@ -22,14 +22,15 @@ PART = 90
 class Augmentation(eqx.Module):
     """Changes of a training recording, drawn anew each time it is seen.
 
-    In this order: with probability `blend` a recording is mixed with another one of its class, whose spikes are moved by the
-    difference of the two mean times and the two mean units, and half of the spikes of each are kept at random; time is stretched about 0
-    by a factor of ``1 +- stretch``; the recording moves by up to `shift` ms and by up to `channel_shift` units; every spike moves by
-    normal noise of `jitter` ms; every spike is deleted with probability `drop`, and all of them in a band of up to `mask_units` units
-    and in a stretch of up to `mask_time` ms. Spikes that leave the window or the range of units are lost.
+    In this order: with probability `blend` a recording is mixed with another one of its class, whose spikes
+    are moved by the difference of the two mean times and the two mean units, and half of the spikes of each
+    are kept at random; time is stretched about 0 by a factor of ``1 +- stretch``; the recording moves by up
+    to `shift` ms and by up to `channel_shift` units; every spike moves by normal noise of `jitter` ms; every
+    spike is deleted with probability `drop`, and all of them in a band of up to `mask_units` units and in a
+    stretch of up to `mask_time` ms. Spikes that leave the window or the range of units are lost.
 
-    **Reference:** Cramer et al. 2020, doi:10.1109/TNNLS.2020.3044364 (jitter, channel noise); Nowotny et al. 2022, arXiv:2212.01232
-    (channel shifts, blending); Park et al. 2019, arXiv:1904.08779 (masks).
+    **Reference:** Cramer et al. 2020, doi:10.1109/TNNLS.2020.3044364 (jitter, channel noise); Nowotny et al.
+    2022, arXiv:2212.01232 (channel shifts, blending); Park et al. 2019, arXiv:1904.08779 (masks).
     """
 
     blend: float = eqx.field(static=True, default=0.0)
@@ -62,8 +63,11 @@ class Augmentation(eqx.Module):
         return Spikes(*(x if kept.all() else x[kept] for x in (times, units, row)))
 
 
-def blended(one: Spikes, other: Spikes, rows: Int[np.ndarray, " mixed"], size: int, rng: np.random.Generator) -> Spikes:
-    """`one`, of `size` rows, with half of the spikes of each of `rows` exchanged for half of those of a row of `other`, aligned with it."""
+def blended(
+    one: Spikes, other: Spikes, rows: Int[np.ndarray, " mixed"], size: int, rng: np.random.Generator
+) -> Spikes:
+    """`one`, of `size` rows, with half of the spikes of each of `rows` exchanged for half of those of a row
+    of `other`, aligned with it."""
     mixed = np.isin(np.arange(size), rows)
     kept = ~mixed[one.row] | _half(len(one.row), rng)
     new = Spikes(other.times, other.units, rows.astype(np.int32)[other.row])
@@ -83,8 +87,11 @@ def _half(count: int, rng: np.random.Generator) -> Bool[np.ndarray, " n"]:
     return np.unpackbits(np.frombuffer(rng.bytes(count // 8 + 1), np.uint8), count=count).astype(bool)
 
 
-def binned(spikes: Spikes, shape: tuple[int, int, int], width: float, units: int) -> Float[np.ndarray, "trials bins bands"]:
-    """Spike counts: a spike at t is in bin ``floor(t/width)`` of `width` ms, unit u in band ``u // (units/bands)``; others are left out."""
+def binned(
+    spikes: Spikes, shape: tuple[int, int, int], width: float, units: int
+) -> Float[np.ndarray, "trials bins bands"]:
+    """Spike counts: a spike at t is in bin ``floor(t/width)`` of `width` ms, unit u in band ``u //
+    (units/bands)``; others are left out."""
     (times, number, row), (_, bins, bands) = spikes, shape
     at = np.floor(times / np.float32(width)).astype(np.int32)
     inside = (at >= 0) & (at < bins) & (number >= 0) & (number < units)
@@ -98,11 +105,12 @@ def _later(x: np.ndarray, bins: int) -> np.ndarray:
 
 
 class SpokenDigits(AbstractTask):
-    """Labelled recordings that are kept as lists of spikes and binned when they are asked for, on the host: no array is ever larger than
-    a batch, or a part of `PART` trials of a split. `split` alone, which nothing here calls, makes a whole one.
+    """Labelled recordings that are kept as lists of spikes and binned when they are asked for, on the host:
+    no array is ever larger than a batch, or a part of `PART` trials of a split. `split` alone, which nothing
+    here calls, makes a whole one.
 
-    **Arguments:** `events`: of the training and the test file; `numbers`: which recordings, by split, as pairs (file, recording);
-    the others as in `spoken_digits`.
+    **Arguments:** `events`: of the training and the test file; `numbers`: which recordings, by split, as
+    pairs (file, recording); the others as in `spoken_digits`.
     """
 
     events: tuple[Events, Events]
@@ -190,7 +198,9 @@ class SpokenDigits(AbstractTask):
         x = {"count": lambda: x, "root": lambda: np.sqrt(x), "binary": lambda: np.minimum(x, 1)}[self.value]()
         x = np.concatenate([_later(x, round(delay / self.bin)) for delay in self.delays], axis=2)
         label = jnp.asarray(_each(self.events, which, "labels"))
-        return Trial(jnp.asarray(hold(x, self.bin, self.dt), jnp.result_type(float)), label, label=label, key=keys)
+        return Trial(
+            jnp.asarray(hold(x, self.bin, self.dt), jnp.result_type(float)), label, label=label, key=keys
+        )
 
 
 class _Parts:
@@ -207,7 +217,10 @@ class _Parts:
 
 def _each(events: tuple[Events, Events], which: Int[np.ndarray, "n 2"], field: str) -> Int[np.ndarray, " n"]:
     """A property of recordings, from whichever file each is in."""
-    return np.where(which[:, 0] == 0, *(getattr(e, field)[np.where(which[:, 0] == k, which[:, 1], 0)] for k, e in enumerate(events)))
+    return np.where(
+        which[:, 0] == 0,
+        *(getattr(e, field)[np.where(which[:, 0] == k, which[:, 1], 0)] for k, e in enumerate(events)),
+    )
 
 
 def spoken_digits(
@@ -235,25 +248,29 @@ def spoken_digits(
     mask_time: float = 0.0,
     seed: int = 0,
 ) -> SpokenDigits:
-    """Spoken digits, or any recordings in the layout of the Spiking Heidelberg Digits: `channels` bands of spike counts.
+    """Spoken digits, or any recordings in the layout of the Spiking Heidelberg Digits: `channels` bands of
+    spike counts.
 
-    Times are counted in bins of `bin` ms (a spike at t is in bin ``floor(t/bin)``), and each bin is held for ``bin/dt`` steps, so that a
-    trial is the same at every `dt`. Neighbouring units are summed in bands. With `delays` the network also gets earlier bins, as
-    further channels: a delay line, which spares it remembering the last moments.
+    Times are counted in bins of `bin` ms (a spike at t is in bin ``floor(t/bin)``), and each bin is held for
+    ``bin/dt`` steps, so that a trial is the same at every `dt`. Neighbouring units are summed in bands. With
+    `delays` the network also gets earlier bins, as further channels: a delay line, which spares it
+    remembering the last moments.
 
-    **Arguments:** `dt` (ms), a divisor of `bin`; `folder`, `train`, `test`: where the files are (a file may also end in ``.gz``);
-    `units` of the recordings and `channels`, the number of bands, a divisor of them; `delays`: of each copy of the bands, ms, multiples of
-    `bin` below the `window`; `window`: length of a trial, a multiple of `bin`, ms;
-    `overflow`: whether recordings with spikes past it are refused or cut there; `value`: what a bin holds, its
-    count, the square root of it (loud bands then vary about as much as faint ones), or 0 or 1; `validation`: fraction
-    of every class taken out of the training recordings; `held_out_speakers`: their recordings, of both files, are the test split
-    (by default the test file is), and nothing else sees them; the rest: see `Augmentation`; `seed`: of the validation split.
+    **Arguments:** `dt` (ms), a divisor of `bin`; `folder`, `train`, `test`: where the files are (a file may
+    also end in ``.gz``); `units` of the recordings and `channels`, the number of bands, a divisor of them;
+    `delays`: of each copy of the bands, ms, multiples of `bin` below the `window`; `window`: length of a
+    trial, a multiple of `bin`, ms; `overflow`: whether recordings with spikes past it are refused or cut
+    there; `value`: what a bin holds, its count, the square root of it (loud bands then vary about as much as
+    faint ones), or 0 or 1; `validation`: fraction of every class taken out of the training recordings;
+    `held_out_speakers`: their recordings, of both files, are the test split (by default the test file is),
+    and nothing else sees them; the rest: see `Augmentation`; `seed`: of the validation split.
 
-    **Raises:** `ValueError` for files that cannot be used (`spikejax.tasks.spike_file.load`) or do not belong together, speakers that do
-    not exist, recordings past the window, and bins finer than the times in the file are known.
+    **Raises:** `ValueError` for files that cannot be used (`spikejax.tasks.spike_file.load`) or do not belong
+    together, speakers that do not exist, recordings past the window, and bins finer than the times in the
+    file are known.
 
-    **Reference:** Cramer, Stradmann, Schemmel & Zenke 2020, doi:10.1109/TNNLS.2020.3044364; delay lines: Nowotny et al. 2025,
-    doi:10.1088/2634-4386/ada852.
+    **Reference:** Cramer, Stradmann, Schemmel & Zenke 2020, doi:10.1109/TNNLS.2020.3044364; delay lines:
+    Nowotny et al. 2025, doi:10.1088/2634-4386/ada852.
     """
     if units % channels:
         raise ValueError(f"`channels` of {channels} does not divide the {units} units: use a divisor")
@@ -261,7 +278,9 @@ def spoken_digits(
         raise ValueError(f"`bin` of {bin:g} ms does not divide the `window` of {window:g} ms")
     for delay in delays:
         if not 0 <= delay < window or abs(delay / bin - round(delay / bin)) > 1e-6:
-            raise ValueError(f"a delay of {delay:g} ms is not a multiple of the `bin` of {bin:g} ms below the window of {window:g} ms")
+            raise ValueError(
+                f"a delay of {delay:g} ms is not a multiple of the `bin` of {bin:g} ms below the window of {window:g} ms"
+            )
     hold(np.zeros((1, 1)), bin, dt)  # whether dt divides the bin
     paths = Path(folder) / train, Path(folder) / test
     events = tuple(load(path, units) for path in paths)
@@ -288,12 +307,16 @@ def _check_times(path: Path, events: Events, window: float, bin: float, overflow
         )
 
 
-def _splits(events: tuple[Events, Events], validation: float, held_out: tuple[int, ...], seed: int) -> dict[str, np.ndarray]:
+def _splits(
+    events: tuple[Events, Events], validation: float, held_out: tuple[int, ...], seed: int
+) -> dict[str, np.ndarray]:
     numbers = [np.stack([np.full(len(e), k), np.arange(len(e))], axis=1) for k, e in enumerate(events)]
     known = np.unique(np.concatenate([e.speakers for e in events]))
     for speaker in held_out:
         if speaker not in known:
-            raise ValueError(f"held_out_speakers names speaker {speaker}, but the recordings are by {', '.join(map(str, known))}")
+            raise ValueError(
+                f"held_out_speakers names speaker {speaker}, but the recordings are by {', '.join(map(str, known))}"
+            )
     own = [np.isin(e.speakers, held_out) for e in events]
     train = numbers[0][~own[0]]
     if len(train) == 0:

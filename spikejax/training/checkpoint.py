@@ -21,7 +21,8 @@ class CheckpointError(ValueError):
 
 
 def write_atomically(path: Path, write) -> None:
-    """Call ``write(file)`` on a temporary file beside `path`, flush it to disk and put it in the place of `path`.
+    """Call ``write(file)`` on a temporary file beside `path`, flush it to disk and put it in the place of
+    `path`.
 
     Of several processes the first does this, the others nothing.
     """
@@ -44,7 +45,8 @@ def _layout(tree: PyTree) -> dict[str, str]:
 
 
 def save(path: Path, tree: PyTree, **header: Any) -> None:
-    """Write the arrays of `tree`, behind one line of JSON with the `header` and the name, type and shape of every array."""
+    """Write the arrays of `tree`, behind one line of JSON with the `header` and the name, type and shape of
+    every array."""
     line = json.dumps({"format": FORMAT, "layout": _layout(tree), **header}) + "\n"
     host = jax.device_get(tree)
 
@@ -58,14 +60,16 @@ def save(path: Path, tree: PyTree, **header: Any) -> None:
 def load(path: Path, like: PyTree) -> tuple[PyTree, dict[str, Any]]:
     """Read a checkpoint into the structure of `like`: the tree and the header.
 
-    **Raises:** `CheckpointError` in one line if the file is missing, damaged, of another format, or of another network (naming the first
-    array that differs).
+    **Raises:** `CheckpointError` in one line if the file is missing, damaged, of another format, or of
+    another network (naming the first array that differs).
     """
     try:
         with open(path, "rb") as file:
             header = json.loads(file.readline())
             if header["format"] != FORMAT:
-                raise CheckpointError(f"{path} has checkpoint format {header['format']}; this version reads {FORMAT}")
+                raise CheckpointError(
+                    f"{path} has checkpoint format {header['format']}; this version reads {FORMAT}"
+                )
             _compare(path, header["layout"], _layout(like))
             return eqx.tree_deserialise_leaves(file, like), header
     except FileNotFoundError:

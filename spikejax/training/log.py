@@ -13,7 +13,8 @@ from .checkpoint import write_atomically
 
 
 class MetricsLog:
-    """Appends one line per step to a file; every line is complete when `write` returns. Of several processes the first writes.
+    """Appends one line per step to a file; every line is complete when `write` returns. Of several processes
+    the first writes.
 
     On resuming at step n the lines after n, which the resumed run will write again, are removed.
     """

@@ -46,7 +46,8 @@ class Stage(NamedTuple):
     updates: tuple[Callable, ...]
     """The train step (from `make_train_step`) that goes with each."""
     gate_at: Callable[[int, int], Gate]
-    """The gate at a step of the stage, and at the number of plateaus of the loss so far: the sharpness schedule."""
+    """The gate at a step of the stage, and at the number of plateaus of the loss so far: the sharpness
+    schedule."""
     rate_at: Callable[[int], float]
     """The factor of the update at a step of the stage: the learning-rate schedule."""
     steps: int
@@ -80,7 +81,8 @@ class Plan(NamedTuple):
     evaluate_every: int
     checkpoint_every: int
     score: str = "accuracy"
-    """Metric by which the best checkpoint is kept; `accuracy` is maximised, anything else (`loss`, `error`) minimised."""
+    """Metric by which the best checkpoint is kept; `accuracy` is maximised, anything else (`loss`, `error`)
+    minimised."""
     rollback: Rollback | None = None
     gradient_limit: float = 1e8
 
@@ -124,7 +126,8 @@ class Progress:
             self.stage, self.level, self.total, self.count, self.lowest = stage, 0, 0.0, 0, None
 
     def note(self, loss: float, plateau: Plateau | None) -> None:
-        """Take note of an update's loss, and whether it completes a plateau. One that is not finite, which is skipped, says nothing."""
+        """Take note of an update's loss, and whether it completes a plateau. One that is not finite, which is
+        skipped, says nothing."""
         if plateau is None or not math.isfinite(loss):
             return
         self.total, self.count = self.total + loss, self.count + 1
@@ -168,36 +171,53 @@ def train(
 ) -> tuple[TrainState, Network]:
     """Train until ``plan.steps`` updates are made; returns the last state and the best network.
 
-    Writes into `folder`: ``metrics.jsonl``; ``last.ckpt`` every `checkpoint_every` steps and on any orderly stop; ``best.ckpt``,
-    the network with the best held-out score. With a rollback in the plan, training that loses its way, or meets a gradient that
-    is not finite, goes on from the best parameters at a lower rate. All randomness is a function of `key` and the step, so a run
-    that is killed and resumed ends bit for bit where it would have ended.
+    Writes into `folder`: ``metrics.jsonl``; ``last.ckpt`` every `checkpoint_every` steps and on any orderly
+    stop; ``best.ckpt``, the network with the best held-out score. With a rollback in the plan, training that
+    loses its way, or meets a gradient that is not finite, goes on from the best parameters at a lower rate.
+    All randomness is a function of `key` and the step, so a run that is killed and resumed ends bit for bit
+    where it would have ended.
 
-    With several processes (`spikejax.distributed`) each of them makes the same call; process 0 evaluates and writes.
+    With several processes (`spikejax.distributed`) each of them makes the same call; process 0 evaluates and
+    writes.
 
-    **Arguments:** `report`: called with the step and the score of every evaluation; a `TrainingStopped` from it ends training in order.
+    **Arguments:** `report`: called with the step and the score of every evaluation; a `TrainingStopped` from
+    it ends training in order.
 
-    **Raises:** `TrainingStopped` if loss or gradient stop being finite or the gradient explodes, naming the step, the parameter
-    and what to try; `Interrupted` on Ctrl-C; `CheckpointError` if a checkpoint does not fit.
+    **Raises:** `TrainingStopped` if loss or gradient stop being finite or the gradient explodes, naming the
+    step, the parameter and what to try; `Interrupted` on Ctrl-C; `CheckpointError` if a checkpoint does not
+    fit.
     """
     last, best_path = folder / "last.ckpt", folder / "best.ckpt"
     so_far = Progress(state.params)
-    found = distributed.call(lambda: checkpoint.load(last, (state, state.params)) if resume and last.exists() else None)
+    found = distributed.call(
+        lambda: checkpoint.load(last, (state, state.params)) if resume and last.exists() else None
+    )
     if found:
         (state, so_far.best), header = jax.tree.map(jnp.asarray, found[0]), found[1]
         if not so_far.header().keys() <= header.keys():
-            raise checkpoint.CheckpointError(f"{last} was written by an earlier version: start anew with --out")
+            raise checkpoint.CheckpointError(
+                f"{last} was written by an earlier version: start anew with --out"
+            )
         vars(so_far).update({name: header[name] for name in so_far.header()})
     first = int(state.step)
     log = MetricsLog(folder / "metrics.jsonl", resume_at=first if resume else None)
     warned: set[str] = set()
 
     def keep():
-        checkpoint.save(last, (distributed.local(state), so_far.best), step=int(state.step), **so_far.header())
+        checkpoint.save(
+            last, (distributed.local(state), so_far.best), step=int(state.step), **so_far.header()
+        )
 
     vote = distributed.Vote()
     hidden = None if progress and distributed.leads() else True  # None: shown on a terminal only
-    bar = tqdm(range(first, plan.steps), initial=first, total=plan.steps, disable=hidden, unit="step", dynamic_ncols=True)
+    bar = tqdm(
+        range(first, plan.steps),
+        initial=first,
+        total=plan.steps,
+        disable=hidden,
+        unit="step",
+        dynamic_ncols=True,
+    )
     with Interrupt() as interrupt:
         try:
             for i in bar:
@@ -206,7 +226,9 @@ def train(
                 so_far.enter(number)
                 gate, rate = stage.gate_at(within, so_far.level), so_far.scale * stage.rate_at(within)
                 which = stage.pick(within)
-                state, metrics = stage.updates[which](state, stage.tasks[which].batch(key, i, stage.batch), gate, rate)
+                state, metrics = stage.updates[which](
+                    state, stage.tasks[which].batch(key, i, stage.batch), gate, rate
+                )
                 metrics = {"sharpness": gate.sharpness, "learning_rate": rate, **jax.device_get(metrics)}
                 if (i + 1) % plan.evaluate_every == 0 or i + 1 == plan.steps:
                     judged = distributed.local(state.judged)
@@ -223,7 +245,10 @@ def train(
                 bar.set_postfix(_shown(metrics), refresh=False)
                 if metrics["rollback"]:
                     state = plan.restart(so_far.best, i + 1)
-                    _say(bar, f"step {i + 1}: {reason}: back to the best parameters, learning rate times {so_far.scale:.3g}")
+                    _say(
+                        bar,
+                        f"step {i + 1}: {reason}: back to the best parameters, learning rate times {so_far.scale:.3g}",
+                    )
                 elif reason:
                     raise TrainingStopped(f"stopped at step {i + 1}: {reason}. {REMEDY}")
                 _warn(bar, i + 1, metrics, warned)
@@ -232,7 +257,9 @@ def train(
                 if report is not None and f"held_out/{plan.score}" in metrics:
                     report(i + 1, float(metrics[f"held_out/{plan.score}"]))
                 if vote(i + 1, interrupt.requested):
-                    raise Interrupted(f"interrupted after step {i + 1} of {plan.steps}; saved: continue with --resume")
+                    raise Interrupted(
+                        f"interrupted after step {i + 1} of {plan.steps}; saved: continue with --resume"
+                    )
         except TrainingStopped:
             keep()
             raise
@@ -243,7 +270,8 @@ def train(
 
 
 class Interrupt:
-    """Turns Ctrl-C and SIGTERM into a flag that is read between two steps, so that no step is lost; a second Ctrl-C is immediate."""
+    """Turns Ctrl-C and SIGTERM into a flag that is read between two steps, so that no step is lost; a second
+    Ctrl-C is immediate."""
 
     def __enter__(self):
         self.requested = False
@@ -270,7 +298,11 @@ def _say(bar, line: str) -> None:
 
 def _shown(metrics: dict) -> dict[str, str]:
     names = ("loss", "accuracy", "error", "held_out/accuracy", "held_out/error", "gradient")
-    return {name.replace("held_out/", "held-out "): f"{float(metrics[name]):.3g}" for name in names if name in metrics}
+    return {
+        name.replace("held_out/", "held-out "): f"{float(metrics[name]):.3g}"
+        for name in names
+        if name in metrics
+    }
 
 
 REMEDY = (
@@ -282,7 +314,11 @@ REMEDY = (
 def lost(metrics: dict, so_far: Progress, plan: Plan) -> str | None:
     """Take note of a step's metrics; why it makes no sense to go on from here, if it makes none."""
     so_far.loud = so_far.loud + 1 if float(metrics["gradient"]) > plan.gradient_limit else 0
-    groups = {name.removeprefix("gradient/"): float(x) for name, x in metrics.items() if name.startswith("gradient/")}
+    groups = {
+        name.removeprefix("gradient/"): float(x)
+        for name, x in metrics.items()
+        if name.startswith("gradient/")
+    }
     if not bool(metrics["finite"]):
         bad = [name for name, x in groups.items() if not math.isfinite(x)]
         where = f"the gradient of {bad[0]}" if bad else "the loss"
@@ -296,14 +332,23 @@ def lost(metrics: dict, so_far: Progress, plan: Plan) -> str | None:
 
 
 def _warn(bar, step: int, metrics: dict, warned: set[str]) -> None:
-    """One line, once per layer and kind, for populations that are mostly silent or saturated, and for a dt that is too long."""
+    """One line, once per layer and kind, for populations that are mostly silent or saturated, and for a dt
+    that is too long."""
     for name, x in metrics.items():
         kind, _, layer = name.partition("/")
         if kind in ("silent", "saturated") and float(x) > 0.5 and name not in warned:
-            remedy = "a larger bias or input_scale" if kind == "silent" else "a smaller input_scale, bias or dt"
-            _say(bar, f"warning: step {step}: {float(x):.0%} of the neurons of layer {layer} are {kind}; try {remedy}")
+            remedy = (
+                "a larger bias or input_scale" if kind == "silent" else "a smaller input_scale, bias or dt"
+            )
+            _say(
+                bar,
+                f"warning: step {step}: {float(x):.0%} of the neurons of layer {layer} are {kind}; try {remedy}",
+            )
             warned.add(name)
     crowded = float(metrics.get("held_out/crowded", 0))
     if crowded > 0.01 and "crowded" not in warned:
-        _say(bar, f"warning: step {step}: in {crowded:.1%} of steps a neuron spikes more than once, too often for dt: try a smaller one")
+        _say(
+            bar,
+            f"warning: step {step}: in {crowded:.1%} of steps a neuron spikes more than once, too often for dt: try a smaller one",
+        )
         warned.add("crowded")

@@ -19,11 +19,15 @@ class TensorAdamState(NamedTuple):
     square: PyTree[Float[Array, ""]]
 
 
-def scale_by_tensor_adam(b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> optax.GradientTransformation:
-    """Adam with one second moment for a whole array: ``m/(sqrt(<v>) + eps)``, v the running mean of ``mean(g^2)``.
+def scale_by_tensor_adam(
+    b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8
+) -> optax.GradientTransformation:
+    """Adam with one second moment for a whole array: ``m/(sqrt(<v>) + eps)``, v the running mean of
+    ``mean(g^2)``.
 
-    The direction of the gradient within an array is kept. Where a few neurons carry most of the gradient, as in a network that
-    learns a balance, Adam's element-wise scaling turns the noise of the others into steps of full size.
+    The direction of the gradient within an array is kept. Where a few neurons carry most of the gradient, as
+    in a network that learns a balance, Adam's element-wise scaling turns the noise of the others into steps
+    of full size.
     """
 
     def init(params):
@@ -46,14 +50,16 @@ def scale_by_tensor_adam(b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) 
 
 
 def group_of(path: tuple, groups: dict[str, float]) -> str | None:
-    """The longest of the names in `groups` that is a part of the leaf's dotted name, such as ``recurrent`` or ``layers.0.bias``."""
+    """The longest of the names in `groups` that is a part of the leaf's dotted name, such as ``recurrent`` or
+    ``layers.0.bias``."""
     name = f".{leaf_name(path)}."
     found = [group for group in groups if f".{group}." in name]
     return max(found, key=len, default=None)
 
 
 def scale_groups(groups: dict[str, float]) -> optax.GradientTransformation:
-    """Multiply the update of every parameter by the factor of its group (1 without one); see `group_of` for the names."""
+    """Multiply the update of every parameter by the factor of its group (1 without one); see `group_of` for
+    the names."""
 
     def update(updates, params=None):
         del params
@@ -67,7 +73,9 @@ def check_groups(params: PyTree, groups: dict[str, float]) -> None:
     names = [leaf_name(path) for path, _ in jtu.tree_flatten_with_path(params)[0]]
     for group in groups:
         if not any(f".{group}." in f".{name}." for name in names):
-            raise ValueError(f"training.rates names {group!r}, which is no part of a trained parameter: {', '.join(names)}")
+            raise ValueError(
+                f"training.rates names {group!r}, which is no part of a trained parameter: {', '.join(names)}"
+            )
 
 
 __all__ = ["check_groups", "scale_by_tensor_adam", "scale_groups"]

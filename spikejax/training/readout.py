@@ -31,24 +31,28 @@ def fit_readout(
     ```
     minimise  mean_trials sum_t w(t) |O s(t) + b - y(t)|^2 + ridge m |(O, b)|^2
     ```
-    with m the mean square of the features, so that `ridge` is dimensionless. A network that does not yet do its task often
-    carries what the task needs; with a readout that finds it, the gradient starts from there.
+    with m the mean square of the features, so that `ridge` is dimensionless. A network that does not yet do
+    its task often carries what the task needs; with a readout that finds it, the gradient starts from there.
 
-    **Arguments:** `trials`: batches, each with the gate and the time step (ms) to run it at; `target`: of one trial, the signal
-    ``(time, out)`` and the weight of each step; `noise`: what is random within a trial. Masked synapses stay absent (the
-    mask of the first output is taken for all).
+    **Arguments:** `trials`: batches, each with the gate and the time step (ms) to run it at; `target`: of one
+    trial, the signal ``(time, out)`` and the weight of each step; `noise`: what is random within a trial.
+    Masked synapses stay absent (the mask of the first output is taken for all).
 
     **Raises:** `ValueError` unless the readout is a dense `LinearReadout`.
     """
     readout = network.readout
     if not isinstance(readout, LinearReadout) or not isinstance(readout.connection, Dense):
-        raise ValueError(f"a readout is solved for only if it is linear and dense, and this one is a {type(readout).__name__}")
+        raise ValueError(
+            f"a readout is solved for only if it is linear and dense, and this one is a {type(readout).__name__}"
+        )
 
     @eqx.filter_jit
     def moments(batch, gate, dt):
         def one(trial):
             save, start = ("activation",), randomness(trial, noise)
-            solution = simulate(network, trial.stimulus, gate=gate, dt=dt, mask=trial.mask, save=save, **start)
+            solution = simulate(
+                network, trial.stimulus, gate=gate, dt=dt, mask=trial.mask, save=save, **start
+            )
             s = solution.layers[-1].activation
             features = jnp.concatenate([s.reshape(len(s), -1), jnp.ones((len(s), 1), s.dtype)], axis=1)
             y, w = target(trial)
@@ -59,7 +63,11 @@ def fit_readout(
     square, cross, count = 0.0, 0.0, 0
     for batch, gate, dt in trials:
         a, b = moments(batch, gate, dt)
-        square, cross, count = square + np.asarray(a, float), cross + np.asarray(b, float), count + len(batch.stimulus)
+        square, cross, count = (
+            square + np.asarray(a, float),
+            cross + np.asarray(b, float),
+            count + len(batch.stimulus),
+        )
     square, cross = square / count, cross / count
     weight = readout.connection.weight
     masked = isinstance(weight, Masked)
@@ -72,7 +80,9 @@ def fit_readout(
     new = jnp.asarray(solution[:-1].T.reshape(weight.shape), readout.bias.dtype)
     bias = jnp.asarray(solution[-1], readout.bias.dtype)
     return eqx.tree_at(
-        lambda n: (n.readout.connection.weight, n.readout.bias), network, (Masked(new, weight.mask) if masked else new, bias)
+        lambda n: (n.readout.connection.weight, n.readout.bias),
+        network,
+        (Masked(new, weight.mask) if masked else new, bias),
     )
 
 

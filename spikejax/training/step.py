@@ -22,7 +22,8 @@ from ..simulate import simulate
 from ..tasks import Trial
 
 CROWDED = 1.5
-"""Spikes of a neuron in one step above which the step counts as too long: the reset of an LIF neuron is exact for one."""
+"""Spikes of a neuron in one step above which the step counts as too long: the reset of an LIF neuron is exact
+for one."""
 
 
 class TrainState(NamedTuple):
@@ -42,8 +43,11 @@ class TrainState(NamedTuple):
         return self.params if self.average is None else self.average
 
 
-def start(params: PyTree, optimiser: optax.GradientTransformation, *, average: bool = False, step: int = 0) -> TrainState:
-    """The state before the first update. It holds a copy of `params`: a train step reuses the memory of the state it is given.
+def start(
+    params: PyTree, optimiser: optax.GradientTransformation, *, average: bool = False, step: int = 0
+) -> TrainState:
+    """The state before the first update. It holds a copy of `params`: a train step reuses the memory of the
+    state it is given.
 
     **Arguments:** `average`: keep a running average of the parameters; `step`: number of updates made before.
     """
@@ -66,8 +70,9 @@ def update(
 ) -> tuple[TrainState, dict[str, Array]]:
     """One update: pure, not jitted; `make_train_step` and `make_group_step` compile it.
 
-    **Arguments:** `inputs`: the part of the network that is not trained, the adjoint, a batch of trials, the gate, and the factor of the
-    update: the arrays that may differ between networks that are trained together; the others as in `make_train_step`.
+    **Arguments:** `inputs`: the part of the network that is not trained, the adjoint, a batch of trials, the
+    gate, and the factor of the update: the arrays that may differ between networks that are trained together;
+    the others as in `make_train_step`.
     """
     fixed, adjoint, trials, gate, rate = inputs
 
@@ -76,7 +81,14 @@ def update(
 
         def run(trial):
             solution = simulate(
-                network, trial.stimulus, gate=gate, dt=dt, adjoint=adjoint, mask=trial.mask, save=loss.series, **randomness(trial, noise)
+                network,
+                trial.stimulus,
+                gate=gate,
+                dt=dt,
+                adjoint=adjoint,
+                mask=trial.mask,
+                save=loss.series,
+                **randomness(trial, noise),
             )
             value, scalars = loss(solution, trial, dt)
             return value, (scalars, solution.counts)
@@ -126,24 +138,33 @@ def make_train_step(
 ) -> Callable[..., tuple[TrainState, dict[str, Array]]]:
     """A jitted ``step(state, trials, gate, rate=1.0) -> (state, metrics)``.
 
-    The gate and the `rate`, a factor of the update, are arguments: annealing them recompiles nothing. An update with a loss or
-    gradient that is not finite is not made: the parameters stay, and ``metrics["finite"]`` is False.
+    The gate and the `rate`, a factor of the update, are arguments: annealing them recompiles nothing. An
+    update with a loss or gradient that is not finite is not made: the parameters stay, and
+    ``metrics["finite"]`` is False.
 
     **Arguments:**
 
     - `fixed`: the part of the network that is not trained (None at the trained leaves).
     - `optimiser`: any optax transformation; clipping and schedules belong in it.
     - `dt`: ms. `adjoint`: default `Costate()`.
-    - `accumulate`: number of equal parts the batch is run in, one after the other; the gradient is their mean.
+    - `accumulate`: number of equal parts the batch is run in, one after the other; the gradient is their
+      mean.
     - `noise`: what is random within a trial, drawn with its key; a trial without a key has none.
     - `averaging`: decay per update of the running average of the parameters, if the state keeps one.
-    - `mesh`: devices that the trials of a batch are cut over (`spikejax.distributed`); the state is then on all of them. The update is that
-      of one device to rounding.
+    - `mesh`: devices that the trials of a batch are cut over (`spikejax.distributed`); the state is then on
+      all of them. The update is that of one device to rounding.
 
-    **Metrics:** `loss`; what the loss reports; `gradient` (norm before the optimiser) and ``gradient/<parameter>``; `rate` (Hz),
-    `silent` and `saturated` (fractions) per layer; `finite`.
+    **Metrics:** `loss`; what the loss reports; `gradient` (norm before the optimiser) and
+    ``gradient/<parameter>``; `rate` (Hz), `silent` and `saturated` (fractions) per layer; `finite`.
     """
-    settings = {"loss": loss, "optimiser": optimiser, "dt": dt, "accumulate": accumulate, "noise": noise, "averaging": averaging}
+    settings = {
+        "loss": loss,
+        "optimiser": optimiser,
+        "dt": dt,
+        "accumulate": accumulate,
+        "noise": noise,
+        "averaging": averaging,
+    }
     settings["mesh"] = mesh
 
     @eqx.filter_jit(donate="all-except-first")
@@ -154,24 +175,31 @@ def make_train_step(
     def train_step(state: TrainState, trials: Trial, gate: Gate, rate: float | Float[Array, ""] = 1.0):
         size = trials.stimulus.shape[0]
         if size % accumulate:
-            raise ValueError(f"a batch of {size} trials cannot be cut into `accumulate` = {accumulate} equal parts")
+            raise ValueError(
+                f"a batch of {size} trials cannot be cut into `accumulate` = {accumulate} equal parts"
+            )
         if mesh is not None:
             if size // accumulate % mesh.size:
-                raise ValueError(f"{size // accumulate} trials at a time cannot be cut into equal parts for {mesh.size} devices")
+                raise ValueError(
+                    f"{size // accumulate} trials at a time cannot be cut into equal parts for {mesh.size} devices"
+                )
             state, trials = replicate(state, mesh), share(trials, mesh)
         return step((trials, gate, as_parameter(rate)), state)
 
     return train_step
 
 
-def make_group_step(mesh: Mesh | None = None, **settings) -> Callable[..., tuple[TrainState, dict[str, Array]]]:
-    """A jitted step of several networks that are trained side by side, each as by `make_train_step`, as one vmapped program:
-    ``step((fixed, adjoint, gate, rate, which), batches, states) -> (states, metrics)``.
+def make_group_step(
+    mesh: Mesh | None = None, **settings
+) -> Callable[..., tuple[TrainState, dict[str, Array]]]:
+    """A jitted step of several networks that are trained side by side, each as by `make_train_step`, as one
+    vmapped program: ``step((fixed, adjoint, gate, rate, which), batches, states) -> (states, metrics)``.
 
-    Every array has one more axis in front, the networks', but those of `batches`: there it is that of different batches, of which
-    network i is given number ``which[i]``.
+    Every array has one more axis in front, the networks', but those of `batches`: there it is that of
+    different batches, of which network i is given number ``which[i]``.
 
-    **Arguments:** those of `update`; `mesh`: the devices that the networks are cut over, if they are. They have nothing to tell each other.
+    **Arguments:** those of `update`; `mesh`: the devices that the networks are cut over, if they are. They
+    have nothing to tell each other.
     """
 
     @eqx.filter_jit(donate="all-except-first")
@@ -205,7 +233,8 @@ def durations(trials: Trial, dt: float) -> Float[Array, " trials"]:
 
 
 def activity(counts: tuple[Array, "..."], duration: Float[Array, " trials"], dt: float) -> dict[str, Array]:
-    """Mean rate (Hz) and fraction of silent and saturated neurons of each layer, from the counts of a batch."""
+    """Mean rate (Hz) and fraction of silent and saturated neurons of each layer, from the counts of a
+    batch."""
     metrics = {}
     for i, count in enumerate(counts):
         rate = rates(count, duration)
@@ -219,8 +248,8 @@ class Evaluation(NamedTuple):
     """How a network does on fixed trials."""
 
     metrics: dict[str, float]
-    """The loss and what it reports, averaged over trials; rates; `crowded`, the fraction of steps in which a neuron releases more
-    than `CROWDED` spikes, where dt is too long for it."""
+    """The loss and what it reports, averaged over trials; rates; `crowded`, the fraction of steps in which a
+    neuron releases more than `CROWDED` spikes, where dt is too long for it."""
     labels: Int[Array, " trials"] | None
     """Predicted class of every trial, if the loss classifies."""
     counts: tuple[Float[Array, "trials *n"], ...]
@@ -233,17 +262,26 @@ class Evaluation(NamedTuple):
 def make_evaluate(
     loss: AbstractLoss, *, dt: float, at_once: int = 90, noise: Noise | None = None
 ) -> Callable[[Network, Trial | Iterable[Trial], Gate], Evaluation]:
-    """A function ``evaluate(network, trials, gate) -> Evaluation``, jitted, that runs `at_once` trials together.
+    """A function ``evaluate(network, trials, gate) -> Evaluation``, jitted, that runs `at_once` trials
+    together.
 
-    Its `trials` are a batch, or parts of one (`spikejax.tasks.AbstractTask.parts`), each of which is let go before the next is made.
-    `noise`: what is random within a trial, drawn with its key.
+    Its `trials` are a batch, or parts of one (`spikejax.tasks.AbstractTask.parts`), each of which is let go
+    before the next is made. `noise`: what is random within a trial, drawn with its key.
     """
 
     @eqx.filter_jit
     def run(network, trials, gate):
         def one(trial):
             save = {"release"} | loss.series
-            solution = simulate(network, trial.stimulus, gate=gate, dt=dt, mask=trial.mask, save=save, **randomness(trial, noise))
+            solution = simulate(
+                network,
+                trial.stimulus,
+                gate=gate,
+                dt=dt,
+                mask=trial.mask,
+                save=save,
+                **randomness(trial, noise),
+            )
             value, scalars = loss(solution, trial, dt)
             release = [record.release.reshape(-1) for record in solution.layers if record.release is not None]
             crowded = jnp.mean(jnp.concatenate(release) > CROWDED)
