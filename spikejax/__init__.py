@@ -1,6 +1,7 @@
 """spikejax: a functional, differentiable simulator of spiking neural networks in JAX."""
 
 from .adjoints import Autodiff, Checkpointed, Costate, Leash
+from .component import option, parameter
 from .connections import Dense, Ports
 from .gates import Gate
 from .network import Layer, LeakyReadout, LinearReadout, Network
@@ -19,7 +20,7 @@ from .neurons import (
     Theta,
 )
 from .noise import Noise
-from .parameters import Masked, Positive, Signed, parameter, positive, trainable
+from .parameters import Masked, Positive, Signed, positive, trainable
 from .simulate import Solution, check_step, simulate
 from .synapses import AbstractSynapse, DoubleExponential, Exponential
 
@@ -58,6 +59,7 @@ __all__ = [
     "Solution",
     "Theta",
     "check_step",
+    "option",
     "parameter",
     "positive",
     "simulate",

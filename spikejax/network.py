@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from .component import parameter
 from .connections import AbstractConnection, Dense, Ports
 from .neurons import AbstractNeuron, Theta
-from .parameters import as_parameter, parameter, resolve
+from .parameters import as_parameter, resolve
 from .synapses import AbstractSynapse
 
 

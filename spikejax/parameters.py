@@ -20,14 +20,11 @@ def as_parameter(value) -> Float[Array, "..."]:
     return jnp.asarray(value, dtype=jnp.result_type(float))
 
 
-def parameter(default: float | tuple[float, ...]):
-    """A field that holds a parameter: given by keyword, converted by `as_parameter`."""
-    return eqx.field(converter=as_parameter, default=default, kw_only=True)
-
-
 class AbstractReparametrisation(eqx.Module):
     """Stands in a network where an array is expected, and is replaced by its `value` at the start of every
-    simulation (`resolve`)."""
+    simulation (`resolve`). What is trained of it is its leaf `raw`."""
+
+    raw: eqx.AbstractVar[Float[Array, "..."]]
 
     @property
     @abc.abstractmethod
@@ -46,13 +43,13 @@ class AbstractReparametrisation(eqx.Module):
 
 
 class Positive(AbstractReparametrisation):
-    """A positive parameter ``exp(log)``: gradient steps on `log` cannot make a time constant negative.
+    """A positive parameter ``exp(raw)``: gradient steps on `raw` cannot make a time constant negative.
 
     Wrap any field of a neuron, synapse or readout in it, for example ``eqx.tree_at(lambda n:
     n.layers[0].neuron.tau_mem, network, replace_fn=Positive.of)``; `simulate` unwraps it.
     """
 
-    log: Float[Array, "..."]
+    raw: Float[Array, "..."]
 
     @classmethod
     def of(cls, value) -> "Positive":
@@ -61,8 +58,8 @@ class Positive(AbstractReparametrisation):
 
     @property
     def value(self) -> Float[Array, "..."]:
-        """``exp(log)``."""
-        return jnp.exp(self.log)
+        """``exp(raw)``."""
+        return jnp.exp(self.raw)
 
 
 class Masked(AbstractReparametrisation):
@@ -103,7 +100,7 @@ def resolve(tree: PyTree) -> PyTree:
 def field_name(path: tuple) -> str:
     """Name of the field that a leaf belongs to: its last attribute, reparametrisations looked through."""
     names = [k.name for k in path if isinstance(k, jtu.GetAttrKey)]
-    return names[-2] if len(names) > 1 and names[-1] in ("log", "raw") else names[-1]
+    return names[-2] if len(names) > 1 and names[-1] == "raw" else names[-1]
 
 
 def trainable(network: PyTree, fields: Iterable[str] = ("weight", "bias")) -> PyTree[bool]:

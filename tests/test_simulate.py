@@ -195,7 +195,7 @@ def test_positive_parameters_are_the_same_network(quick_jit, relative):
     wrapped = positive(network, ("tau_mem", "tau_syn"))
     assert isinstance(wrapped.layers[0].neuron.tau_mem, Positive)
     assert relative(run(wrapped), run(network)) < 1e-12
-    assert positive(wrapped, ("tau_mem",)).layers[0].neuron.tau_mem.log.shape == ()
+    assert positive(wrapped, ("tau_mem",)).layers[0].neuron.tau_mem.raw.shape == ()
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_trainable():
     flags = trainable(network, ("weight",))
     assert flags.layers[0].feedforward.weight is True
     assert flags.layers[0].bias is False
-    assert trainable(positive(network, ("tau_mem",)), ("tau_mem",)).layers[1].neuron.tau_mem.log is True
+    assert trainable(positive(network, ("tau_mem",)), ("tau_mem",)).layers[1].neuron.tau_mem.raw is True
     with pytest.raises(
         ValueError,
         match="`trainable` names 'tau_men', which the network does not have: choose from .*tau_mem",

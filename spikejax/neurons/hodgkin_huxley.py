@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ..component import parameter
 from ..elementary import relative_decay
-from ..parameters import parameter
 from .base import AbstractNeuron, Path, parts
 
 Kinetics = Literal["squid", "cortical"]

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..parameters import parameter
+from ..component import parameter
 from .base import AbstractNeuron, Reset, parts
 from .solvers import runge_kutta
 

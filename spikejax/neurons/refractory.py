@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..parameters import parameter
+from ..component import parameter
 from .base import AbstractNeuron
 from .wrapper import Wrapper, is_reset
 

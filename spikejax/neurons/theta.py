@@ -5,8 +5,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ..component import parameter
 from ..elementary import angle, circle
-from ..parameters import parameter
 from .base import AbstractNeuron, State
 
 

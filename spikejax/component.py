@@ -1,0 +1,228 @@
+"""What a component declares of its fields, once: unit, meaning, range. Checks and configuration follow from it.
+
+A field is declared by `parameter` (an array that can be trained, one value or one for each neuron), `option` (a
+plain value that is compiled in) or `part` (another component). A keyword of a constructor that is not a field, as
+the scale of random weights, is declared by ``Annotated[float, Declaration(...)]``.
+"""
+
+import dataclasses
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+
+from .parameters import AbstractReparametrisation, as_parameter
+from .registry import Registry
+
+
+@dataclasses.dataclass(frozen=True)
+class Declaration:
+    """What is known of a field or keyword beside its type and default."""
+
+    doc: str = ""
+    """What it is, in a few words."""
+    unit: str = ""
+    above: float | None = None
+    """Every number must be above this; likewise the next three."""
+    at_least: float | None = None
+    below: float | None = None
+    at_most: float | None = None
+    choices: tuple[str, ...] | None = None
+    """The words that are allowed."""
+    trained: bool = False
+    """An array, which can be trained and may differ between networks that are trained side by side."""
+    positive: bool = False
+    """Stays above 0 in training (see `spikejax.Positive`)."""
+    kinds: bool = False
+    """Has an axis of its own before those of the neurons."""
+    drawn: bool = False
+    """In a configuration also ``[low, high]``, of which every neuron gets a draw."""
+    length: tuple[int, int | None] | None = None
+    """Fewest and most entries of a tuple."""
+    registry: Registry | None = None
+    """Family of the component that the field holds."""
+    staged: bool = True
+    """Whether a stage of a curriculum may change it."""
+
+    @property
+    def text(self) -> str:
+        """Meaning and unit, for a help text."""
+        return f"{self.doc}, {self.unit}" if self.unit else self.doc
+
+    def allowed(self) -> str:
+        """The range in words, empty if there is none."""
+        if self.choices is not None:
+            return f"one of {', '.join(self.choices)}"
+        bounds = {"above": self.above, "at least": self.at_least, "below": self.below, "at most": self.at_most}
+        return " and ".join(f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None)
+
+    def check(self, owner: str, name: str, value: Any) -> None:
+        """Raise one `ValueError` that names field, value and what is allowed; what is traced is not known."""
+        if value is None or self.registry is not None:
+            return
+        if self.choices is not None:
+            if value not in self.choices:
+                raise ValueError(f"{owner}: `{name}` is {value!r}, but must be {self.allowed()}")
+            return
+        if isinstance(value, tuple) and self.length is not None:
+            fewest, most = self.length
+            if len(value) < fewest or (most is not None and len(value) > most):
+                count = f"{fewest}" if fewest == most else f"at least {fewest}" if most is None else f"{fewest} to {most}"
+                raise ValueError(f"{owner}: `{name}` has {len(value)} entries, but must have {count}")
+        numbers = known_numbers(value)
+        if numbers is None:
+            return
+        bad = ~np.isfinite(numbers)
+        for bound, fails in (
+            (self.above, lambda x, b: x <= b),
+            (self.at_least, lambda x, b: x < b),
+            (self.below, lambda x, b: x >= b),
+            (self.at_most, lambda x, b: x > b),
+        ):
+            if bound is not None:
+                bad |= fails(numbers, bound)
+        if bad.any():
+            shown = numbers[bad].reshape(-1)[0]
+            allowed = self.allowed()
+            unit = f" {self.unit}" if self.unit else ""
+            raise ValueError(
+                f"{owner}: `{name}` is {shown:g}{unit}, but must be {f'finite and {allowed}' if allowed else 'finite'}"
+            )
+
+
+def known_numbers(value: Any) -> np.ndarray | None:
+    """The numbers in `value`, if it holds numbers and they are known (not traced)."""
+    if isinstance(value, AbstractReparametrisation):
+        value = value.value
+    if isinstance(value, jax.core.Tracer) or isinstance(value, bool | str):
+        return None
+    if isinstance(value, int | float):
+        return np.array([float(value)])
+    if isinstance(value, tuple) and value and all(isinstance(x, int | float) for x in value):
+        return np.array(value, float)
+    if isinstance(value, jax.Array | np.ndarray) and np.issubdtype(value.dtype, np.floating):
+        return np.asarray(value, float).reshape(-1)
+    return None
+
+
+def parameter(
+    default: float | tuple[float, ...] | None,
+    *,
+    unit: str = "",
+    doc: str = "",
+    positive: bool = False,
+    at_least: float | None = None,
+    below: float | None = None,
+    at_most: float | None = None,
+    kinds: bool = False,
+    drawn: bool = False,
+) -> Any:
+    """A field that holds an array which can be trained: given by keyword, converted by `as_parameter`, finite.
+
+    **Arguments:** `default`: a number, or a tuple for a field with an axis of its own (`kinds`); None if the class
+    fills it in; `unit`, `doc`: for help texts; `positive`: above 0, in training too; `at_least`, `below`,
+    `at_most`: the range; `drawn`: a configuration may give ``[low, high]`` to draw every neuron's value from.
+    """
+    declared = Declaration(
+        doc=doc,
+        unit=unit,
+        above=0.0 if positive else None,
+        at_least=at_least,
+        below=below,
+        at_most=at_most,
+        trained=True,
+        positive=positive,
+        kinds=kinds or isinstance(default, tuple),
+        drawn=drawn,
+    )
+    return _field(declared, default, converter=_as_parameter_or_none)
+
+
+def option(
+    default: Any = dataclasses.MISSING,
+    *,
+    unit: str = "",
+    doc: str = "",
+    above: float | None = None,
+    at_least: float | None = None,
+    below: float | None = None,
+    at_most: float | None = None,
+    choices: tuple[str, ...] | None = None,
+    length: tuple[int, int | None] | None = None,
+    staged: bool = True,
+    **kwargs: Any,
+) -> Any:
+    """A field that holds a plain value (number, word, tuple), which is compiled into what uses it.
+
+    **Arguments:** `default`: none if it has to be given; `unit`, `doc`: for help texts; `above`, `at_least`,
+    `below`, `at_most`: the range of every number in it; `choices`: the words allowed; `length`: fewest and most
+    entries of a tuple; `staged`: whether a stage of a curriculum may change it; `kwargs`: of `equinox.field`.
+    """
+    declared = Declaration(
+        doc=doc,
+        unit=unit,
+        above=above,
+        at_least=at_least,
+        below=below,
+        at_most=at_most,
+        choices=choices,
+        length=length,
+        staged=staged,
+    )
+    return _field(declared, default, static=True, **kwargs)
+
+
+def part(registry: Registry, default: str, *, doc: str = "", **kwargs: Any) -> Any:
+    """A field that holds another component: given as such, or by its name in the `registry`."""
+    return _field(
+        Declaration(doc=doc, registry=registry),
+        dataclasses.MISSING,
+        converter=registry.coerce,
+        default_factory=lambda: registry.make(default),
+        **kwargs,
+    )
+
+
+def _field(declared: Declaration, default: Any, **kwargs: Any) -> Any:
+    if default is not dataclasses.MISSING:
+        kwargs["default"] = default
+    return eqx.field(**({"kw_only": True, "metadata": {"declared": declared}} | kwargs))
+
+
+def _as_parameter_or_none(value):
+    return None if value is None else as_parameter(value)
+
+
+class Component(eqx.Module):
+    """A module whose declared fields are checked when it is made."""
+
+    def __check_init__(self):
+        for name, declared in declarations(type(self)).items():
+            declared.check(type(self).__name__, name, getattr(self, name))
+
+
+def declarations(cls: type) -> dict[str, Declaration]:
+    """The declared fields of a class that can be given, in order."""
+    return {
+        field.name: field.metadata["declared"]
+        for field in dataclasses.fields(cls)
+        if "declared" in field.metadata and field.init
+    }
+
+
+def check_order(owner: object, low: str, high: str) -> None:
+    """Raise `ValueError` unless the field `low` is below the field `high` everywhere, where both are known."""
+    a, b = (known_numbers(getattr(owner, name)) for name in (low, high))
+    if a is None or b is None:
+        return
+    name = type(owner).__name__
+    try:
+        wrong = np.broadcast_arrays(a, b)[0][a >= b] if a.size != b.size else a[a >= b]
+    except ValueError:
+        raise ValueError(f"{name}: `{low}` has {a.size} values and `{high}` {b.size}: give one, or as many") from None
+    if wrong.size:
+        raise ValueError(f"{name}: `{low}` must be below `{high}`, but is {a.max():g} with a `{high}` of {b.min():g}")
+
+
+__all__ = ["Component", "Declaration", "check_order", "declarations", "known_numbers", "option", "parameter", "part"]
