@@ -14,9 +14,9 @@ from pathlib import Path
 
 from spikejax.config import load_fit
 from spikejax.fitting import MODELS, fit_glm, read_sound_spikes, recording_names
-from spikejax.fitting.run import fit_run
+from spikejax.fitting.job import fit_run
 from spikejax.fitting.scores import bits_per_spike
-from spikejax.fitting.sound_fit import prepare_sound
+from spikejax.fitting.sound.fit import prepare_sound
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 CHANGES = {

@@ -259,7 +259,7 @@ def _run(args: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
         )
         return
     if args.command == "fit":
-        from .fitting.run import fit_run, show
+        from .fitting.job import fit_run, show
 
         wanted = load_fit(args.config, overrides)
         name = args.config.resolve().name if args.config.is_dir() else args.config.stem

@@ -1,9 +1,9 @@
 """Models of real neurons fitted to recordings by gradient."""
 
-from .clamp_fit import ClampFit, ClampFits, Plan, fit_clamp
-from .clamp_loss import Weights, sweeps_to_fit
-from .clamp_models import MODELS, ClampModel
-from .clamp_predict import Predicted, predict_clamp, predict_noisy
+from .clamp.fit import ClampFit, ClampFits, Plan, fit_clamp
+from .clamp.loss import Weights, sweeps_to_fit
+from .clamp.models import MODELS, ClampModel
+from .clamp.predict import Predicted, predict_clamp, predict_noisy
 from .escape import binned_hazard, escape, force, hazard, mean_response
 from .glm import GLM, fit_glm
 from .ranges import Range
@@ -17,8 +17,8 @@ from .recordings import (
     step_current_clamp,
 )
 from .scores import bits_per_spike, coincidence_factor, interpolate, mean_scores, spike_scores
-from .sound_fit import fit_sound, predict_sound, prepare_sound, sound_scores, uncertainty
-from .sound_model import SoundModel
+from .sound.fit import fit_sound, predict_sound, prepare_sound, sound_scores, uncertainty
+from .sound.model import SoundModel
 
 __all__ = [
     "GLM",

@@ -7,10 +7,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..config import SoundFit
-from . import figures
-from .recordings import read_sound_spikes
-from .sound_fit import fit_sound, prepare_sound, sound_scores, uncertainty
+from ...config import SoundFit
+from ..clamp import figures
+from ..recordings import read_sound_spikes
+from .fit import fit_sound, prepare_sound, sound_scores, uncertainty
 
 
 class SoundRun:

@@ -9,7 +9,7 @@ import pytest
 from spikejax import cli
 from spikejax.training.log import read_metrics
 
-from .command_line import fails
+from ..command_line import fails
 from .real_neurons import CLAMP, SOUND, R, changed
 
 CLAMP_CONFIG = f"""
@@ -144,7 +144,7 @@ def test_bad_fit(config, tmp_path, capsys, overrides, words):
 
 
 def test_shipped_configurations(tmp_path, capsys):
-    configs = Path(__file__).parent.parent / "configs"
+    configs = Path(__file__).parents[2] / "configs"
     for name in ("patchclamp", "grasshopper"):
         error = fails(
             capsys,

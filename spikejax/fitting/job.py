@@ -24,8 +24,8 @@ from ..config.load import new_folder
 from ..runs import versions
 from ..training.checkpoint import write_atomically
 from ..training.log import MetricsLog
-from .clamp_run import ClampRun
-from .sound_run import SoundRun
+from .clamp.job import ClampRun
+from .sound.job import SoundRun
 
 
 def fit_run(config: CurrentClampFit | SoundFit, folder: Path, *, progress: bool = True) -> dict[str, Any]:

@@ -8,16 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from ..adjoints import Costate, Leash
-from ..adjoints.base import Record
-from ..cell import Carry, Cell
-from ..gates import Gate
-from ..network import LayerState
-from ..synapses import Exponential
-from .clamp_models import MILLI, ClampModel, at_sweeps
-from .escape import force
-from .ranges import Values, physical
-from .recordings import Stepped
+from ...adjoints import Costate, Leash
+from ...adjoints.base import Record
+from ...cell import Carry, Cell
+from ...gates import Gate
+from ...network import LayerState
+from ...synapses import Exponential
+from ..escape import force
+from ..ranges import Values, physical
+from ..recordings import Stepped
+from .models import MILLI, ClampModel, at_sweeps
 
 BEFORE, AFTER = 2.0, 5.0
 """The voltage counts from AFTER ms after a recorded spike until BEFORE ms before the next: in between is the

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..neurons import GLIF, LIF, AbstractNeuron, Accommodating, AdEx, HodgkinHuxley, Refractory
-from .ranges import Range, Ranges, Values
+from ...neurons import GLIF, LIF, AbstractNeuron, Accommodating, AdEx, HodgkinHuxley, Refractory
+from ..ranges import Range, Ranges, Values
 
 MILLI = 1e-3
 """R in MOhm times I in pA is in uV; membrane potentials are in mV."""

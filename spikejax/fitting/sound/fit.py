@@ -12,12 +12,12 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 from scipy.optimize import minimize
 
-from .escape import binned_hazard, mean_response
-from .glm import fit_glm
-from .laplace import standard_errors
-from .recordings import Resample, SoundSpikes, binned, samples_per_step
-from .scores import bits_per_spike
-from .sound_model import SoundModel, features, make_basis
+from ..escape import binned_hazard, mean_response
+from ..glm import fit_glm
+from ..laplace import standard_errors
+from ..recordings import Resample, SoundSpikes, binned, samples_per_step
+from ..scores import bits_per_spike
+from .model import SoundModel, features, make_basis
 
 PRIOR = 0.1
 """Weight of ``u^2/2`` of the unbounded neuron parameters: a normal prior that keeps them off the ends of

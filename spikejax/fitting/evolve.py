@@ -7,43 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 
-from ..gates import Gate
-from .clamp_loss import Sweeps, Weights, filtered, free_loss
-from .clamp_models import ClampModel
 from .ranges import Values
 
-SIDE_BY_SIDE = 64
-"""Starts that are screened as one program: enough to fill vectors, few enough for the cache."""
 SHRINK = 0.7
 """What is left of the search's step in the next round."""
-
-
-def screening(
-    model: ClampModel, data: Sweeps, gate: Gate, dt: float, weights: Weights
-) -> Callable[[Values], Float[np.ndarray, " starts"]]:
-    """A function of starts: the loss of the second stage through an ordinary threshold, infinite for one that
-    diverges.
-
-    It needs no gradient, so a thousand starts cost what a few steps of the fit do. A start that is silent, or
-    fires at rest, has a loss without slope: none of these is to be followed.
-    """
-    target = filtered(data.spikes, weights.tau, dt)
-
-    @jax.jit
-    def run(raw, data, target):
-        return jax.vmap(lambda x: free_loss(model, x, data, target, gate.hard(), dt, weights)[0])(raw)
-
-    def score(raw):
-        count, values = len(jax.tree.leaves(raw)[0]), []
-        width = min(count, SIDE_BY_SIDE)
-        for begin in range(0, count, width):
-            # The last ones are repeated up to the size of the others, so that one program serves all.
-            which = np.minimum(np.arange(begin, begin + width), count - 1)
-            values.append(np.asarray(run(jax.tree.map(lambda x, k=which: x[k], raw), data, target), float))
-        value = np.concatenate(values)[:count]
-        return np.where(np.isfinite(value), value, np.inf)
-
-    return score
 
 
 def search(

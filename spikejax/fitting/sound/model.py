@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ..neurons import GLIF, AbstractNeuron, Refractory
-from .ranges import Range, Values, physical, unbounded
+from ...neurons import GLIF, AbstractNeuron, Refractory
+from ..ranges import Range, Values, physical, unbounded
 
 FINE = 0.5
 """Distance of the knots of the stimulus filter up to `COARSE`, ms: receptor neurons follow the envelope to

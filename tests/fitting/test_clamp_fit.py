@@ -20,12 +20,12 @@ from spikejax.fitting import (
     step_current_clamp,
     sweeps_to_fit,
 )
-from spikejax.fitting.clamp_fit import uncertainty
-from spikejax.fitting.clamp_loss import free_loss, run_free
-from spikejax.fitting.clamp_models import at_sweeps
+from spikejax.fitting.clamp.fit import screening, uncertainty
+from spikejax.fitting.clamp.loss import free_loss, run_free
+from spikejax.fitting.clamp.models import at_sweeps
+from spikejax.fitting.evolve import search
 from spikejax.fitting.ranges import physical, random_starts, unbounded
 from spikejax.fitting.recordings import CurrentClamp
-from spikejax.fitting.screening import screening, search
 
 from .real_neurons import CLAMP, R, ramp
 

@@ -7,15 +7,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..config import CurrentClampFit
-from ..gates import Gate
+from ...config import CurrentClampFit
+from ...gates import Gate
+from ..recordings import CurrentClamp, Stepped, read_current_clamp, step_current_clamp
+from ..scores import SpikeScores, interpolate, mean_scores, spike_scores
 from . import figures
-from .clamp_fit import ClampFit, ClampFits, Plan, fit_clamp, uncertainty
-from .clamp_loss import Weights, sweeps_to_fit
-from .clamp_models import MODELS, ClampModel
-from .clamp_predict import Predicted, predict_clamp, predict_noisy
-from .recordings import CurrentClamp, Stepped, read_current_clamp, step_current_clamp
-from .scores import SpikeScores, interpolate, mean_scores, spike_scores
+from .fit import ClampFit, ClampFits, Plan, fit_clamp, uncertainty
+from .loss import Weights, sweeps_to_fit
+from .models import MODELS, ClampModel
+from .predict import Predicted, predict_clamp, predict_noisy
 
 WIDTH = {"hodgkin_huxley": 30.0}
 """Width of the active zone in mV by kind of model, where it is not `USUAL_WIDTH`: the way up of a spike that

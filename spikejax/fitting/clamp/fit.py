@@ -17,12 +17,12 @@ import optax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import PRNGKeyArray
 
-from ..gates import Gate
-from .clamp_loss import Sweeps, Weights, filtered, free_loss, noisy_loss
-from .clamp_models import ClampModel
-from .laplace import standard_errors
-from .ranges import Values, physical, random_starts, unbounded
-from .screening import screening, search
+from ...gates import Gate
+from ..evolve import search
+from ..laplace import standard_errors
+from ..ranges import Values, physical, random_starts, unbounded
+from .loss import Sweeps, Weights, filtered, free_loss, noisy_loss
+from .models import ClampModel
 
 GOOD = 1.25
 """Starts whose loss is at most this times the best one's count for the spread of the parameters."""
@@ -32,6 +32,10 @@ AS_LIKELY = 0.1
 
 JUDGED_EVERY = 5
 """Steps of the second stage between two looks at its loss through an ordinary threshold."""
+
+
+SIDE_BY_SIDE = 64
+"""Starts that are screened as one program: enough to fill vectors, few enough for the cache."""
 
 
 class Plan(NamedTuple):
@@ -126,6 +130,34 @@ def _descend(loss, raw, data, steps, rate, extra, report, judge=None):
         report(i + 1, float(jnp.min(best[0])))
     value, raw, parts = best
     return raw, np.asarray(value, float), {name: np.asarray(x, float) for name, x in parts.items()}
+
+
+def screening(
+    model: ClampModel, data: Sweeps, gate: Gate, dt: float, weights: Weights
+) -> Callable[[Values], Float[np.ndarray, " starts"]]:
+    """A function of starts: the loss of the second stage through an ordinary threshold, infinite for one that
+    diverges.
+
+    It needs no gradient, so a thousand starts cost what a few steps of the fit do. A start that is silent, or
+    fires at rest, has a loss without slope: none of these is to be followed.
+    """
+    target = filtered(data.spikes, weights.tau, dt)
+
+    @jax.jit
+    def run(raw, data, target):
+        return jax.vmap(lambda x: free_loss(model, x, data, target, gate.hard(), dt, weights)[0])(raw)
+
+    def score(raw):
+        count, values = len(jax.tree.leaves(raw)[0]), []
+        width = min(count, SIDE_BY_SIDE)
+        for begin in range(0, count, width):
+            # The last ones are repeated up to the size of the others, so that one program serves all.
+            which = np.minimum(np.arange(begin, begin + width), count - 1)
+            values.append(np.asarray(run(jax.tree.map(lambda x, k=which: x[k], raw), data, target), float))
+        value = np.concatenate(values)[:count]
+        return np.where(np.isfinite(value), value, np.inf)
+
+    return score
 
 
 def fit_clamp(

@@ -6,7 +6,7 @@ import numpy as np
 
 from spikejax.fitting.recordings import CurrentClamp
 
-DATA = Path(__file__).parent / "data" / "fitting"
+DATA = Path(__file__).parent.parent / "data" / "fitting"
 CLAMP, SOUND = DATA / "patchclamp.npz", DATA / "grasshopper.npz"
 R = "18713001"
 

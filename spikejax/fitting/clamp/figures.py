@@ -6,10 +6,10 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..plotting import STYLE
-from .clamp_predict import Predicted
-from .recordings import CurrentClamp
-from .sound_fit import SoundData, SoundFit
+from ...plotting import STYLE
+from ..recordings import CurrentClamp
+from ..sound.fit import SoundData, SoundFit
+from .predict import Predicted
 
 SHOWN = 4
 """Sweeps in the figure of traces."""

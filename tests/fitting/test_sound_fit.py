@@ -16,8 +16,8 @@ from spikejax.fitting import (
     prepare_sound,
     read_sound_spikes,
 )
-from spikejax.fitting.sound_fit import fit_sound, penalised_loss, uncertainty
-from spikejax.fitting.sound_model import SoundModel, features, make_basis
+from spikejax.fitting.sound.fit import fit_sound, penalised_loss, uncertainty
+from spikejax.fitting.sound.model import SoundModel, features, make_basis
 
 from .real_neurons import SOUND
 
@@ -92,7 +92,7 @@ def test_features_are_causal():
 
 
 def test_segments_have_the_loss_of_the_whole(sound):
-    from spikejax.fitting import sound_fit
+    from spikejax.fitting.sound import fit as sound_fit
 
     model = SoundModel.start(len(sound.features))
     model = SoundModel(0.02 * jax.random.normal(KEY, model.weight.shape), model.bias, model.raw)

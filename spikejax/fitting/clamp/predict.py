@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int, PRNGKeyArray
 
-from ..gates import Gate
-from .clamp_loss import escape_rate, measured, run_free, sweeps_to_fit
-from .clamp_models import ClampModel, at_sweeps
-from .escape import escape
-from .ranges import Values
-from .recordings import Stepped
+from ...gates import Gate
+from ..escape import escape
+from ..ranges import Values
+from ..recordings import Stepped
+from .loss import escape_rate, measured, run_free, sweeps_to_fit
+from .models import ClampModel, at_sweeps
 
 
 class Predicted(NamedTuple):

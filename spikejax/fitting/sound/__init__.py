@@ -1,0 +1,1 @@
+"""Receptor neurons fitted to sound and spikes."""
