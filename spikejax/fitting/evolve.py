@@ -1,4 +1,4 @@
-"""Looking for starts of a fit without a gradient: a free run of each through an ordinary threshold."""
+"""A random search around starts of a fit, without a gradient: a small evolution strategy."""
 
 from collections.abc import Callable
 
@@ -8,6 +8,8 @@ import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 
 from .ranges import Values
+
+__all__ = ["search"]
 
 SHRINK = 0.7
 """What is left of the search's step in the next round."""
@@ -28,17 +30,18 @@ def search(
     start of the next round.
 
     An evolution strategy with one parent to a family, whose steps shrink (`SHRINK`). Families stay apart, so
-    that their spread means something.
+    that the spread of what they find means something.
 
-    **Arguments:** starts as unbounded numbers and their `value`; `loss`: of starts, as `screening` makes it;
-    `draws`: all starts' steps in a round; `step`: their standard deviation in the first round; `report`:
-    called after a round with its number and the least loss.
+    **Arguments:** `raw`: starts as unbounded numbers; `value`: their loss; `loss`: of any number of starts;
+    `draws`: steps tried in a round, for all starts together; `step`: standard deviation of the steps in the
+    first round; `report`: called after a round with its number and the least loss.
 
     **Returns:** the best start of every family and its loss, never above the one it came with.
 
     **Reference:** Beyer & Schwefel, Natural Computing 2002: (1 + lambda) strategies.
     """
     starts, each = len(value), max(draws // len(value), 1)
+    rows = np.arange(starts)
     for i in range(rounds):
         names = dict(zip(raw, jax.random.split(jax.random.fold_in(key, i), len(raw)), strict=True))
         size = step * SHRINK**i
@@ -47,8 +50,9 @@ def search(
             for name, x in raw.items()
         }
         values = loss({name: x.ravel() for name, x in tried.items()}).reshape(starts, each)
+        # The parent comes first, and so stays where no step is better.
         values = np.concatenate([value[:, None], values], axis=1)
-        rows, best = np.arange(starts), values.argmin(axis=1)
+        best = values.argmin(axis=1)
         raw = {
             name: jnp.concatenate([x[:, None], tried[name]], axis=1)[rows, best] for name, x in raw.items()
         }

@@ -1,37 +1,53 @@
 """Fitting the receptor neuron to sound recordings: maximum likelihood of the spikes in bins, by gradient; and
 its scores against a GLM."""
 
+import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 from scipy.optimize import minimize
 
-from ..escape import binned_hazard, mean_response
+from ..escape import binned_hazard, hazard, log_likelihood_of_spikes, mean_response
 from ..glm import fit_glm
 from ..laplace import standard_errors
-from ..recordings import Resample, SoundSpikes, binned, samples_per_step
+from ..ranges import prior
+from ..recordings import Resample, SoundSpikes, bin_spikes, samples_per_step
 from ..scores import bits_per_spike
 from .model import SoundModel, features, make_basis
 
-PRIOR = 0.1
-"""Weight of ``u^2/2`` of the unbounded neuron parameters: a normal prior that keeps them off the ends of
-their ranges."""
+__all__ = [
+    "BinnedSound",
+    "FittedSound",
+    "Score",
+    "Segments",
+    "fit_sound",
+    "penalised_loss",
+    "predict_sound",
+    "prepare_sound",
+    "segments",
+    "sound_scores",
+    "sound_standard_errors",
+]
+
+FLOOR = 1e-9
+"""Expected spikes in a bin below which a recorded one is no less likely."""
 WARM_UP = 500.0
 """Part before each training segment that only brings the state up, ms."""
 SEGMENT = 500.0
 """Length of a training segment, ms: segments run side by side."""
 
 
-class SoundData(NamedTuple):
+class BinnedSound(NamedTuple):
     """A recording on the grid of bins and steps."""
 
     dt: float
+    """Time step, ms."""
     sub: int
     """Steps in a bin."""
     train: int
@@ -39,6 +55,7 @@ class SoundData(NamedTuple):
     stimulus: Float[np.ndarray, "trials bins"]
     """Mean amplitude in each bin."""
     features: Float[np.ndarray, "features steps trials"]
+    """Linear inputs of the model (see `spikejax.fitting.sound.model.features`)."""
     spikes: Float[np.ndarray, "trials bins"]
     """1 for a bin with a spike."""
     steps: Float[np.ndarray, "bins sub trials"]
@@ -49,11 +66,12 @@ class SoundData(NamedTuple):
 
 def prepare_sound(
     recording: SoundSpikes, dt: float, width: float, train: float, length: float, resample: Resample
-) -> SoundData:
+) -> BinnedSound:
     """The recording averaged over steps of `dt` ms, in bins of `width` ms, of which the fraction `train` is
     fitted.
 
-    **Arguments:** `length` of the stimulus filters, ms.
+    **Arguments:** `length` of the stimulus filters, ms; `resample`: what to do if `dt` is not the sampling
+    step.
 
     **Raises:** `ValueError` if dt is no whole multiple of the sampling step (see `samples_per_step`) or does
     not divide the bin, and if training or test part has no spike.
@@ -67,93 +85,111 @@ def prepare_sound(
         raise ValueError(f"the stimulus of {recording.duration:g} ms has fewer than 10 bins of {width:g} ms")
     steps = bins * sub
     averaged = recording.stimulus[:, : steps * m].reshape(-1, steps, m).mean(axis=2)
-    spikes = (binned(recording.spikes, bins, width) > 0).astype(float)
-    fine = (binned(recording.spikes, steps, dt) > 0).astype(float)
+    spikes = (bin_spikes(recording.spikes, bins, width) > 0).astype(float)
+    fine = (bin_spikes(recording.spikes, steps, dt) > 0).astype(float)
     trained = round(train * bins)
     for part, name in ((spikes[:, :trained], "training"), (spikes[:, trained:], "test")):
         if not part.any():
             raise ValueError(f"the {name} part of the recording has no spike")
     basis = make_basis(averaged, dt, length, trained * sub)
-    return SoundData(
-        dt,
-        sub,
-        trained,
-        averaged.reshape(-1, bins, sub).mean(axis=2),
-        features(basis, averaged),
-        spikes,
-        fine.T.reshape(bins, sub, -1),
-        basis.knots,
+    return BinnedSound(
+        dt=dt,
+        sub=sub,
+        train=trained,
+        stimulus=averaged.reshape(-1, bins, sub).mean(axis=2),
+        features=features(basis, averaged),
+        spikes=spikes,
+        steps=fine.T.reshape(bins, sub, -1),
+        knots=basis.knots,
     )
 
 
-def _hazards(model: SoundModel, x, spikes, dt):
-    bins, sub = spikes.shape[:2]
-    current = model.current(x).reshape(bins, sub, *spikes.shape[2:])
-    return binned_hazard(model.neuron(), current, spikes, dt, 1.0, model.values["rate"])
+def _rate(model: SoundModel):
+    """The escape rate of a height above the threshold, which is in units of the escape zone's width."""
+    return functools.partial(hazard, width=1.0, rate=model.values["rate"])
 
 
-def _segments(data: SoundData):
-    """Training bins cut into segments with a warm-up before each, side by side: features, spikes by step, and
-    by bin with a mask."""
+def _hazards(
+    model: SoundModel,
+    x: Float[Array, "features steps n"],
+    spikes: Float[Array, "bins sub n"],
+    dt: float,
+) -> Float[Array, "bins n"]:
+    """Expected escapes in every bin, given the recorded spikes before it."""
+    current = model.current(x).reshape(spikes.shape)
+    return binned_hazard(model.neuron(), current, spikes, _rate(model), dt)
+
+
+class Segments(NamedTuple):
+    """Parts of the training bins, side by side."""
+
+    features: Float[Array, "features steps n"]
+    steps: Float[Array, "bins sub n"]
+    """Spikes in each step."""
+    spikes: Float[Array, "bins n"]
+    """1 for a bin with a spike."""
+    counted: Float[Array, "bins n"]
+    """1 for a bin whose likelihood counts, 0 for one that only brings the state up."""
+
+
+def segments(data: BinnedSound) -> Segments:
+    """Training bins cut into segments with a warm-up before each."""
     width = data.dt * data.sub
     length, warm = round(SEGMENT / width), round(WARM_UP / width)
     xs, steps, held, counted = [], [], [], []
     for begin in range(0, data.train, length):
         # A segment at the start has an empty warm-up: it runs on into the next ones uncounted.
-        first = max(begin - warm, 0)
-        rows = np.minimum(np.arange(first, first + warm + length), data.train - 1)
+        bins = np.arange(warm + length) + max(begin - warm, 0)
+        rows = np.minimum(bins, data.train - 1)
         fine = (rows[:, None] * data.sub + np.arange(data.sub)).reshape(-1)
         xs.append(data.features[:, fine])
         steps.append(data.steps[rows])
         held.append(data.spikes[:, rows].T)
-        inside = (np.arange(first, first + warm + length) >= begin) & (
-            np.arange(first, first + warm + length) < min(begin + length, data.train)
-        )
+        inside = (bins >= begin) & (bins < min(begin + length, data.train))
         counted.append(np.broadcast_to(inside[:, None], held[-1].shape))
-    stack = lambda parts: jnp.asarray(np.concatenate(parts, axis=-1), jnp.result_type(float))
-    return stack(xs), stack(steps), stack(held), stack(counted)
+
+    def stack(parts):
+        return jnp.asarray(np.concatenate(parts, axis=-1), jnp.result_type(float))
+
+    return Segments(stack(xs), stack(steps), stack(held), stack(counted))
 
 
-def penalised_loss(model: SoundModel, arrays, dt: float, ridge: float) -> Float[Array, ""]:
-    """Loss of `fit_sound` on the arrays of `_segments`, nats per spike."""
-    x, fine, held, counted = arrays
-    expected = _hazards(model, x, fine, dt)
-    each = jnp.where(held > 0, jnp.log(-jnp.expm1(-expected) + 1e-9), -expected)
-    penalty = 0.5 * ridge * jnp.sum(model.weight**2) + 0.5 * PRIOR * sum(
-        jnp.sum(u**2) for u in model.raw.values()
-    )
-    return (penalty - jnp.sum(each * counted)) / jnp.sum(held * counted)
+def penalised_loss(model: SoundModel, data: Segments, dt: float, ridge: float) -> Float[Array, ""]:
+    """Loss of `fit_sound`, nats per spike.
+
+    **Arguments:** `dt` in ms; `ridge`: weight of the penalty on the filters.
+    """
+    expected = _hazards(model, data.features, data.steps, dt)
+    each = log_likelihood_of_spikes(expected, data.spikes, FLOOR)
+    penalty = 0.5 * ridge * jnp.sum(model.weight**2) + prior(model.raw)
+    return (penalty - jnp.sum(each * data.counted)) / jnp.sum(data.spikes * data.counted)
 
 
-def uncertainty(model: SoundModel, data: SoundData, ridge: float) -> dict[str, float]:
+def sound_standard_errors(model: SoundModel, data: BinnedSound, ridge: float) -> dict[str, float]:
     """Standard errors of the neuron's parameters, in their units, with the stimulus filters held fixed.
 
     By `standard_errors` of the penalised log-likelihood in bias and parameters; NaN for those that the data
     do not hold.
+
+    **Arguments:** `ridge`: that of the fit.
     """
-    arrays = _segments(data)
-    vector, unravel = ravel_pytree((model.bias, model.raw))
-    rebuild = lambda vector: SoundModel(model.weight, *unravel(vector))
-    spikes = jnp.sum(arrays[2] * arrays[3])
-    slope = jax.jit(
-        jax.grad(lambda vector, arrays: penalised_loss(rebuild(vector), arrays, data.dt, ridge) * spikes)
-    )
-    values = lambda vector: jnp.stack([rebuild(vector).values[name] for name in model.raw])
-    return dict(
-        zip(
-            model.raw,
-            standard_errors(lambda vector: slope(vector, arrays), vector, values).tolist(),
-            strict=True,
-        )
+    parts = segments(data)
+    spikes = jnp.sum(parts.spikes * parts.counted)
+    rebuilt = lambda fitted: SoundModel(model.weight, *fitted)
+    return standard_errors(
+        lambda fitted, parts: penalised_loss(rebuilt(fitted), parts, data.dt, ridge) * spikes,
+        (model.bias, model.raw),
+        parts,
+        lambda fitted: rebuilt(fitted).values,
     )
 
 
-class SoundFit(NamedTuple):
+class FittedSound(NamedTuple):
     """A fitted receptor neuron and its predictions."""
 
     model: SoundModel
     nats: float
-    """Training loss: minus the log-likelihood and the penalties, per spike, nats."""
+    """Training loss: minus the log-likelihood, with the penalties, per spike, nats."""
     with_history: Float[np.ndarray, "trials bins"]
     """Probability of a spike in every bin, given the stimulus and the recorded spikes before the bin."""
     stimulus_only: Float[np.ndarray, "trials bins"]
@@ -161,14 +197,14 @@ class SoundFit(NamedTuple):
 
 
 def fit_sound(
-    data: SoundData,
+    data: BinnedSound,
     *,
     ridge: float,
     steps: int,
     samples: int,
-    key,
+    key: PRNGKeyArray,
     report: Callable[[int, float], None] = lambda step, loss: None,
-) -> SoundFit:
+) -> FittedSound:
     """Maximum likelihood of the spikes in bins, given stimulus and earlier spikes, by L-BFGS on the exact
     gradient.
 
@@ -177,15 +213,19 @@ def fit_sound(
     ```
     H from `binned_hazard`. The prediction from the stimulus alone is that of the same model, averaged over
     `samples` free runs.
+
+    **Arguments:** `steps`: most iterations; `key` of the free runs; `report`: called after every iteration
+    with its number and the loss.
     """
-    arrays = _segments(data)
+    parts = segments(data)
     start, unravel = ravel_pytree(SoundModel.start(len(data.features)))
-    loss = lambda vector, arrays: penalised_loss(unravel(vector), arrays, data.dt, ridge)
-    gradient = jax.jit(jax.value_and_grad(loss))
+    gradient = jax.jit(
+        jax.value_and_grad(lambda vector, parts: penalised_loss(unravel(vector), parts, data.dt, ridge))
+    )
     done = 0
 
     def objective(vector):
-        value, slope = gradient(jnp.asarray(vector, start.dtype), arrays)
+        value, slope = gradient(jnp.asarray(vector, start.dtype), parts)
         return float(value), np.asarray(slope, np.float64)
 
     def callback(intermediate_result):
@@ -193,21 +233,20 @@ def fit_sound(
         done += 1
         report(done, float(intermediate_result.fun))
 
-    options = {"maxiter": steps, "maxcor": 20, "ftol": 1e-7}
-    result = minimize(
+    result: Any = minimize(
         objective,
         np.asarray(start, np.float64),
         jac=True,
         method="L-BFGS-B",
         callback=callback,
-        options=options,
+        options={"maxiter": steps, "maxcor": 20, "ftol": 1e-7},
     )
     model = unravel(jnp.asarray(result.x, start.dtype))
-    return SoundFit(model, float(result.fun), *predict_sound(model, data, samples=samples, key=key))
+    return FittedSound(model, float(result.fun), *predict_sound(model, data, samples=samples, key=key))
 
 
 def predict_sound(
-    model: SoundModel, data: SoundData, *, samples: int, key
+    model: SoundModel, data: BinnedSound, *, samples: int, key: PRNGKeyArray
 ) -> tuple[Float[np.ndarray, "trials bins"], Float[np.ndarray, "trials bins"]]:
     """Probability of a spike in every bin: with the recorded spikes before it, and from the stimulus alone
     (`samples` free runs)."""
@@ -217,33 +256,50 @@ def predict_sound(
     @eqx.filter_jit
     def alone(model, x):
         current = model.current(x).reshape(fine.shape)
-        return mean_response(model.neuron(), current, data.dt, 1.0, model.values["rate"], samples, key=key)
+        return mean_response(model.neuron(), current, _rate(model), data.dt, samples, key=key)
 
     return np.asarray(with_history).T, np.asarray(alone(model, x)).T
 
 
+class Score(NamedTuple):
+    """Bits per spike of one prediction."""
+
+    test: float
+    """On the test part, all trials together."""
+    trials: list[float]
+    """On the test part of each trial."""
+    train: float
+    """On the training part."""
+
+
 def sound_scores(
-    data: SoundData, fit: SoundFit, stimulus_ms: float, history_ms: float
-) -> dict[str, dict[str, float | list[float]]]:
-    """Bits per spike of the model and of the GLM, on the test part (all trials together, and each), and on
-    the training part."""
+    data: BinnedSound, fit: FittedSound, stimulus_ms: float, history_ms: float
+) -> dict[str, Score]:
+    """Bits per spike of the model and of the GLM, from the stimulus alone and with the spikes before.
+
+    **Arguments:** `stimulus_ms`, `history_ms`: lengths of the GLM's filters.
+    """
     width = data.dt * data.sub
     lags, past = round(stimulus_ms / width), round(history_ms / width)
-    alone = fit_glm(data.stimulus, data.spikes, data.train, stimulus_lags=lags, history_lags=0)
-    both = fit_glm(data.stimulus, data.spikes, data.train, stimulus_lags=lags, history_lags=past)
+
+    def glm(history_lags):
+        fitted = fit_glm(
+            data.stimulus, data.spikes, data.train, stimulus_lags=lags, history_lags=history_lags
+        )
+        return fitted.probability(data.stimulus, data.spikes)
+
+    def score(p):
+        held, train = data.spikes, data.train
+        return Score(
+            test=bits_per_spike(p[:, train:], held[:, train:]),
+            trials=[bits_per_spike(a[train:], b[train:]) for a, b in zip(p, held, strict=True)],
+            train=bits_per_spike(p[:, :train], held[:, :train]),
+        )
+
     predictions = {
         "model, stimulus alone": fit.stimulus_only,
-        "glm, stimulus alone": alone.probability(data.stimulus, data.spikes),
+        "glm, stimulus alone": glm(0),
         "model, with history": fit.with_history,
-        "glm, with history": both.probability(data.stimulus, data.spikes),
+        "glm, with history": glm(past),
     }
-    test, train = slice(data.train, None), slice(0, data.train)
-    bits = lambda p, part: bits_per_spike(p[:, part], data.spikes[:, part])
-    return {
-        name: {
-            "test": bits(p, test),
-            "trials": [bits_per_spike(a[test], b[test]) for a, b in zip(p, data.spikes, strict=True)],
-            "train": bits(p, train),
-        }
-        for name, p in predictions.items()
-    }
+    return {name: score(p) for name, p in predictions.items()}
