@@ -72,7 +72,8 @@ def teacher_forced(
     def step(state, x):
         current, spike = x
         free = neuron.flow(state, current, dt)
-        return _after(neuron, free, spike > 0), TeacherForced(free.v, _height(neuron, free))
+        forced = TeacherForced(free.v, _height(neuron, free))
+        return _after(neuron, free, spike > 0), forced
 
     return jax.lax.scan(step, neuron.init(spikes.shape[1:]), (current, spikes))[1]
 
@@ -102,7 +103,7 @@ def log_likelihood_of_spikes(
     above 0 where there is one; `floor`: added to H in the logarithm, which stays finite where no spike was
     expected, so that one such spike costs no more than ``-log(floor)``.
     """
-    return jnp.where(spikes > 0, jnp.log(-jnp.expm1(-(expected + floor))), -expected)
+    return jnp.where(spikes > 0, jnp.log(-jnp.expm1(-expected - floor)), -expected)
 
 
 def escape(
