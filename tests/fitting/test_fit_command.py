@@ -1,6 +1,8 @@
 """The command: ``spikejax fit``."""
 
+import functools
 import json
+import re
 import tomllib
 from pathlib import Path
 
@@ -182,6 +184,19 @@ def test_defaults_in_python_are_those_of_the_configuration(kind):
         assert plan_of(config) == ClampPlan()
     # The written configuration is complete: read again it is the same.
     assert CurrentClampFit.model_validate(tomllib.loads(dump(config)) | {"data": config.data}) == config
+
+
+def test_documented_defaults_are_those_of_the_configuration():
+    text = (Path(__file__).parents[2] / "docs" / "fitting.md").read_text()
+    rows = re.findall(r"^\| `([\w.]+)`(?:, m[sV])? \| (.*) \|$", text, flags=re.MULTILINE)
+    assert len(rows) >= 9
+    for kind, column in (("lif", 0), ("glif", 0), ("adex", 1), ("hodgkin_huxley", 2)):
+        tables = {"data": {"file": Path("x.npz"), "recording": "x"}, "model": {"kind": kind}}
+        values = CurrentClampFit.model_validate(tables)
+        for key, cells in rows:
+            shown = re.split(r"[:,]", cells.split(" | ")[column])[0]
+            if shown != "-":
+                assert functools.reduce(getattr, key.split("."), values) == float(shown), (kind, key)
 
 
 def test_shipped_configurations(tmp_path, capsys):
