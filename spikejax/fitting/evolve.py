@@ -43,10 +43,11 @@ def search(
     starts, each = len(value), max(draws // len(value), 1)
     rows = np.arange(starts)
     for i in range(rounds):
-        names = dict(zip(raw, jax.random.split(jax.random.fold_in(key, i), len(raw)), strict=True))
+        # Sorted, so that the order of the parameters does not change what is drawn.
+        keys = dict(zip(sorted(raw), jax.random.split(jax.random.fold_in(key, i), len(raw)), strict=True))
         size = step * SHRINK**i
         tried = {
-            name: x[:, None] + size * jax.random.normal(names[name], (starts, each), x.dtype)
+            name: x[:, None] + size * jax.random.normal(keys[name], (starts, each), x.dtype)
             for name, x in raw.items()
         }
         values = loss({name: x.ravel() for name, x in tried.items()}).reshape(starts, each)

@@ -326,7 +326,7 @@ def clamp_standard_errors(
 
 
 def _taken(raw: Values, which: Int[np.ndarray, " chosen"]) -> Values:
-    return {name: x[which] for name, x in raw.items()}
+    return jax.tree.map(lambda x: x[which], raw)
 
 
 def _best(
