@@ -132,6 +132,8 @@ class ArcTan(AbstractKernel):
     """``k(x) = 1/(1 + (pi x/2)^2)``, the arctan surrogate (Fang et al. 2021). Only for
     ``release="surrogate"``."""
 
+    compact: ClassVar[bool] = False
+
     def density(self, x):
         return 1 / (1 + (jnp.pi / 2 * x) ** 2)
 
