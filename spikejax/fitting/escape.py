@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from ..neurons import AbstractNeuron, Drive
+from ..neurons import AbstractResetNeuron, Drive
 from ..neurons.base import AnyState
 
 __all__ = [
@@ -38,26 +38,22 @@ class TeacherForced(NamedTuple):
     """v above the threshold, in the same unit."""
 
 
-def _height(neuron: AbstractNeuron, state: AnyState) -> Float[Array, "*n"]:
-    return state.v - neuron.threshold(state)
-
-
-def _after(neuron: AbstractNeuron, free: AnyState, spiked: Bool[Array, "*n"]) -> AnyState:
+def _after(neuron: AbstractResetNeuron, free: AnyState, spiked: Bool[Array, "*n"]) -> AnyState:
     """The state at the end of a step: reset where there was a spike."""
     return jax.tree.map(lambda a, b: jnp.where(spiked, a, b), neuron.on_spike(free), free)
 
 
 def _draw(
-    neuron: AbstractNeuron, free: AnyState, rate: Rate, dt: float, key: PRNGKeyArray
+    neuron: AbstractResetNeuron, free: AnyState, rate: Rate, dt: float, key: PRNGKeyArray
 ) -> tuple[AnyState, Bool[Array, "*n"]]:
     """Whether the neuron spikes in a step that ends at `free`, and the state after it."""
-    chance = -jnp.expm1(-dt * rate(_height(neuron, free)))
+    chance = -jnp.expm1(-dt * rate(neuron.height(free)))
     spiked = jax.random.uniform(key, chance.shape, chance.dtype) < chance
     return _after(neuron, free, spiked), spiked
 
 
 def teacher_forced(
-    neuron: AbstractNeuron,
+    neuron: AbstractResetNeuron,
     current: Float[Array, "time *n"] | Drive,
     spikes: Float[Array, "time *n"],
     dt: float,
@@ -72,7 +68,7 @@ def teacher_forced(
     def step(state, x):
         current, spike = x
         free = neuron.flow(state, current, dt)
-        forced = TeacherForced(free.v, _height(neuron, free))
+        forced = TeacherForced(free.v, neuron.height(free))
         return _after(neuron, free, spike > 0), forced
 
     return jax.lax.scan(step, neuron.init(spikes.shape[1:]), (current, spikes))[1]
@@ -107,7 +103,7 @@ def log_likelihood_of_spikes(
 
 
 def escape(
-    neuron: AbstractNeuron,
+    neuron: AbstractResetNeuron,
     current: Float[Array, "time *n"] | Drive,
     rate: Rate,
     dt: float,
@@ -134,7 +130,7 @@ def escape(
 
 
 def binned_hazard(
-    neuron: AbstractNeuron,
+    neuron: AbstractResetNeuron,
     current: Float[Array, "bins sub *n"],
     spikes: Float[Array, "bins sub *n"],
     rate: Rate,
@@ -160,7 +156,7 @@ def binned_hazard(
         quiet, total, after = state, jnp.zeros(current.shape[2:], current.dtype), state
         for i, y in zip(currents, recorded, strict=True):
             quiet = neuron.flow(quiet, i, dt)
-            total = total + dt * rate(_height(neuron, quiet))
+            total = total + dt * rate(neuron.height(quiet))
             after = _after(neuron, neuron.flow(after, i, dt), y > 0)
         return after, total
 
@@ -168,7 +164,7 @@ def binned_hazard(
 
 
 def mean_response(
-    neuron: AbstractNeuron,
+    neuron: AbstractResetNeuron,
     current: Float[Array, "bins sub *n"],
     rate: Rate,
     dt: float,

@@ -12,7 +12,7 @@ from ...adjoints import Costate, Leash
 from ...cell import Cell
 from ...gates import Gate
 from ...network import LayerState
-from ...neurons import AbstractNeuron
+from ...neurons import AbstractNeuron, AbstractResetNeuron
 from ...synapses import Exponential
 from ..escape import log_likelihood_of_spikes, teacher_forced
 from ..ranges import Values, physical, prior
@@ -29,6 +29,7 @@ __all__ = [
     "measured",
     "neuron_and_drive",
     "recorded_loss",
+    "resetting",
     "run_free",
     "stochastic_loss",
     "sweeps_to_fit",
@@ -119,6 +120,19 @@ def neuron_and_drive(
     return model.neuron(own, data.start), model.drive(own, data.current)
 
 
+def resetting(neuron: AbstractNeuron) -> AbstractResetNeuron:
+    """The same neuron, known to have a reset.
+
+    **Raises:** `ValueError` for one without.
+    """
+    if not isinstance(neuron, AbstractResetNeuron):
+        raise ValueError(
+            f"a {type(neuron).__name__} neuron has no reset: it cannot be reset by recorded spikes, and has no "
+            "stochastic fit"
+        )
+    return neuron
+
+
 def measured(
     p: Values, v: Float[Array, "time *n"], current: Float[Array, "time *n"]
 ) -> Float[Array, "time *n"]:
@@ -160,10 +174,12 @@ def recorded_loss(
     **Arguments:** `raw`: parameters as unbounded numbers; `dt` in ms.
 
     **Returns:** the loss and its two terms by name.
+
+    **Raises:** `ValueError` for a model without reset.
     """
     p = physical(model.ranges, raw)
     neuron, drive = neuron_and_drive(model, p, data)
-    run = teacher_forced(neuron, drive, data.spikes, dt)
+    run = teacher_forced(resetting(neuron), drive, data.spikes, dt)
     error = _voltage_error(p, run.v, data, weights.sigma)
     expected = dt * escape_rate(model, p, run.height)
     log_likelihood = log_likelihood_of_spikes(expected, data.spikes, FLOOR)

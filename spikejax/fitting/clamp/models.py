@@ -115,7 +115,7 @@ def _glif(p, start):
     )
     following = Accommodating(
         inner,
-        tau_accommodation=p["tau_accommodation"],
+        tau=p["tau_accommodation"],
         slope=p["slope"],
         v_half=p["v_half"],
         width=ACCOMMODATION_WIDTH,

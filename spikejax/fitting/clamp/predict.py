@@ -13,7 +13,7 @@ from ...gates import Gate
 from ..escape import escape
 from ..ranges import Values
 from ..recordings import Stepped
-from .loss import escape_rate, measured, neuron_and_drive, run_free, sweeps_to_fit
+from .loss import escape_rate, measured, neuron_and_drive, resetting, run_free, sweeps_to_fit
 from .models import ClampModel
 
 __all__ = ["Predicted", "predict_deterministic", "predict_stochastic"]
@@ -65,13 +65,16 @@ def predict_stochastic(
     their start.
 
     **Arguments:** as of `predict_deterministic`; `key` of the spikes that the neuron draws.
+
+    **Raises:** `ValueError` for a model without reset.
     """
     data, p, dt = sweeps_to_fit(stepped, which), _arrays(values), stepped.dt
 
     @jax.jit
     def run(p, data, key):
         neuron, drive = neuron_and_drive(model, p, data)
-        v, spikes = escape(neuron, drive, lambda height: escape_rate(model, p, height), dt, key=key)
+        rate = lambda height: escape_rate(model, p, height)
+        v, spikes = escape(resetting(neuron), drive, rate, dt, key=key)
         return spikes, measured(p, v, data.current)
 
     predicted = []

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ...neurons import GLIF, AbstractNeuron, Refractory
+from ...neurons import GLIF, Refractory
 from ..ranges import Range, Values, physical, unbounded
 
 __all__ = ["Basis", "SoundModel", "features", "make_basis"]
@@ -84,7 +84,7 @@ class SoundModel(eqx.Module):
         """Units of `values`; an empty string for multiples of the width of the escape zone."""
         return {name: RANGES[name].unit for name in self.raw}
 
-    def neuron(self) -> AbstractNeuron:
+    def neuron(self) -> Refractory:
         """The refractory GLIF neuron."""
         p = self.values
         inner = GLIF(
