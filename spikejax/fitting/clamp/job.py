@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int
 
 from ...config import CurrentClampFit
-from ...gates import Gate
+from ...gates import KERNELS, Gate
 from ..recordings import CurrentClamp, Stepped, read_current_clamp, step_current_clamp
 from ..scores import SpikeScores, interpolate, mean_scores, spike_scores
 from .figures import Shown, clamp_figures
@@ -200,7 +201,7 @@ def _gate(config: CurrentClampFit, model: ClampModel) -> Gate:
             f"gate.width of {width:g} mV is more than model.ranges.drop, the way from reset to threshold, "
             f"can be ({model.ranges['drop'].low:g} mV)"
         )
-    return Gate(config.gate.kernel, width=width)
+    return Gate(KERNELS.make(config.gate.kernel), width=jnp.asarray(width))
 
 
 def _steps(plan: ClampPlan, model: ClampModel) -> int:

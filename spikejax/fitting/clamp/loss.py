@@ -127,7 +127,7 @@ def resetting(neuron: AbstractNeuron) -> AbstractResetNeuron:
     """
     if not isinstance(neuron, AbstractResetNeuron):
         raise ValueError(
-            f"a {type(neuron).__name__} neuron has no reset: it cannot be reset by recorded spikes, and has no "
+            f"a {type(neuron).__name__} neuron has no reset: recorded spikes cannot reset it, and it has no "
             "stochastic fit"
         )
     return neuron

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ...neurons import GLIF, LIF, AbstractNeuron, Accommodating, AdEx, HodgkinHuxley, Refractory
+from ...neurons import GLIF, LIF, WRAPPERS, AbstractNeuron, AdEx, HodgkinHuxley
 from ..ranges import Range, Ranges, Values
 
 __all__ = ["MODELS", "ClampModel", "at_sweeps", "with_ranges"]
@@ -99,7 +99,7 @@ ACCOMMODATION_WIDTH = 5.0
 
 def _lif(p, start):
     inner = LIF(tau_mem=p["tau_mem"], v_th=p["v_th"], v_reset=p["v_th"] - p["drop"], v_init=start)
-    return Refractory(inner, tau_ref=p["tau_ref"])
+    return WRAPPERS.make("refractory", neuron=inner, tau_ref=p["tau_ref"])
 
 
 def _glif(p, start):
@@ -113,14 +113,15 @@ def _glif(p, start):
         v_reset=p["v_th"] - p["drop"],
         v_init=start,
     )
-    following = Accommodating(
-        inner,
+    following = WRAPPERS.make(
+        "accommodation",
+        neuron=inner,
         tau=p["tau_accommodation"],
         slope=p["slope"],
         v_half=p["v_half"],
         width=ACCOMMODATION_WIDTH,
     )
-    return Refractory(following, tau_ref=p["tau_ref"])
+    return WRAPPERS.make("refractory", neuron=following, tau_ref=p["tau_ref"])
 
 
 def _ohmic(p, current):
@@ -147,7 +148,7 @@ CUT_OFF = 5.0
 def _adex(p, start):
     named = {name: p[name] for name in ("C", "g_L", "E_L", "V_T", "Delta_T", "tau_w", "a", "b")}
     inner = AdEx(**named, v_th=p["V_T"] + CUT_OFF * p["Delta_T"], v_reset=p["V_T"] - p["drop"], v_init=start)
-    return Refractory(inner, tau_ref=p["tau_ref"])
+    return WRAPPERS.make("refractory", neuron=inner, tau_ref=p["tau_ref"])
 
 
 _HODGKIN_HUXLEY = DRIFT | {

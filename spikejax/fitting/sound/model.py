@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ...neurons import GLIF, Refractory
+from ...neurons import GLIF, WRAPPERS, AbstractResetNeuron
 from ..ranges import Range, Values, physical, unbounded
 
 __all__ = ["Basis", "SoundModel", "features", "make_basis"]
@@ -84,7 +84,7 @@ class SoundModel(eqx.Module):
         """Units of `values`; an empty string for multiples of the width of the escape zone."""
         return {name: RANGES[name].unit for name in self.raw}
 
-    def neuron(self) -> Refractory:
+    def neuron(self) -> AbstractResetNeuron:
         """The refractory GLIF neuron."""
         p = self.values
         inner = GLIF(
@@ -93,11 +93,11 @@ class SoundModel(eqx.Module):
             jump_asc=jnp.stack([p[f"jump_asc_{k}"] for k in range(1, 4)]),
             tau_theta=p["tau_theta"],
             jump_theta=p["jump_theta"],
-            v_th=0.0,
+            v_th=jnp.asarray(0.0),
             v_reset=p["v_reset"],
-            v_init=0.0,
+            v_init=jnp.asarray(0.0),
         )
-        return Refractory(inner, tau_ref=p["tau_ref"])
+        return WRAPPERS.make("refractory", neuron=inner, tau_ref=p["tau_ref"])
 
     def current(self, features: Float[Array, "features time n"]) -> Float[Array, "time n"]:
         """I of every step, in units of the escape zone's width."""
