@@ -22,6 +22,7 @@ from .neurons import (
 from .noise import Noise
 from .parameters import Masked, Positive, Signed, positive, trainable
 from .simulate import Solution, check_step, simulate
+from .simulators import AbstractSimulator, ClockDriven
 from .synapses import AbstractSynapse, DoubleExponential, Exponential
 
 __version__ = "0.1.0"
@@ -33,11 +34,13 @@ __all__ = [
     "LIF",
     "NIF",
     "AbstractNeuron",
+    "AbstractSimulator",
     "AbstractSynapse",
     "Accommodating",
     "AdEx",
     "Autodiff",
     "Checkpointed",
+    "ClockDriven",
     "Costate",
     "Dense",
     "DoubleExponential",

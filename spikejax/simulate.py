@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Literal, NamedTuple, get_args
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
@@ -29,6 +30,8 @@ class Solution(NamedTuple):
     """Per layer, the saved time series."""
     state: NetworkState
     """State after the last step; pass it back as ``state=`` to go on."""
+    duration: Float[Array, ""]
+    """Length of the trial, ms, without the steps that a mask leaves out."""
 
 
 def simulate(
@@ -117,7 +120,13 @@ def simulate(
         advance, (carries, state.readout), (stimulus, mask, background)
     )
     state = NetworkState(tuple(c.state for c in carries), tail)
-    return Solution(readout, tuple(c.count for c in carries), records, state)
+    duration = _duration(stimulus.shape[0], mask, dt, readout.dtype)
+    return Solution(readout, tuple(c.count for c in carries), records, state, duration)
+
+
+def _duration(steps: int, mask: Array | None, dt: float, dtype) -> Float[Array, ""]:
+    """Length of a trial of `steps` steps, those where the mask is False left out, ms."""
+    return jnp.asarray(steps * dt, dtype) if mask is None else mask.sum().astype(dtype) * dt
 
 
 def _background(
