@@ -43,7 +43,9 @@ class RateBand(AbstractPenalty):
 
     def __check_init__(self):
         if self.low > self.high:
-            raise ValueError(f"RateBand: `low` is {self.low:g} Hz, but must not be above `high`, {self.high:g} Hz")
+            raise ValueError(
+                f"RateBand: `low` is {self.low:g} Hz, but must not be above `high`, {self.high:g} Hz"
+            )
 
     def __call__(self, solution, trial):
         del trial
@@ -62,7 +64,9 @@ class LogRate(AbstractPenalty):
     **Raises:** `ValueError` for a negative weight or target.
     """
 
-    weight: float = option(doc="weight of the mean squared distance of log(rate + 1) to its target", at_least=0.0)
+    weight: float = option(
+        doc="weight of the mean squared distance of log(rate + 1) to its target", at_least=0.0
+    )
     target: float = option(20.0, unit="Hz", doc="that target's rate", at_least=0.0)
 
     def __call__(self, solution, trial):

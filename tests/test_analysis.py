@@ -201,7 +201,7 @@ def test_ablation(network, trials):
     def score(n):
         return float(
             jnp.mean(
-                jax.vmap(lambda t: loss(simulate(n, t.stimulus, gate=GATE, dt=1.0, mask=t.mask), t, 1.0)[0])(
+                jax.vmap(lambda t: loss(simulate(n, t.stimulus, gate=GATE, dt=1.0, mask=t.mask), t)[0])(
                     trials
                 )
             )
@@ -262,7 +262,7 @@ def test_gradient_report(network, trials, quick_jit):
         solution = simulate(
             eqx.combine(params, fixed), trial.stimulus, gate=GATE, dt=1.0, mask=trial.mask, adjoint=adjoint
         )
-        return SquaredError()(solution, trial, 1.0)[0]
+        return SquaredError()(solution, trial)[0]
 
     each = quick_jit(jax.vmap(jax.grad(loss), (None, 0)))(params, trials)
     flat = np.concatenate([np.asarray(x).reshape(6, -1) for x in jax.tree.leaves(each)], axis=1)

@@ -315,9 +315,7 @@ def test_command(run_folder, capsys, quick_compiles):
     run, network, config = trained(run_folder)
     held = jax.tree.map(lambda x: x[0], run.task.split("validation"))
     solution = simulate(network, held.stimulus, gate=run.final_gate, dt=config.dt)
-    assert here["trained", "smooth, a = 1"] == pytest.approx(
-        float(run.loss(solution, held, config.dt)[0]), rel=1e-3
-    )
+    assert here["trained", "smooth, a = 1"] == pytest.approx(float(run.loss(solution, held)[0]), rel=1e-3)
     plane = curves["trained/smooth, a = 1/plane/loss"]
     assert plane[10, 10] == pytest.approx(here["trained", "smooth, a = 1"], rel=1e-3)
 
