@@ -1,4 +1,4 @@
-"""Losses of one trial; `jax.vmap` over trials and average. What is added to them is in `spikejax.penalties`."""
+"""Losses of one trial; `jax.vmap` over trials and average. What is added to them: `spikejax.penalties`."""
 
 import abc
 from typing import ClassVar
@@ -21,7 +21,8 @@ class AbstractLoss(Component):
     """What is minimised: ``loss(solution, trial)`` of one trial, and named scalars to report beside it."""
 
     targets: ClassVar[frozenset[str]] = frozenset()
-    """The kinds of target (`AbstractTask.target`) that it compares the readout with; empty: it asks for none."""
+    """The kinds of target (`AbstractTask.target`) that it compares the readout with; empty: it asks for none.
+    """
     reports: ClassVar[dict[str, bool]] = {}
     """The scalars it reports, and whether a higher one is better."""
     score: ClassVar[str] = "loss"
@@ -36,8 +37,8 @@ class AbstractLoss(Component):
     def __call__(self, solution: Solution, trial: Trial) -> tuple[Float[Array, ""], dict[str, Array]]:
         """The loss of one trial, a scalar, and the scalars beside it.
 
-        **Arguments:** `solution`: of this trial, with the `series` saved; `trial`: what was simulated, with its
-        target; where its mask is False, the trial is over.
+        **Arguments:** `solution`: of this trial, with the `series` saved; `trial`: what was simulated, with
+        its target; where its mask is False, the trial is over.
 
         **Returns:** the loss; a dictionary with the scalars of `reports`, and for a loss that classifies the
         predicted class of the trial, an integer, as ``"label"``.
@@ -84,7 +85,7 @@ class CrossEntropy(AbstractLoss):
     reports: ClassVar = {"accuracy": True}
     score: ClassVar = "accuracy"
 
-    windows: int = option(1, doc="equal time windows with readouts of their own", at_least=1, staged=False)
+    windows: int = option(1, doc="equal time windows with readouts of their own", at_least=1.0, staged=False)
     smoothing: float = option(0.0, doc="label smoothing", at_least=0.0, below=1.0)
 
     def outputs(self, task):
@@ -189,7 +190,7 @@ class Sum(AbstractLoss):
 
     @property
     def series(self):
-        return frozenset().union(*(part.series for part in self.parts))
+        return frozenset[Series]().union(*(part.series for part in self.parts))
 
     def outputs(self, task):
         return self.parts[0].outputs(task)

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 from .component import known_numbers, option
 from .losses import AbstractLoss, time_weights
 from .registry import Registry
-from .simulate import Solution
+from .simulate import Series, Solution
 
 PENALTIES: Registry["AbstractPenalty"] = Registry("penalty")
 """The penalties that a configuration can name."""
@@ -92,7 +92,7 @@ class ActivityCost(AbstractPenalty):
     )
 
     @property
-    def series(self):
+    def series(self) -> frozenset[Series]:
         return frozenset({"activation"})
 
     def check_network(self, network):
@@ -108,10 +108,9 @@ class ActivityCost(AbstractPenalty):
                 )
 
     def __call__(self, solution, trial):
-        per_step = sum(
-            jnp.sum(record.activation[:, -1].reshape(len(solution.readout), -1) ** 2, axis=1)
-            for record in solution.layers
-        )
+        steps = len(solution.readout)
+        each = [s[:, -1].reshape(steps, -1) for s in _saved(solution, "activation")]
+        per_step = sum((jnp.sum(s**2, axis=1) for s in each), start=jnp.zeros(steps, each[0].dtype))
         return 0.5 * self.weight * (time_weights(solution, trial) @ per_step), {}
 
 
@@ -127,7 +126,7 @@ class LowVoltage(AbstractPenalty):
     low: float = option(-1.0, doc="membrane potentials below this are pushed up, in units of v")
 
     @property
-    def series(self):
+    def series(self) -> frozenset[Series]:
         return frozenset({"v"})
 
     def __call__(self, solution, trial):
@@ -153,7 +152,7 @@ class WholeCharge(AbstractPenalty):
     )
 
     @property
-    def series(self):
+    def series(self) -> frozenset[Series]:
         return frozenset({"release"})
 
     def __call__(self, solution, trial):
@@ -169,10 +168,18 @@ def firing_rates(solution: Solution) -> Float[Array, " neurons"]:
     return jnp.concatenate([c.reshape(-1) for c in solution.counts]) * (1e3 / duration)
 
 
-def _side_by_side(solution: Solution, name: str) -> Float[Array, "time neurons"]:
+def _saved(solution: Solution, name: Series) -> list[Float[Array, "time ..."]]:
+    """A saved time series of every layer."""
+    found = [getattr(record, name) for record in solution.layers]
+    if any(x is None for x in found):
+        raise ValueError(f"a penalty needs the {name} over time: simulate with save=loss.series")
+    return found
+
+
+def _side_by_side(solution: Solution, name: Series) -> Float[Array, "time neurons"]:
     """A saved time series of the neurons of all layers."""
     steps = len(solution.readout)
-    return jnp.concatenate([getattr(record, name).reshape(steps, -1) for record in solution.layers], axis=1)
+    return jnp.concatenate([x.reshape(steps, -1) for x in _saved(solution, name)], axis=1)
 
 
 __all__ = [

@@ -24,16 +24,19 @@ class AbstractSimulator(Component):
     Training, evaluation and losses ask for no more than this:
 
     - A call on *one* trial gives a `Solution`; they `jax.vmap` it over trials. A simulator that has no steps
-      leaves the time series of the solution out, and refuses in one `ValueError` a name in `save` that it cannot
-      give.
-    - `dt` is the length of its steps, in ms, and None where there are no steps: what is measured for each step
-      is then left out of the metrics.
-    - `sharpen` and `hard` are the same simulator with another gate: a schedule anneals the one, evaluation uses
-      the other. All that a schedule changes is an array, so that it compiles nothing anew.
+      leaves the time series of the solution out, and refuses in one `ValueError` a name in `save` that it
+      cannot give.
+    - `time_step` is the length of its steps, in ms, and None where there are no steps: what is measured for
+      each step is then left out of the metrics. `dt` belongs to `ClockDriven`.
+    - `sharpen` and `hard` are the same simulator with another gate: a schedule anneals the one, evaluation
+      uses the other. All that a schedule changes is an array, so that it compiles nothing anew.
     - `check` says whether a network can be run at all.
     """
 
-    dt: eqx.AbstractVar[float | None]
+    @property
+    def time_step(self) -> float | None:
+        """Length of a step, ms, or None."""
+        return None
 
     @abc.abstractmethod
     def __call__(
@@ -73,7 +76,8 @@ class ClockDriven(AbstractSimulator):
     !!! example
         >>> import jax
         >>> from spikejax import LIF, Exponential, Gate, Network
-        >>> network = Network.dense(3, (20,), 2, neuron=LIF(), synapse=Exponential(10.0), key=jax.random.key(0))
+        >>> key, neuron, synapse = jax.random.key(0), LIF(), Exponential(10.0)
+        >>> network = Network.dense(3, (20,), 2, neuron=neuron, synapse=synapse, key=key)
         >>> simulator = ClockDriven(Gate(), dt=0.5)
         >>> simulator.sharpen(2.0)(network, jax.numpy.ones((50, 3))).duration
         Array(25., dtype=float32)
@@ -82,6 +86,10 @@ class ClockDriven(AbstractSimulator):
     gate: Gate = eqx.field(default_factory=Gate)
     dt: float = option(1.0, unit="ms", doc="time step", above=0.0, kw_only=False)
     adjoint: AbstractAdjoint = eqx.field(default_factory=Costate)
+
+    @property
+    def time_step(self):
+        return self.dt
 
     def __call__(self, network, stimulus, *, save=(), state=None, mask=None, key=None, noise=None):
         return simulate(

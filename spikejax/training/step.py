@@ -120,7 +120,7 @@ def gradient(
     metrics = {"loss": value, "gradient": norm, "finite": jnp.isfinite(value) & jnp.isfinite(norm)}
     metrics |= {name: jnp.mean(x) for name, x in scalars.items() if name != "label"}
     metrics |= {f"gradient/{name}": x for name, x in group_norms(grads).items()}
-    return grads, metrics | activity(counts, durations, simulator.dt)
+    return grads, metrics | activity(counts, durations, simulator.time_step)
 
 
 def apply(
@@ -156,9 +156,9 @@ def update(
 ) -> tuple[TrainState, dict[str, Array]]:
     """`gradient` and `apply`, unless loss or gradient are not finite: then the parameters stay.
 
-    **Arguments:** `inputs`: the part of the network that is not trained, a batch of trials, the simulator, and
-    the factor of the update: the arrays that may differ between networks that are trained together, where they
-    have a leading axis of the networks; the others as in `make_train_step`.
+    **Arguments:** `inputs`: the part of the network that is not trained, a batch of trials, the simulator,
+    and the factor of the update, which may differ between networks that are trained together (see
+    `make_group_step`); the others as in `make_train_step`.
     """
     fixed, trials, simulator, lr_factor = inputs
     grads, metrics = gradient(
@@ -179,12 +179,12 @@ def make_train_step(
     averaging: float = 0.0,
     mesh: Mesh | None = None,
 ) -> Callable[..., tuple[TrainState, dict[str, Array]]]:
-    """A jitted ``step(state, trials, simulator, lr_factor=1.0) -> (state, metrics)``, which reuses the memory of
-    the state it is given.
+    """A jitted ``step(state, trials, simulator, lr_factor=1.0) -> (state, metrics)``, which reuses the memory
+    of the state it is given.
 
     What the simulator holds in arrays (sharpness and width of the gate, damping and clip of the adjoint) and
-    the `lr_factor`, a factor of the update, are arguments: to change them recompiles nothing. An update with a
-    loss or gradient that is not finite is not made: the parameters stay, and ``metrics["finite"]`` is False.
+    the `lr_factor`, a factor of the update, are arguments: to change them recompiles nothing. An update with
+    a loss or gradient that is not finite is not made: the parameters stay and ``metrics["finite"]`` is False.
 
     **Arguments:**
 
@@ -224,8 +224,9 @@ def make_train_step(
             )
         if mesh is not None:
             if size // accumulate % mesh.size:
+                at_once = size // accumulate
                 raise ValueError(
-                    f"{size // accumulate} trials at a time cannot be cut into equal parts for {mesh.size} devices"
+                    f"{at_once} trials at a time cannot be cut into equal parts for {mesh.size} devices"
                 )
             state, trials = replicate(state, mesh), share(trials, mesh)
         return step((trials, simulator, as_parameter(lr_factor)), state)
@@ -285,8 +286,8 @@ class Evaluation(NamedTuple):
     """How a network does on fixed trials."""
 
     metrics: dict[str, float]
-    """The loss and what it reports, averaged over trials; rates; where there are steps, `crowded`, the fraction
-    of them in which a neuron releases more than `CROWDED` spikes, where dt is too long for it."""
+    """The loss and what it reports, averaged over trials; rates; where there are steps, `crowded`: the
+    fraction of them in which a neuron releases more than `CROWDED` spikes, because dt is too long for it."""
     labels: Int[Array, " trials"] | None
     """Predicted class of every trial, if the loss classifies."""
     counts: tuple[Float[Array, "trials *n"], ...]
@@ -311,7 +312,8 @@ def make_evaluate(
     @eqx.filter_jit
     def run(network, trials, simulator):
         # Spikes in one step make sense where there are steps.
-        save = loss.series if simulator.dt is None else {"release"} | loss.series
+        per_step: frozenset[Series] = frozenset() if simulator.time_step is None else frozenset({"release"})
+        save = loss.series | per_step
 
         def one(trial):
             solution = run_trial(network, trial, simulator, save=save, noise=noise)
@@ -331,7 +333,7 @@ def make_evaluate(
         scalars, counts, durations, classes = jax.tree.map(lambda *x: jnp.concatenate(x), *found)
         labels = scalars.pop("label", None)
         metrics = {name: float(jnp.mean(x)) for name, x in scalars.items()}
-        metrics |= {name: float(x) for name, x in activity(counts, durations, simulator.dt).items()}
+        metrics |= {name: float(x) for name, x in activity(counts, durations, simulator.time_step).items()}
         return Evaluation(metrics, labels, counts, classes, durations)
 
     return evaluate
