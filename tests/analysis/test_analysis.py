@@ -27,11 +27,10 @@ from spikejax.analysis import (
 )
 from spikejax.analysis.linearisation import jacobians
 from spikejax.cli import main
-from spikejax.config import check, dump
 from spikejax.losses import SquaredError
 from spikejax.tasks import Trial
 
-from .test_curriculum import XOR
+from ..configs import XOR, toml
 
 GATE = Gate("raised_cosine", 0.5)
 
@@ -235,9 +234,9 @@ def test_ablation(network, trials):
     assert np.array_equal(synapses.parts[0], np.unravel_index(np.argmax(carried), carried.shape))
 
 
-def test_analyse_command(tmp_path, capsys, quick_compiles):
+def test_analyse_command(tmp_path, capsys):
     path = tmp_path / "xor.toml"
-    path.write_text(dump(check(XOR)))
+    path.write_text(toml(XOR))
     assert main(["train", str(path), "--out", str(tmp_path / "run"), "--quiet"]) == 0
     # The trained network, evaluated at half the step and with noise: both are free.
     assert main(["evaluate", str(tmp_path / "run"), "--dt", "1.0", "--noise.initial", "0.2"]) == 0
@@ -251,8 +250,8 @@ def test_analyse_command(tmp_path, capsys, quick_compiles):
     assert len(summary["ablation"]["neuron_loss"]) == 10
 
 
-def test_gradient_report(network, trials, quick_jit):
-    report = lambda adjoint, span=1e-9: quick_jit(
+def test_gradient_report(network, trials):
+    report = lambda adjoint, span=1e-9: jax.jit(
         lambda n: gradient_report(n, trials, SquaredError(), GATE, dt=1.0, adjoint=adjoint, span=span)
     )(network)
     exact = report(Costate())
@@ -264,7 +263,7 @@ def test_gradient_report(network, trials, quick_jit):
         )
         return SquaredError()(solution, trial, 1.0)[0]
 
-    each = quick_jit(jax.vmap(jax.grad(loss), (None, 0)))(params, trials)
+    each = jax.jit(jax.vmap(jax.grad(loss), (None, 0)))(params, trials)
     flat = np.concatenate([np.asarray(x).reshape(6, -1) for x in jax.tree.leaves(each)], axis=1)
     assert float(exact.norm) == pytest.approx(np.linalg.norm(flat.mean(0)), rel=1e-9)
     assert float(exact.noise) == pytest.approx(flat.var(0).sum() / np.sum(flat.mean(0) ** 2), rel=1e-9)
@@ -273,7 +272,7 @@ def test_gradient_report(network, trials, quick_jit):
     damped = report(Costate(Leash(damping=0.3)))
     assert abs(float(damped.agreement) - 1) > 5 * abs(float(exact.agreement) - 1)
     # Beside the damped gradient stands the exact one.
-    leashed = quick_jit(
+    leashed = jax.jit(
         jax.grad(lambda p: jnp.mean(jax.vmap(lambda t: loss(p, t, Costate(Leash(damping=0.3))))(trials)))
     )(params)
     other = np.concatenate([np.asarray(x).reshape(-1) for x in jax.tree.leaves(leashed)])

@@ -15,7 +15,7 @@ from spikejax.config import check, dump
 from spikejax.neurons import NEURONS
 from spikejax.parameters import resolve
 
-from .test_curriculum import XOR
+from ..configs import XOR
 
 
 def layer_of(**table):
@@ -130,7 +130,7 @@ def test_one_line_for_what_cannot_be(table, words):
 
 
 @pytest.mark.slow
-def test_a_refractory_adaptive_network_with_noise_trains(tmp_path, quick_compiles):
+def test_a_refractory_adaptive_network_with_noise_trains(tmp_path):
     config = XOR | {"noise": {"current": 0.05, "tau": 5.0}}
     layers = [{"size": 8, "neuron": {"kind": "alif", "tau_ref": 2.0}, "excitatory": 0.75, "density": 0.6}]
     config["network"] = {"layers": layers}

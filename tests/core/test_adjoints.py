@@ -29,8 +29,9 @@ from spikejax import (
     simulate,
 )
 from spikejax.adjoints import ADJOINTS
+from spikejax.component import parameter
 from spikejax.gates import KERNELS, SURROGATE_ONLY, AbstractKernel
-from spikejax.parameters import cast, parameter, resolve
+from spikejax.parameters import cast, resolve
 
 DT, STEPS = 0.5, 30
 # The default chunk, 6, divides the 30 steps; 7 does not.
@@ -147,9 +148,9 @@ def full_loss(parameters, weights, adjoint, release):
 
 
 @functools.cache
-def compiled(name, release, adjoint, quick_jit):
+def compiled(name, release, adjoint):
     """``(parameters, kernel) -> (loss, gradient)``, compiled once for all kernels."""
-    return quick_jit(jax.value_and_grad(lambda p, weights: full_loss(p, weights, VARIANTS[adjoint], release)))
+    return jax.jit(jax.value_and_grad(lambda p, weights: full_loss(p, weights, VARIANTS[adjoint], release)))
 
 
 def kernels_of(release):
@@ -162,26 +163,24 @@ def only(kernel, release):
 
 @pytest.mark.parametrize("release", ["charge", "graded", "surrogate"])
 @pytest.mark.parametrize("name", TESTED)
-def test_adjoints_agree(name, release, quick_jit, relative):
+def test_adjoints_agree(name, release, relative):
     parameters = make_parameters(name, release)
     for kernel in kernels_of(release):
-        value, expected = compiled(name, release, "autodiff", quick_jit)(parameters, only(kernel, release))
+        value, expected = compiled(name, release, "autodiff")(parameters, only(kernel, release))
         assert all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(expected))
         assert float(jnp.abs(expected[0].layers[0].recurrent.weight).max()) > 1e-6
         # Charge release compiles longest; checkpoints within the costate are tried on one neuron there.
         for adjoint in VARIANTS if release != "charge" or name == "lif" else ("costate", "checkpointed"):
-            found_value, found = compiled(name, release, adjoint, quick_jit)(
-                parameters, only(kernel, release)
-            )
+            found_value, found = compiled(name, release, adjoint)(parameters, only(kernel, release))
             assert float(found_value) == pytest.approx(float(value), rel=1e-13), (adjoint, kernel)
             assert relative(found, expected) < 1e-12, (adjoint, kernel)
 
 
 @pytest.mark.parametrize("release", ["charge", "graded"])
 @pytest.mark.parametrize("name", TESTED)
-def test_central_differences(name, release, quick_jit):
+def test_central_differences(name, release):
     parameters = make_parameters(name, release)
-    evaluate = compiled(name, release, "costate", quick_jit)
+    evaluate = compiled(name, release, "costate")
     leaves, tree = jax.tree.flatten(parameters)
     for kernel in ("raised_cosine", "logistic"):
         _, gradient = evaluate(parameters, only(kernel, release))
@@ -217,27 +216,27 @@ def loss(network, stimulus, adjoint=None, mask=None, gate=GATE):
 
 
 @pytest.mark.parametrize("adjoint", VARIANTS)
-def test_per_trial_gradients_are_a_loop_of_gradients(adjoint, quick_jit, relative):
+def test_per_trial_gradients_are_a_loop_of_gradients(adjoint, relative):
     network = small_network()
     gradient = jax.grad(lambda n, x: loss(n, x, VARIANTS[adjoint]))
-    together = quick_jit(jax.vmap(gradient, in_axes=(None, 0)))(network, STIMULUS)
-    single = quick_jit(gradient)
+    together = jax.jit(jax.vmap(gradient, in_axes=(None, 0)))(network, STIMULUS)
+    single = jax.jit(gradient)
     for i, x in enumerate(STIMULUS):
         one = jax.tree.map(lambda g, i=i: g[i], together)
         assert relative(one, single(network, x)) < 1e-12
     # And one network per trial.
     networks = jax.tree.map(lambda p: jnp.stack([p, 1.1 * p]), network)
-    both = quick_jit(jax.vmap(gradient))(networks, STIMULUS)
+    both = jax.jit(jax.vmap(gradient))(networks, STIMULUS)
     for i, x in enumerate(STIMULUS):
         pick = lambda tree, i=i: jax.tree.map(lambda g: g[i], tree)
         assert relative(pick(both), single(pick(networks), x)) < 1e-12
 
 
 @pytest.mark.parametrize("recurrent", [False, True])
-def test_gradient_in_the_stimulus(recurrent, quick_jit, relative):
+def test_gradient_in_the_stimulus(recurrent, relative):
     network = small_network(recurrent=recurrent)
-    expected = quick_jit(jax.grad(loss, argnums=1))(network, STIMULUS[0])
-    found = quick_jit(jax.grad(lambda n, x: loss(n, x, Autodiff()), argnums=1))(network, STIMULUS[0])
+    expected = jax.jit(jax.grad(loss, argnums=1))(network, STIMULUS[0])
+    found = jax.jit(jax.grad(lambda n, x: loss(n, x, Autodiff()), argnums=1))(network, STIMULUS[0])
     assert relative(found, expected) < 1e-12
 
 
@@ -245,50 +244,50 @@ LEASHES = {"damping": Leash(damping=0.05), "clip": Leash(clip=0.3), "both": Leas
 
 
 @pytest.mark.parametrize("leash", LEASHES)
-def test_leash_is_the_same_in_every_adjoint(leash, quick_jit, relative):
+def test_leash_is_the_same_in_every_adjoint(leash, relative):
     network, leash = small_network(), LEASHES[leash]
     # The leash is an argument: its value recompiles nothing.
-    gradient = lambda make: _leashed_gradient(make, quick_jit)(network, leash)
+    gradient = lambda make: _leashed_gradient(make)(network, leash)
     expected = gradient("autodiff")
     for make in ("costate", "checkpointed"):
         assert relative(gradient(make), expected) < 1e-12
-    exact = quick_jit(jax.grad(lambda n: loss(n, STIMULUS[0])))(network)
+    exact = jax.jit(jax.grad(lambda n: loss(n, STIMULUS[0])))(network)
     assert relative(expected, exact) > 1e-2
 
 
 @functools.cache
-def _leashed_gradient(name, quick_jit):
+def _leashed_gradient(name):
     make = {
         "autodiff": Autodiff,
         "costate": Costate,
         "checkpointed": lambda leash: Checkpointed(7, inner=Costate(leash)),
     }[name]
-    return quick_jit(jax.grad(lambda n, leash: loss(n, STIMULUS[0], make(leash))))
+    return jax.jit(jax.grad(lambda n, leash: loss(n, STIMULUS[0], make(leash))))
 
 
-def test_a_leash_that_does_nothing(quick_jit, relative):
+def test_a_leash_that_does_nothing(relative):
     network = small_network()
-    exact = quick_jit(jax.grad(lambda n: loss(n, STIMULUS[0])))(network)
+    exact = jax.jit(jax.grad(lambda n: loss(n, STIMULUS[0])))(network)
     assert Leash().off
     loose = Leash(damping=0.0, clip=1e9)
     for name in ("costate", "autodiff"):
-        assert relative(_leashed_gradient(name, quick_jit)(network, loose), exact) < 1e-12
+        assert relative(_leashed_gradient(name)(network, loose), exact) < 1e-12
 
 
-def test_damping_is_exponential_in_time(quick_jit):
+def test_damping_is_exponential_in_time():
     # One neuron without recurrence, a loss on the last step alone: a stimulus t ms earlier loses the factor
     # exp(-damping t).
     network = small_network(recurrent=False)
     last = lambda x, leash: simulate(network, x, gate=GATE, dt=DT, adjoint=Costate(leash)).readout[-1].sum()
-    exact = quick_jit(jax.grad(lambda x: last(x, Leash())))(STIMULUS[0])
-    damped = quick_jit(jax.grad(lambda x: last(x, Leash(damping=0.1))))(STIMULUS[0])
+    exact = jax.jit(jax.grad(lambda x: last(x, Leash())))(STIMULUS[0])
+    damped = jax.jit(jax.grad(lambda x: last(x, Leash(damping=0.1))))(STIMULUS[0])
     steps = jnp.arange(STEPS)[::-1, None]
     np.testing.assert_allclose(damped, exact * jnp.exp(-0.1 * DT * steps), rtol=1e-10, atol=1e-14)
 
 
 @pytest.mark.parametrize("adjoint", VARIANTS)
 @pytest.mark.parametrize("name", ["lif", "theta"])
-def test_a_padded_trial_is_the_short_trial(name, adjoint, quick_jit, relative):
+def test_a_padded_trial_is_the_short_trial(name, adjoint, relative):
     network, short = small_network(make_neuron(name)), 19
     padded = STIMULUS[0].at[short:].set(37.0)
     mask = jnp.arange(STEPS) < short
@@ -303,8 +302,8 @@ def test_a_padded_trial_is_the_short_trial(name, adjoint, quick_jit, relative):
         out = whole(n, x, m)
         return measure(out), out
 
-    (_, long_out), long_grad = quick_jit(jax.value_and_grad(evaluate, has_aux=True))(network, padded, mask)
-    (_, out), grad = quick_jit(jax.value_and_grad(lambda n, x: evaluate(n, x, None), has_aux=True))(
+    (_, long_out), long_grad = jax.jit(jax.value_and_grad(evaluate, has_aux=True))(network, padded, mask)
+    (_, out), grad = jax.jit(jax.value_and_grad(lambda n, x: evaluate(n, x, None), has_aux=True))(
         network, STIMULUS[0, :short]
     )
     assert relative(long_out.state, out.state) < 1e-13
@@ -316,7 +315,7 @@ def test_a_padded_trial_is_the_short_trial(name, adjoint, quick_jit, relative):
     assert relative(long_grad, grad) < 1e-12
 
 
-def test_second_derivatives(quick_jit):
+def test_second_derivatives():
     network = small_network()
 
     def along(e, adjoint):
@@ -331,24 +330,24 @@ def test_second_derivatives(quick_jit):
     with pytest.raises((TypeError, NotImplementedError)):
         jax.jvp(lambda e: along(e, Costate()), (0.0,), (1.0,))
     slope = jax.grad(lambda e: along(e, Autodiff()))
-    curve, difference = quick_jit(lambda: (jax.grad(slope)(0.0), (slope(1e-5) - slope(-1e-5)) / 2e-5))()
+    curve, difference = jax.jit(lambda: (jax.grad(slope)(0.0), (slope(1e-5) - slope(-1e-5)) / 2e-5))()
     assert float(curve) == pytest.approx(float(difference), rel=1e-5)
-    forward = quick_jit(lambda: jax.jvp(lambda e: along(e, Autodiff()), (0.0,), (1.0,))[1])()
+    forward = jax.jit(lambda: jax.jvp(lambda e: along(e, Autodiff()), (0.0,), (1.0,))[1])()
     assert float(forward) == pytest.approx(float(slope(0.0)), rel=1e-12)
 
 
-def test_hard_release_has_no_gradient_and_surrogate_has_one(quick_jit):
+def test_hard_release_has_no_gradient_and_surrogate_has_one():
     network = small_network()
-    grad = lambda release: quick_jit(jax.grad(lambda n: loss(n, STIMULUS[0], gate=Gate(release=release))))(
+    grad = lambda release: jax.jit(jax.grad(lambda n: loss(n, STIMULUS[0], gate=Gate(release=release))))(
         network
     )
     assert float(jnp.abs(grad("hard").layers[0].bias).max()) == 0
     assert float(jnp.abs(grad("surrogate").layers[0].bias).max()) > 0
 
 
-def test_detached_reset_changes_the_surrogate_gradient_only(quick_jit, relative):
+def test_detached_reset_changes_the_surrogate_gradient_only(relative):
     network = small_network()
-    run = lambda detach: quick_jit(
+    run = lambda detach: jax.jit(
         jax.value_and_grad(
             lambda n: loss(n, STIMULUS[0], gate=Gate(release="surrogate", detach_reset=detach))
         )
@@ -360,11 +359,11 @@ def test_detached_reset_changes_the_surrogate_gradient_only(quick_jit, relative)
 
 @pytest.mark.parametrize("adjoint", VARIANTS)
 @pytest.mark.parametrize("name", NEURONS)
-def test_float32(name, adjoint, quick_jit, relative):
+def test_float32(name, adjoint, relative):
     network, gate = small_network(make_neuron(name)), GATE
-    expected = quick_jit(jax.grad(loss))(network, STIMULUS[0])
+    expected = jax.jit(jax.grad(loss))(network, STIMULUS[0])
     low = cast(network, jnp.float32)
-    found = quick_jit(jax.grad(lambda n, x, g: loss(n, x, VARIANTS[adjoint], gate=g)))(
+    found = jax.jit(jax.grad(lambda n, x, g: loss(n, x, VARIANTS[adjoint], gate=g)))(
         low, STIMULUS[0].astype(jnp.float32), cast(gate, jnp.float32)
     )
     assert {x.dtype for x in jax.tree.leaves(found)} == {jnp.dtype("float32")}
@@ -393,15 +392,15 @@ def test_checkpointed_refuses_an_empty_chunk():
 
 
 @pytest.mark.parametrize("chunk", [1, 10, 30, 100])
-def test_any_chunk_serves(chunk, quick_jit, relative):
+def test_any_chunk_serves(chunk, relative):
     network = small_network(Theta(tau_mem=10.0))
-    expected = quick_jit(jax.value_and_grad(loss))(network, STIMULUS[0])
-    found = quick_jit(jax.value_and_grad(lambda n, x: loss(n, x, Checkpointed(chunk))))(network, STIMULUS[0])
+    expected = jax.jit(jax.value_and_grad(loss))(network, STIMULUS[0])
+    found = jax.jit(jax.value_and_grad(lambda n, x: loss(n, x, Checkpointed(chunk))))(network, STIMULUS[0])
     assert relative(found, expected) < 1e-12
 
 
 @pytest.mark.parametrize("release", ["charge", "graded", "surrogate"])
-def test_vmap_over_a_parameter_that_some_series_do_not_depend_on(quick_jit, relative, release):
+def test_vmap_over_a_parameter_that_some_series_do_not_depend_on(relative, release):
     # The voltages of a layer without recurrence are the same for all its synaptic time constants: a
     # custom_vjp must not count their cotangent once per example.
     keys = jax.random.split(jax.random.key(0), 2)
@@ -428,5 +427,5 @@ def test_vmap_over_a_parameter_that_some_series_do_not_depend_on(quick_jit, rela
 
         return jnp.sum(jax.vmap(one)(jnp.array([[2.0, 8.0], [3.0, 10.0], [4.0, 12.0]])))
 
-    expected = quick_jit(jax.grad(lambda n: total(n, Autodiff())))(network)
-    assert relative(quick_jit(jax.grad(lambda n: total(n, Costate())))(network), expected) < 1e-12
+    expected = jax.jit(jax.grad(lambda n: total(n, Autodiff())))(network)
+    assert relative(jax.jit(jax.grad(lambda n: total(n, Costate())))(network), expected) < 1e-12

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import pytest
 
 from spikejax import LIF, Autodiff, Checkpointed, Costate, Exponential, Gate, Network, simulate
 
@@ -17,6 +18,7 @@ def temporaries(adjoint, steps: int) -> int:
     return compiled.memory_analysis().temp_size_in_bytes
 
 
+@pytest.mark.optimised
 def test_memory_against_length():
     short, long = 256, 4096
     growth = {

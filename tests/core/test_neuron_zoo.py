@@ -83,13 +83,13 @@ CASES += [("glif", "graded"), ("glif", "surrogate"), ("hodgkin_huxley", "surroga
 
 
 @pytest.mark.parametrize(("name", "release"), CASES)
-def test_adjoints_agree_and_equal_differences(name, release, quick_jit, relative):
+def test_adjoints_agree_and_equal_differences(name, release, relative):
     network, dt, gate = make(name)
     gate = gate.replace(release=release)
     params, fixed = eqx.partition(network, eqx.is_inexact_array)
     value = lambda adjoint: lambda p: loss(eqx.combine(p, fixed), gate, dt, adjoint)
-    costate = quick_jit(jax.grad(value(Costate())))(params)
-    exact = quick_jit(jax.grad(value(Autodiff())))(params)
+    costate = jax.jit(jax.grad(value(Costate())))(params)
+    exact = jax.jit(jax.grad(value(Autodiff())))(params)
     assert relative(costate, exact) < 1e-9
     assert all(bool(jnp.all(jnp.isfinite(x))) for x in jax.tree.leaves(exact))
     spikes = simulate(network, STIMULUS, gate=gate.hard(), dt=dt).counts[0]
@@ -105,7 +105,7 @@ def test_adjoints_agree_and_equal_differences(name, release, quick_jit, relative
     slope = sum(
         float(jnp.vdot(a, b)) for a, b in zip(jax.tree.leaves(exact), jax.tree.leaves(direction), strict=True)
     )
-    f = quick_jit(lambda e: value(Autodiff())(jax.tree.map(lambda x, d: x + e * d, params, direction)))
+    f = jax.jit(lambda e: value(Autodiff())(jax.tree.map(lambda x, d: x + e * d, params, direction)))
     best = min(abs((float(f(e)) - float(f(-e))) / (2 * e) - slope) for e in (1e-6, 1e-7, 1e-8, 1e-9))
     assert best < 2e-4 * abs(slope)
 
@@ -208,7 +208,7 @@ def test_refractory_intervals_are_longer_by_the_period():
         )
 
 
-def test_the_gradient_of_the_refractory_period(quick_jit):
+def test_the_gradient_of_the_refractory_period():
     gate, steps, dt = Gate("raised_cosine", 0.9), 300, 0.5
 
     def charge(tau_ref):
@@ -223,7 +223,7 @@ def test_the_gradient_of_the_refractory_period(quick_jit):
         )
 
     at, e = jnp.asarray(3.3), 1e-5
-    slope, charge = float(quick_jit(jax.grad(charge))(at)), quick_jit(charge)
+    slope, charge = float(jax.jit(jax.grad(charge))(at)), jax.jit(charge)
     assert slope < 0
     assert (float(charge(at + e)) - float(charge(at - e))) / (2 * e) == pytest.approx(slope, rel=1e-5)
 
@@ -248,10 +248,10 @@ def test_no_refractoriness_without_a_reset(neuron):
             wrap(neuron)
 
 
-def test_hodgkin_huxley_counts_the_upward_crossing_alone(quick_jit):
+def test_hodgkin_huxley_counts_the_upward_crossing_alone():
     network, dt, gate = make("hodgkin_huxley")
     stimulus = jnp.tile(STIMULUS, (8, 1))
-    run = quick_jit(lambda gate: simulate(network, stimulus, gate=gate, dt=dt, save=("release", "v")))
+    run = jax.jit(lambda gate: simulate(network, stimulus, gate=gate, dt=dt, save=("release", "v")))
     smooth, hard = run(gate), simulate(network, stimulus, gate=gate.hard(), dt=dt, save=("v",))
     v = np.asarray(hard.layers[0].v)
     upward = np.sum((v[:-1] < 0) & (v[1:] >= 0), axis=0)
@@ -272,7 +272,7 @@ def test_the_graded_release_of_a_neuron_without_reset_is_refused():
 
 
 @pytest.mark.parametrize("cut", [-40.4, 0.0, 20.0])
-def test_the_upswing_never_overflows(cut, quick_jit):
+def test_the_upswing_never_overflows(cut):
     # In v, a step from -45 mV overshoots any cut-off beyond the largest float.
     for dtype in (jnp.float32, jnp.float64):
         neuron = jax.tree.map(lambda x: x.astype(dtype), AdEx(v_th=cut))
@@ -283,19 +283,19 @@ def test_the_upswing_never_overflows(cut, quick_jit):
             out, pull = jax.vjp(step, state, current)
             return out, pull(jax.tree.map(jnp.ones_like, out))
 
-        (after, _, count), grads = quick_jit(both)(state, jnp.full(4, 900.0, dtype))
+        (after, _, count), grads = jax.jit(both)(state, jnp.full(4, 900.0, dtype))
         assert all(bool(jnp.all(jnp.isfinite(x))) for x in jax.tree.leaves((after, grads)))
         assert count[-1] == 1
 
 
-def test_the_crossing_time_is_found_to_rounding(quick_jit):
+def test_the_crossing_time_is_found_to_rounding():
     neuron = LIF(tau_mem=10.0)
     v, current = (
         x.ravel() for x in jnp.meshgrid(jnp.linspace(0.5, 0.9999, 20), jnp.array([1.001, 1.5, 10.0, 300.0]))
     )
     dt = 2.0
     spiked = neuron.flow(State(v), current, dt).v >= 1
-    found = quick_jit(lambda v: _crossing(neuron, State(v), current, dt, spiked))(v)
+    found = jax.jit(lambda v: _crossing(neuron, State(v), current, dt, spiked))(v)
     expected = 10 * np.log((current - v) / (current - 1))
     assert 20 < int(spiked.sum()) < v.size
     np.testing.assert_allclose(found[spiked], expected[spiked], rtol=1e-11, atol=1e-13)

@@ -11,8 +11,8 @@ import pytest
 from jaxtyping import Array, Float
 
 from spikejax import LIF, NIF, AbstractNeuron, Exponential, Gate, Network, Theta, simulate
+from spikejax.component import parameter
 from spikejax.neurons import State
-from spikejax.parameters import parameter
 from spikejax.references.lif_events import EventLIF, Waves
 
 ALL = {name: cls(tau_mem=10.0) for name, cls in {"nif": NIF, "lif": LIF, "theta": Theta}.items()}
@@ -55,7 +55,7 @@ class FlowLIF(LIF):
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_flow_against_diffrax(name, quick_jit):
+def test_flow_against_diffrax(name):
     v = jnp.array([0.05, 0.3, 0.5, 0.8, 0.97, 0.4])
     current = jnp.array([-4.0, -0.3, 0.0, 1e-5, 2.0, 9.0])
     term = diffrax.ODETerm(lambda t, v, current: FIELDS[name](v, current) / 10.0)
@@ -64,7 +64,7 @@ def test_flow_against_diffrax(name, quick_jit):
         term, diffrax.Dopri8(), 0.0, 3.0, 0.01, v, args=current, stepsize_controller=control, max_steps=4096
     ).ys[0]
     found = ALL[name].flow(state_of(ALL[name], v), current, 3.0)
-    np.testing.assert_allclose(found.v, quick_jit(solve)(v), rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(found.v, jax.jit(solve)(v), rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -108,11 +108,11 @@ def test_theta_map_against_fine_substeps():
     assert float(end.v.max()) < 1
 
 
-def test_theta_is_smooth_in_current_through_zero(quick_jit):
+def test_theta_is_smooth_in_current_through_zero():
     neuron, v = Theta(tau_mem=25.0), jnp.array([0.3])
     f = lambda i: neuron.flow(state_of(neuron, v), i[None], 2.0).v[0]
     currents = jnp.linspace(-0.01, 0.01, 41)
-    slope, curve = quick_jit(jax.vmap(lambda i: (jax.grad(f)(i), jax.grad(jax.grad(f))(i))))(currents)
+    slope, curve = jax.jit(jax.vmap(lambda i: (jax.grad(f)(i), jax.grad(jax.grad(f))(i))))(currents)
     assert np.ptp(np.asarray(curve)) < 1e-2 * abs(float(curve[20]))
     np.testing.assert_allclose(
         jnp.diff(slope), 0.5 * (curve[1:] + curve[:-1]) * (currents[1] - currents[0]), rtol=1e-5
@@ -122,7 +122,7 @@ def test_theta_is_smooth_in_current_through_zero(quick_jit):
 @pytest.mark.parametrize(
     "neuron", [LIF(tau_mem=10.0), FlowLIF(tau_mem=10.0), QIF()], ids=lambda n: type(n).__name__
 )
-def test_split_against_fine_steps_with_event(neuron, quick_jit):
+def test_split_against_fine_steps_with_event(neuron):
     """The crossing located by diffrax's event handling, and the rest of the step flown from the reset."""
     field = (
         (lambda t, v, i: (v**2 + i) / 10.0) if isinstance(neuron, QIF) else (lambda t, v, i: (i - v) / 10.0)
@@ -159,7 +159,7 @@ def test_split_against_fine_steps_with_event(neuron, quick_jit):
         at, _ = solve(v, current, dt, crossing)
         return solve(neuron.v_reset, current, dt - at, None)[1]
 
-    expected = jnp.stack([quick_jit(step)(a, i) for a, i in zip(v, current, strict=True)])
+    expected = jnp.stack([jax.jit(step)(a, i) for a, i in zip(v, current, strict=True)])
     # The QIF's own Runge-Kutta step of 1 ms is what limits it; the LIF is exact.
     np.testing.assert_allclose(end.v, expected, atol=1e-4 if isinstance(neuron, QIF) else 1e-10)
 
@@ -169,10 +169,10 @@ def crossing_steps():
     return v, current
 
 
-def test_generic_split_is_the_closed_form(quick_jit):
+def test_generic_split_is_the_closed_form():
     v, current = crossing_steps()
     step = lambda neuron: neuron.travel(state_of(neuron, v), current, 0.5)
-    (end, path), (generic, generic_path) = quick_jit(
+    (end, path), (generic, generic_path) = jax.jit(
         lambda: (step(LIF(tau_mem=10.0)), step(FlowLIF(tau_mem=10.0)))
     )()
     assert 20 < float(path.count.sum()) < v.size
@@ -180,7 +180,7 @@ def test_generic_split_is_the_closed_form(quick_jit):
     np.testing.assert_allclose(generic.v, end.v, atol=1e-13)
 
 
-def test_generic_split_has_the_closed_forms_derivative(quick_jit):
+def test_generic_split_has_the_closed_forms_derivative():
     v, current = crossing_steps()
 
     def total(cls, v, current, tau, th, reset):
@@ -188,23 +188,23 @@ def test_generic_split_has_the_closed_forms_derivative(quick_jit):
         return jnp.sum(jnp.sin(3 * neuron.travel(state_of(neuron, v), current, 0.5)[0].v))
 
     at = (v, current, jnp.array(10.0), jnp.array(1.0), jnp.array(0.1))
-    gradient = lambda cls: quick_jit(jax.grad(lambda *at: total(cls, *at), argnums=(0, 1, 2, 3, 4)))(*at)
+    gradient = lambda cls: jax.jit(jax.grad(lambda *at: total(cls, *at), argnums=(0, 1, 2, 3, 4)))(*at)
     exact, generic = gradient(LIF), gradient(FlowLIF)
     for a, b in zip(generic, exact, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-11)
 
 
 @pytest.mark.parametrize("neuron", [QIF(), FlowLIF(tau_mem=10.0)], ids=lambda n: type(n).__name__)
-def test_generic_split_derivative_by_differences(neuron, quick_jit):
+def test_generic_split_derivative_by_differences(neuron):
     if isinstance(neuron, QIF):
         v, current = (x.ravel() for x in jnp.meshgrid(jnp.linspace(1.3, 1.99, 9), jnp.linspace(1.0, 5.0, 7)))
     else:
         v, current = crossing_steps()
     end = lambda v, current: neuron.travel(state_of(neuron, v), current, 0.5)[0].v
-    by_v, by_i = quick_jit(jax.vmap(jax.grad(lambda v, i: end(v[None], i[None])[0], argnums=(0, 1))))(
+    by_v, by_i = jax.jit(jax.vmap(jax.grad(lambda v, i: end(v[None], i[None])[0], argnums=(0, 1))))(
         v, current
     )
-    end = quick_jit(end)
+    end = jax.jit(end)
     count = neuron.travel(state_of(neuron, v), current, 0.5)[1].count
     assert 10 < float(count.sum()) < v.size
     e = 1e-6
@@ -234,7 +234,7 @@ def test_nif_counts_several_spikes_a_step():
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_total_charge_is_the_number_of_crossings(name, quick_jit):
+def test_total_charge_is_the_number_of_crossings(name):
     network = Network.dense(
         1,
         (6,),
@@ -247,8 +247,8 @@ def test_total_charge_is_the_number_of_crossings(name, quick_jit):
     )
     x = jnp.sin(jnp.arange(400.0) / 30)[:, None]
     gate = Gate("raised_cosine", 0.4)
-    smooth = quick_jit(lambda n: simulate(n, x, gate=gate, dt=0.5, save=("release", "v")))(network)
-    spikes = quick_jit(lambda n: simulate(n, x, gate=gate.hard(), dt=0.5).counts[0])(network)
+    smooth = jax.jit(lambda n: simulate(n, x, gate=gate, dt=0.5, save=("release", "v")))(network)
+    spikes = jax.jit(lambda n: simulate(n, x, gate=gate.hard(), dt=0.5).counts[0])(network)
     neuron = network.layers[0].neuron
     first, last = (
         neuron.released(gate, state) for state in (neuron.init((6,)), smooth.state.layers[0].neuron)

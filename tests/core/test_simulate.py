@@ -69,9 +69,9 @@ def by_hand(network, stimulus):
 @pytest.mark.parametrize(
     "neuron", [NIF(tau_mem=10.0), LIF(tau_mem=10.0), Theta(tau_mem=10.0)], ids=lambda n: type(n).__name__
 )
-def test_equals_the_documented_recursion(neuron, quick_jit):
+def test_equals_the_documented_recursion(neuron):
     network = make(neuron)
-    found = quick_jit(lambda n, x: simulate(n, x, gate=GATE, dt=DT, save=SERIES))(network, STIMULUS[:12])
+    found = jax.jit(lambda n, x: simulate(n, x, gate=GATE, dt=DT, save=SERIES))(network, STIMULUS[:12])
     for t, (readout, series) in enumerate(by_hand(network, STIMULUS[:12])):
         np.testing.assert_allclose(found.readout[t], readout, rtol=1e-9, atol=1e-11)
         for record, expected in zip(found.layers, series, strict=True):
@@ -80,9 +80,9 @@ def test_equals_the_documented_recursion(neuron, quick_jit):
 
 
 @pytest.mark.parametrize("adjoint", ADJOINTS)
-def test_adjoints_have_one_forward_pass(adjoint, quick_jit, relative):
+def test_adjoints_have_one_forward_pass(adjoint, relative):
     network = make()
-    run = lambda a: quick_jit(lambda n: simulate(n, STIMULUS, gate=GATE, dt=DT, save=SERIES, adjoint=a))(
+    run = lambda a: jax.jit(lambda n: simulate(n, STIMULUS, gate=GATE, dt=DT, save=SERIES, adjoint=a))(
         network
     )
     assert relative(run(ADJOINTS[adjoint]()), run(Costate())) < 1e-12
@@ -94,19 +94,19 @@ def test_jit_is_eager(relative):
     assert relative(jax.jit(run)(network, STIMULUS), run(network, STIMULUS)) < 1e-12
 
 
-def test_vmap_is_a_loop(quick_jit, relative):
+def test_vmap_is_a_loop(relative):
     network, batch = make(), jnp.stack([STIMULUS, -STIMULUS, 0 * STIMULUS])
     run = lambda x: simulate(network, x, gate=GATE, dt=DT)
-    together, single = quick_jit(jax.vmap(run))(batch), quick_jit(run)
+    together, single = jax.jit(jax.vmap(run))(batch), jax.jit(run)
     for i, x in enumerate(batch):
         assert relative(jax.tree.map(lambda a, i=i: a[i], together), single(x)) < 1e-12
 
 
 @pytest.mark.parametrize("leaky", [False, True])
 @pytest.mark.parametrize("release", ["charge", "graded", "surrogate", "hard"])
-def test_chunks_are_the_whole(release, leaky, quick_jit, relative):
+def test_chunks_are_the_whole(release, leaky, relative):
     network, gate = make(leaky=leaky), Gate("raised_cosine", 0.5, release=release)
-    run = quick_jit(lambda x, state: simulate(network, x, gate=gate, dt=DT, save=("release",), state=state))
+    run = jax.jit(lambda x, state: simulate(network, x, gate=gate, dt=DT, save=("release",), state=state))
     whole = run(STIMULUS, network.init())
     state, parts = network.init(), []
     for chunk in (STIMULUS[:20], STIMULUS[20:]):
@@ -123,9 +123,9 @@ def test_chunks_are_the_whole(release, leaky, quick_jit, relative):
 
 
 @pytest.mark.parametrize("adjoint", ["costate", "checkpointed"])
-def test_saved_series(adjoint, quick_jit):
+def test_saved_series(adjoint):
     network = make(taus=(3.0, 10.0))
-    run = lambda save: quick_jit(
+    run = lambda save: jax.jit(
         lambda n: simulate(n, STIMULUS, gate=GATE, dt=DT, save=save, adjoint=ADJOINTS[adjoint]())
     )(network)
     out = run(SERIES)
@@ -167,31 +167,31 @@ def test_key_draws_the_initial_voltages():
     np.testing.assert_allclose(c, run(state=network.init()))
 
 
-def test_hard_release_counts_spikes(quick_jit):
+def test_hard_release_counts_spikes():
     network = make()
-    out = quick_jit(lambda n: simulate(n, STIMULUS, gate=GATE.hard(), dt=DT, save=("release",)))(network)
+    out = jax.jit(lambda n: simulate(n, STIMULUS, gate=GATE.hard(), dt=DT, save=("release",)))(network)
     assert set(np.unique(out.layers[0].release)) <= {0.0, 1.0, 2.0}
     assert float(out.counts[0].sum()) >= 3
 
 
-def test_sharp_gate_tends_to_the_hard_one(quick_jit):
+def test_sharp_gate_tends_to_the_hard_one():
     network = make(recurrent=False, sizes=(5,))
-    run = quick_jit(lambda gate: simulate(network, STIMULUS, gate=gate, dt=DT).counts[0])
-    hard = quick_jit(lambda: simulate(network, STIMULUS, gate=GATE.hard(), dt=DT).counts[0])()
+    run = jax.jit(lambda gate: simulate(network, STIMULUS, gate=gate, dt=DT).counts[0])
+    hard = jax.jit(lambda: simulate(network, STIMULUS, gate=GATE.hard(), dt=DT).counts[0])()
     np.testing.assert_allclose(run(GATE.sharpen(1e4)), hard, atol=1e-6)
 
 
-def test_sharpness_by_vmap(quick_jit):
+def test_sharpness_by_vmap():
     network = make(sizes=(4,))
     run = lambda a: simulate(network, STIMULUS[:15], gate=GATE.sharpen(a), dt=DT).readout
-    together = quick_jit(jax.vmap(run))(jnp.array([1.0, 2.0, 5.0]))
+    together = jax.jit(jax.vmap(run))(jnp.array([1.0, 2.0, 5.0]))
     for a, out in zip((1.0, 2.0, 5.0), together, strict=True):
-        np.testing.assert_allclose(out, quick_jit(run)(a), rtol=1e-10, atol=1e-12)
+        np.testing.assert_allclose(out, jax.jit(run)(a), rtol=1e-10, atol=1e-12)
 
 
-def test_positive_parameters_are_the_same_network(quick_jit, relative):
+def test_positive_parameters_are_the_same_network(relative):
     network = make()
-    run = quick_jit(lambda n: simulate(n, STIMULUS, gate=GATE, dt=DT))
+    run = jax.jit(lambda n: simulate(n, STIMULUS, gate=GATE, dt=DT))
     wrapped = positive(network, ("tau_mem", "tau_syn"))
     assert isinstance(wrapped.layers[0].neuron.tau_mem, Positive)
     assert relative(run(wrapped), run(network)) < 1e-12

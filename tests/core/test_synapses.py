@@ -95,13 +95,13 @@ def test_double_exponential_is_its_kernel(rise, fall):
     assert run(1.0, 400).sum() == pytest.approx(10.0, rel=1e-6)
 
 
-def test_double_exponential_in_a_network(quick_jit, relative):
+def test_double_exponential_in_a_network(relative):
     network = Network.dense(
         2, (4,), 1, neuron=LIF(tau_mem=10.0), synapse=DoubleExponential((1.5, 4.0), (4.0, 12.0), 0.1), recurrent_scale=0.4,
         bias=(1.1, 1.8), key=jax.random.key(0),
     )  # fmt: skip
     x = jax.random.normal(jax.random.key(1), (60, 2))
-    gradient = lambda adjoint: quick_jit(
+    gradient = lambda adjoint: jax.jit(
         jax.grad(
             lambda n: jnp.mean(simulate(n, x, gate=Gate(), dt=0.5, adjoint=adjoint).readout ** 2),
             allow_int=True,

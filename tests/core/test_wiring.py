@@ -132,7 +132,7 @@ def test_conductances_open_by_the_kind_of_neuron():
     assert float(above.feedforward.connections[1].weight[..., 6:].max()) == 0
 
 
-def test_gradients_through_conductances(quick_jit, relative):
+def test_gradients_through_conductances(relative):
     net = conductance_network()
     x = jax.random.uniform(jax.random.key(1), (60, 3))
     value = lambda adjoint: (
@@ -141,11 +141,11 @@ def test_gradients_through_conductances(quick_jit, relative):
         )
     )
     params, fixed = eqx.partition(net, eqx.is_inexact_array)
-    costate, exact = (quick_jit(jax.grad(value(adjoint)))(params) for adjoint in (Costate(), Autodiff()))
+    costate, exact = (jax.jit(jax.grad(value(adjoint)))(params) for adjoint in (Costate(), Autodiff()))
     assert relative(costate, exact) < 1e-10
     assert float(jnp.abs(exact.layers[0].reversal).min()) > 0
     assert float(simulate(net, x, gate=Gate().hard(), dt=0.5).counts[0].sum()) > 3
-    f = quick_jit(
+    f = jax.jit(
         lambda e: value(Autodiff())(
             eqx.tree_at(
                 lambda p: p.layers[0].reversal, params, params.layers[0].reversal + jnp.array([e, 0.0])

@@ -1,7 +1,6 @@
 """What the README shows works as shown."""
 
 import re
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +8,9 @@ import pytest
 
 import spikejax
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+from ..places import ROOT
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")

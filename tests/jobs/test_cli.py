@@ -11,36 +11,22 @@ from spikejax import cli
 from spikejax.config import Config, check, dump, load
 from spikejax.config.load import ConfigError, describe
 
-from .command_line import fails
-
-TINY = """
-dt = 25.0
-[task]
-clock = 25.0
-[[network.layers]]
-size = 8
-neuron = { kind = "lif", tau_mem = 100.0 }
-synapse = { tau_syn = [50.0] }
-bias = [0.5, 1.2]
-[training]
-steps = 4
-batch = 27
-evaluate_every = 2
-checkpoint_every = 2
-"""
+from ..command_line import fails
+from ..configs import BRAILLE, toml
+from ..places import CONFIGS, DATA
 
 
 @pytest.fixture
 def config(tmp_path):
     path = tmp_path / "tiny.toml"
-    path.write_text(TINY)
+    path.write_text(toml(BRAILLE))
     return path
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
-    (folder / "tiny.toml").write_text(TINY)
+    (folder / "tiny.toml").write_text(toml(BRAILLE))
     assert cli.main(["train", str(folder / "tiny.toml"), "--out", str(folder / "out"), "--quiet"]) == 0
     return folder / "out"
 
@@ -232,18 +218,16 @@ def test_strict_types():
 
 
 def test_shipped_configurations_build():
-    from pathlib import Path
-
     from spikejax.build import build
     from spikejax.config import FITS, load_fit
     from spikejax.config.load import read
     from spikejax.sweeps import load_sweep
 
-    paths = sorted(Path(__file__).parent.parent.glob("configs/*.toml"))
+    paths = sorted(CONFIGS.glob("*.toml"))
     assert paths
     # Recordings that are not part of the package are stood in for by the tests' own few.
     few = {
-        "folder": Path(__file__).parent / "data" / "spoken_digits",
+        "folder": DATA / "spoken_digits",
         "train": "digits_train.h5",
         "test": "digits_test.h5",
     }

@@ -3,11 +3,12 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-CONFIG = Path(__file__).parent.parent / "configs" / "braille.toml"
+from ..places import CONFIGS
+
+CONFIG = CONFIGS / "braille.toml"
 
 
 @pytest.mark.slow

@@ -18,9 +18,10 @@ from spikejax.search.space import Range
 from spikejax.training import TrainingStopped
 from spikejax.training.loop import Interrupted
 
-from .command_line import fails
-from .test_distributed import BASE, environment
+from ..command_line import environment, fails
+from ..configs import PREDICTIVE, toml
 
+BASE = toml(PREDICTIVE)
 SPACE = """
 [search]
 trials = 6
@@ -239,7 +240,7 @@ def test_the_trial_of_a_killed_worker_is_made_by_another(tmp_path):
     try:
         for name in "ab":
             command = [sys.executable, "-c", WORKER, str(path), str(out), name]
-            workers[name] = subprocess.Popen(command, env=environment(1), stderr=subprocess.PIPE, text=True)
+            workers[name] = subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True)
             end = time.monotonic() + 100
             while name == "a" and not (out / "hangs").exists():
                 assert time.monotonic() < end
@@ -278,7 +279,7 @@ def test_a_trial_is_a_run_folder(tmp_path):
         str(tmp_path / "out"),
         "--quiet",
     ]
-    done = subprocess.run(command, env=environment(1), capture_output=True, text=True, timeout=240)
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     place = tmp_path / "out" / "trials" / "0"
     assert f"best: {place} with " in done.stdout

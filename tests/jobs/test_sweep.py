@@ -3,10 +3,8 @@ devices."""
 
 import csv
 import json
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -19,30 +17,10 @@ from spikejax.sweeps import groups, load_sweep, sweep_run
 from spikejax.sweeps.figures import sweep_figures
 from spikejax.sweeps.together import alone
 
-BASE = """
-dt = 0.5
-[task]
-kind = "predictive_coding"
-duration = 20.0
-test_duration = 30.0
-held_out = [2, 3]
-[[network.layers]]
-size = 6
-recurrent_scale = 0.05
-bias = [0.5, 1.0]
-neuron = { kind = "lif", tau_mem = 10.0 }
-synapse = { tau_syn = [2.0, 10.0] }
-[loss]
-kind = "squared_error"
-[gate]
-width = 0.4
-[training]
-steps = 5
-batch = 3
-learning_rate = 0.01
-evaluate_every = 2
-checkpoint_every = 2
-"""
+from ..command_line import environment
+from ..configs import PREDICTIVE, toml
+
+BASE = toml(PREDICTIVE)
 SWEEP = BASE + '[sweep]\nseeds = [0, 1]\n[sweep.grid]\n"gate.sharpness" = [1.0, 4.0]\n'
 
 
@@ -108,11 +86,12 @@ def test_points_that_are_one_program_are_together(tmp_path):
     text = SWEEP + '"network.layers.0.neuron.tau_mem" = [5.0, 10.0]\n"network.layers.0.size" = [6, 7]\n'
     assert [len(g) for g in groups(load_sweep(write(tmp_path, text)))] == [8, 8]
     # Batches of which the seed draws the length: those of one seed.
-    text = SWEEP.replace(
-        BASE[BASE.index("[task]") : BASE.index("[[net")],
-        '[task]\nkind = "delayed_xor"\nbuckets = [40.0, 80.0]\nodds = [1, 1]\n',
+    text = toml(
+        PREDICTIVE | {"task": {"kind": "delayed_xor", "buckets": [40.0, 80.0], "odds": [1, 1]}},
+        dt=2.0,
+        loss={"kind": "response"},
+        sweep={"seeds": [0, 1], "grid": {"gate.sharpness": [1.0, 4.0]}},
     )
-    text = text.replace("squared_error", "response").replace("dt = 0.5", "dt = 2.0")
     assert [[p.config.seed for p in g] for g in groups(load_sweep(write(tmp_path, text)))] == [[0, 0], [1, 1]]
     # So are gates with a value for every layer.
     text = SWEEP.replace("[1.0, 4.0]", "[1.0, 4.0, [2.0]]")
@@ -267,11 +246,8 @@ sweep_run(load_sweep(Path(sys.argv[1])), Path(sys.argv[2]), progress=False)
 
 
 def test_over_two_devices(done, tmp_path):
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-c", DEVICES, str(done / "sweep.toml"), str(tmp_path / "out")]
-    subprocess.run(
-        command, check=True, env=os.environ | flags, cwd=Path(__file__).parents[1], capture_output=True
-    )
+    subprocess.run(command, check=True, env=environment(2), capture_output=True)
     for point in load_sweep(done / "sweep.toml"):
         same_networks(tmp_path / "out" / "points" / point.name, done / "out" / "points" / point.name, 1e-9)
         assert load(tmp_path / "out" / "points" / point.name) == point.config

@@ -31,7 +31,7 @@ from spikejax.runs import prepare, trained
 from spikejax.tasks import Trial
 from spikejax.training import checkpoint
 
-from .command_line import fails
+from ..command_line import fails
 
 GATE, DT, LOSS = Gate("raised_cosine", 0.5), 1.0, SquaredError()
 
@@ -109,9 +109,9 @@ def value(network, trials, gate):
 
 
 @pytest.fixture(scope="module")
-def at(quick_jit):
+def at():
     """The loss along directions, compiled quickly."""
-    run = quick_jit(
+    run = jax.jit(
         lambda network, directions, c, trials, gate: loss_at(
             network, directions, c, trials, LOSS, gate, dt=DT
         )
@@ -120,15 +120,15 @@ def at(quick_jit):
 
 
 @pytest.fixture(scope="module")
-def line(quick_jit):
-    return quick_jit(
+def line():
+    return jax.jit(
         lambda network, way, x, trials, gate: along_line(
             network, way, x, trials, LOSS, gate, dt=DT, at_once=2
         )
     )
 
 
-def test_the_slope_of_a_smooth_gate_is_that_of_its_slice(network, direction, trials, line, at, quick_jit):
+def test_the_slope_of_a_smooth_gate_is_that_of_its_slice(network, direction, trials, line, at):
     x, eps = np.linspace(-0.4, 0.4, 5), 1e-7
     found = line(network, direction, x, trials, GATE)
     moved = eqx.apply_updates(network, jax.tree.map(lambda d: x[1] * d, direction))
@@ -136,7 +136,7 @@ def test_the_slope_of_a_smooth_gate_is_that_of_its_slice(network, direction, tri
     ends = at(network, (direction,), np.concatenate([x + eps, x - eps])[:, None], trials, GATE)
     np.testing.assert_allclose(found.slope, (ends[:5] - ends[5:]) / (2 * eps), rtol=1e-5, atol=1e-6)
     assert np.ptp(found.slope) > 0.01
-    several = quick_jit(lambda spans: secants(network, direction, spans, trials, LOSS, GATE, dt=DT))(
+    several = jax.jit(lambda spans: secants(network, direction, spans, trials, LOSS, GATE, dt=DT))(
         np.array([1e-7, 0.4])
     )
     assert several[0] == pytest.approx(float(found.slope[2]), rel=1e-5)
@@ -148,10 +148,10 @@ def test_the_slope_of_a_smooth_gate_is_that_of_its_slice(network, direction, tri
     np.testing.assert_allclose(np.mean(each, axis=0), found.loss, rtol=1e-12)
 
 
-def test_the_plane_is_spanned_by_its_directions(network, direction, trials, at, quick_jit):
+def test_the_plane_is_spanned_by_its_directions(network, direction, trials, at):
     other = random_direction(network, jax.random.key(9))
     x, y = np.array([-0.2, 0.0, 0.3, 0.4, 0.5]), np.array([0.0, 0.1])
-    plane = quick_jit(lambda n: on_plane(n, (direction, other), x, y, trials, LOSS, GATE, dt=DT, at_once=4))(
+    plane = jax.jit(lambda n: on_plane(n, (direction, other), x, y, trials, LOSS, GATE, dt=DT, at_once=4))(
         network
     )
     assert plane.shape == (2, 5)
@@ -178,9 +178,7 @@ def test_hard_and_surrogate_share_the_loss_not_the_slope(network, direction, tri
     assert np.all(soft.slope != 0)
 
 
-def test_the_gradient_direction_goes_down_and_is_as_long_as_the_parameters(
-    network, trials, quick_jit, quick_compiles
-):
+def test_the_gradient_direction_goes_down_and_is_as_long_as_the_parameters(network, trials):
     way = gradient_direction(network, trials, LOSS, GATE, dt=DT)
     params, fixed = eqx.partition(network, trainable(network))
 
@@ -192,7 +190,7 @@ def test_the_gradient_direction_goes_down_and_is_as_long_as_the_parameters(
         )[0]
         return jnp.mean(jax.vmap(one)(trials))
 
-    gradient = quick_jit(jax.grad(mean))(params, trials)
+    gradient = jax.jit(jax.grad(mean))(params, trials)
     scale = optax.tree.norm(params) / optax.tree.norm(gradient)
     for found, expected in zip(jax.tree.leaves(way), jax.tree.leaves(gradient), strict=True):
         np.testing.assert_allclose(found, -scale * expected, rtol=1e-8, atol=1e-12)
@@ -286,7 +284,7 @@ def test_trials_together_and_alone(trials):
     assert list(together_and_alone(found["trial 2"], 0)) == ["trial 0"]
 
 
-def test_command(run_folder, capsys, quick_compiles):
+def test_command(run_folder, capsys):
     options = ["--points", "5", "--sharpness", "1", "--trials", "1", "--directions", "gradient"]
     assert main(["landscape", str(run_folder), *options]) == 0
     names = capsys.readouterr().out.split()

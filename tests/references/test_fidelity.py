@@ -2,9 +2,7 @@
 event-driven reference itself."""
 
 import functools
-import importlib.util
 import itertools
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,11 +10,9 @@ from scipy.integrate import quad, solve_ivp
 
 from spikejax.references.lif_events import EventLIF, Waves
 
-_SPEC = importlib.util.spec_from_file_location(
-    "fidelity", Path(__file__).parents[1] / "experiments" / "fidelity.py"
-)
-fidelity = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(fidelity)
+from ..places import experiment
+
+fidelity = experiment("fidelity")
 
 CASES = {case.name: case for case in fidelity.cases()}
 LIF_CASE = CASES["LIF, split"]

@@ -1,22 +1,12 @@
 """The fidelity ledger: every entry within its bound."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 
 from spikejax.neurons import NEURONS, Accommodating
 
-_SPEC = importlib.util.spec_from_file_location(
-    "ledger", Path(__file__).parents[1] / "experiments" / "ledger.py"
-)
-ledger = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(ledger)
+from ..places import experiment
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _compiled_quickly(quick_jit):
-    ledger.jit = quick_jit
+ledger = experiment("ledger")
 
 
 def test_every_registered_neuron_is_in_the_ledger():

@@ -31,7 +31,7 @@ TARGET = jax.random.normal(jax.random.key(2), (40, 2))
 
 
 @pytest.mark.parametrize("name", NEURONS)
-def test_equals_the_adjoints(name, quick_jit, relative):
+def test_equals_the_adjoints(name, relative):
     network = make(NEURONS[name])
 
     def loss(network, adjoint):
@@ -42,7 +42,7 @@ def test_equals_the_adjoints(name, quick_jit, relative):
     assert float(solution.counts[0].sum()) > 5
     by_hand = paper_gradient(network, STIMULUS, 2 * (solution.readout - TARGET), gate=GATE, dt=DT)
     for adjoint in (Costate(), Autodiff()):
-        grad = quick_jit(jax.grad(lambda n, a=adjoint: loss(n, a)[0]))(network)
+        grad = jax.jit(jax.grad(lambda n, a=adjoint: loss(n, a)[0]))(network)
         (layer,) = grad.layers
         found = (layer.feedforward.weight, layer.recurrent.weight, layer.bias, grad.readout.connection.weight)
         assert relative(found, tuple(by_hand)) < 1e-12

@@ -201,7 +201,7 @@ def test_costs():
     assert np.isclose(partial, 2.0 * (1 + 1 + 0.75 + 1 + 1) / 12)
 
 
-def test_lingering_in_the_zone_costs(quick_jit):
+def test_lingering_in_the_zone_costs():
     # A neuron that comes to rest within the zone, and one that passes it again and again.
     network = Network.dense(1, (2,), 1, neuron=LIF(), synapse=Exponential(5.0), key=jax.random.key(0))
     network = eqx.tree_at(lambda n: n.layers[0].recurrent.weight, network, replace_fn=jnp.zeros_like)
@@ -217,7 +217,7 @@ def test_lingering_in_the_zone_costs(quick_jit):
             0.5,
         )[0]
 
-    cost, slope_of = quick_jit(cost), quick_jit(jax.grad(cost))
+    cost, slope_of = jax.jit(cost), jax.jit(jax.grad(cost))
     assert cost(0.75, 1.0) > 0.4 > 0.3 > cost(3.0, 1.0) > 0
     # The sharper the gate, the less time a passage takes: proportional to the width of the zone.
     assert float(cost(3.0, 4.0) / cost(3.0, 2.0)) == pytest.approx(0.5, rel=0.1)

@@ -5,7 +5,6 @@ import gzip
 import importlib
 import json
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,8 +12,9 @@ import pytest
 from spikejax import cli
 from spikejax.tasks import SpokenDigits
 
-from .command_line import fails
-from .spike_recordings import DATA, write
+from ..command_line import fails
+from ..places import CONFIGS
+from ..spike_recordings import DATA, write
 
 MODULE = importlib.import_module("spikejax.tasks.spoken_digits")  # the package gives its name to the function
 TINY = """
@@ -166,7 +166,7 @@ def test_bad_files(config, capsys, tmp_path, damage):
 )
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_spoken_digits_are_learned(tmp_path, seed):
-    path = Path(__file__).parent.parent / "configs" / "spoken_digits.toml"
+    path = CONFIGS / "spoken_digits.toml"
     words = ["--task.folder", os.environ["SPIKEJAX_DIGITS"], "--seed", str(seed)]
     assert cli.main(["train", str(path), "--out", str(tmp_path / "run"), "--quiet", *words]) == 0
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())

@@ -14,17 +14,13 @@ from spikejax.training import Annealing, Plateau, train
 from spikejax.training.log import read_metrics
 from spikejax.training.loop import Progress
 
-TINY = {
-    "dt": 1.0,
-    "task": {"kind": "predictive_coding", "duration": 20.0, "test_duration": 20.0, "held_out": [2, 2]},
-    "network": {"layers": [{"size": 3, "neuron": {"kind": "lif"}, "synapse": {"tau_syn": [5.0]}}]},
-    "loss": {"kind": "squared_error"},
-    "training": {"steps": 10, "batch": 2, "evaluate_every": 5, "checkpoint_every": 4},
-}
+from ..configs import PREDICTIVE, changed
+
+CONFIG = changed(PREDICTIVE, training={"steps": 10, "evaluate_every": 5, "checkpoint_every": 4})
 
 
 def with_gate(**gate):
-    return check(TINY | {"gate": gate})
+    return check(changed(CONFIG, gate=gate))
 
 
 def schedule(config) -> np.ndarray:
@@ -76,7 +72,7 @@ def test_plateaus_of_the_loss():
     assert [float(annealing.at(0, 10, level=k)) for k in range(4)] == [1, 2, 4, 5]
 
 
-def test_the_loop_sharpens_on_plateaus_and_resumes(tmp_path, quick_compiles):
+def test_the_loop_sharpens_on_plateaus_and_resumes(tmp_path):
     gate = {
         "sharpness_end": 3.0,
         "schedule": "plateau",
@@ -85,7 +81,9 @@ def test_the_loop_sharpens_on_plateaus_and_resumes(tmp_path, quick_compiles):
     # Windows of one update that never fall by 90 %: a rise every second update, and two stages that each
     # begin anew.
     run = build(
-        check(TINY | {"gate": gate, "stages": [{"training": {"steps": 7}}, {"training": {"steps": 3}}]})
+        check(
+            changed(CONFIG, gate=gate) | {"stages": [{"training": {"steps": 7}}, {"training": {"steps": 3}}]}
+        )
     )
     start = lambda: jax.tree.map(jnp.copy, run.state)  # training takes the buffers of the state it is given
     train(run.plan, start(), run.fixed, tmp_path, key=jax.random.key(0), progress=False)
@@ -133,10 +131,10 @@ def test_a_gate_for_every_layer():
         Gate(sharpness=jnp.ones(2)).of_layer(2)
 
 
-def test_layers_are_trained_with_gates_of_their_own(tmp_path, quick_compiles):
-    layer = TINY["network"]["layers"][0]
+def test_layers_are_trained_with_gates_of_their_own(tmp_path):
+    layer = CONFIG["network"]["layers"][0]
     gate = {"sharpness": [1.0, 2.0], "sharpness_end": [4.0, 2.0]}
-    run = build(check(TINY | {"network": {"layers": [layer, layer]}, "gate": gate}))
+    run = build(check(changed(CONFIG, network={"layers": [layer, layer]}, gate=gate)))
     train(run.plan, run.state, run.fixed, tmp_path, key=jax.random.key(0), progress=False)
     found = np.array([m["sharpness"] for m in read_metrics(tmp_path / "metrics.jsonl")])
     np.testing.assert_allclose(found, np.stack([np.geomspace(1, 4, 10), np.full(10, 2.0)], axis=1), rtol=1e-6)

@@ -25,45 +25,12 @@ from spikejax.training import (
 from spikejax.training.log import read_metrics
 from spikejax.training.loop import Stage
 
-from .test_training import DT, killed_and_resumed, plan_for, problem, stepper  # noqa: F401 (a fixture)
-
-XOR = {
-    "dt": 2.0,
-    "task": {
-        "kind": "delayed_xor",
-        "delays": [20.0, 60.0],
-        "buckets": [40.0, 60.0],
-        "odds": [1.0, 1.0],
-        "held_out": [12, 12],
-    },
-    "network": {
-        "layers": [
-            {
-                "size": 10,
-                "neuron": {"kind": "theta", "tau_mem": 25.0, "v_init": 0.25},
-                "synapse": {"tau_syn": [5.0, 20.0]},
-                "input_scale": [3.0, 6.0],
-                "recurrent_scale": [0.1, 0.2],
-                "self_excitation": [0.3, 0.9],
-                "bias": [-1.2, -1.0],
-            }
-        ],
-        "readout": {"init": "ridge", "batches": 2},
-    },
-    "gate": {"width": 1.0},
-    "loss": {"kind": "response", "margin": 0.1},
-    "noise": {"initial": 0.05},
-    "training": {"steps": 4, "batch": 12, "evaluate_every": 2, "checkpoint_every": 2},
-}
+from ..command_line import killed_and_resumed
+from ..configs import XOR, changed
+from .stepping import DT, plan_for, stepper
 
 
-def with_keys(config, **tables):
-    return {k: (v | tables[k] if k in tables and isinstance(v, dict) else v) for k, v in config.items()} | {
-        k: v for k, v in tables.items() if k not in config
-    }
-
-
-def test_stages_follow_each_other(problem, tmp_path):  # noqa: F811
+def test_stages_follow_each_other(problem, tmp_path):
     _network, trials, gate = problem
     seen = []
 
@@ -94,7 +61,7 @@ def test_stages_follow_each_other(problem, tmp_path):  # noqa: F811
     assert np.allclose([m["learning_rate"] for m in metrics], [1.0, 1.0, 1.0, 0.0, 0.1])
 
 
-def test_rate_scales_the_update(problem):  # noqa: F811
+def test_rate_scales_the_update(problem):
     network, trials, gate = problem
     step, state, _ = stepper(network, optax.sgd(0.1))
     before = jax.device_get(state.params)
@@ -105,7 +72,7 @@ def test_rate_scales_the_update(problem):  # noqa: F811
         np.testing.assert_allclose(c - a, 0.5 * (b - a), rtol=1e-9, atol=1e-15)
 
 
-def test_rollback_returns_to_the_best(problem, tmp_path):  # noqa: F811
+def test_rollback_returns_to_the_best(problem, tmp_path):
     _network, _trials, _gate = problem
     plan, state, fixed = plan_for(problem)
     scores = iter([1.0, 3.0, 2.0, 2.0, 2.0, 2.0])
@@ -143,7 +110,7 @@ def test_rollback_returns_to_the_best(problem, tmp_path):  # noqa: F811
         assert np.array_equal(a, b)
 
 
-def test_rollback_survives_a_gradient_that_is_not_finite(problem, tmp_path):  # noqa: F811
+def test_rollback_survives_a_gradient_that_is_not_finite(problem, tmp_path):
     _network, trials, _gate = problem
 
     class Task:
@@ -159,7 +126,7 @@ def test_rollback_survives_a_gradient_that_is_not_finite(problem, tmp_path):  # 
     assert metrics[-1]["finite"]
 
 
-def test_averaging(problem):  # noqa: F811
+def test_averaging(problem):
     network, trials, gate = problem
     params, fixed = eqx.partition(network, trainable(network))
     optimiser = optax.sgd(0.1)
@@ -194,7 +161,7 @@ def test_tensor_adam_has_one_second_moment():
     np.testing.assert_allclose(update["b"], expected["b"], rtol=1e-12)
 
 
-def test_rates_by_group(problem):  # noqa: F811
+def test_rates_by_group(problem):
     network = problem[0]
     params = eqx.filter(network, trainable(network))
     ones = jax.tree.map(jnp.ones_like, params)
@@ -207,10 +174,10 @@ def test_rates_by_group(problem):  # noqa: F811
     assert jnp.all(scaled.readout.connection.weight == 3.0)
     assert jnp.all(scaled.readout.bias == 4.0)
     with pytest.raises(ConfigError, match=r"training\.rates names 'recurent'"):
-        build(check(with_keys(XOR, training=XOR["training"] | {"rates": {"recurent": 1.0}})))
+        build(check(changed(XOR, training={"rates": {"recurent": 1.0}})))
 
 
-def test_masked_synapses_stay_absent(problem):  # noqa: F811
+def test_masked_synapses_stay_absent(problem):
     network, trials, gate = problem
     own = network.layers[0].recurrent
     mask = ~jnp.eye(6, dtype=bool)[:, None, :]
@@ -229,7 +196,7 @@ def test_masked_synapses_stay_absent(problem):  # noqa: F811
     assert not np.allclose(value, np.asarray(own.weight * mask))
 
 
-def test_ridge_readout_is_the_least_squares_solution(problem):  # noqa: F811
+def test_ridge_readout_is_the_least_squares_solution(problem):
     network, trials, gate = problem
     target = jax.random.normal(jax.random.key(3), (8, 20, 3))
     weight = jnp.linspace(0.1, 1.0, 20)
@@ -274,7 +241,7 @@ def test_ridge_readout_of_a_configuration_lowers_the_loss():
 
 def test_mixture_of_sharpness():
     gate = {"sharpness": 1.0, "sharpness_end": 16.0, "anneal": 1e-3, "mixture": [0.25, 0.25]}
-    config = check(with_keys(XOR, gate=gate, training=XOR["training"] | {"steps": 2000}))
+    config = check(changed(XOR, gate=gate, training={"steps": 2000}))
     drawn = np.array([float(gate_schedule(config)(i).sharpness) for i in range(1, 2000)])
     assert 0.2 < np.mean(drawn == 1.0) < 0.3
     assert 0.2 < np.mean(np.isclose(drawn, 16.0)) < 0.3
@@ -287,7 +254,7 @@ def test_mixture_of_sharpness():
 
 def test_stages_are_checked():
     config = check(
-        with_keys(
+        changed(
             XOR,
             stages=[
                 {"training": {"steps": 3}},
@@ -312,7 +279,7 @@ def test_stages_are_checked():
         ({"loss": {"kind": "squared_error"}}, r"stages\.0\.loss\.kind: the same for all stages"),
     ):
         with pytest.raises(ConfigError, match=message):
-            check(with_keys(XOR, stages=[stage]))
+            check(changed(XOR, stages=[stage]))
 
 
 def test_values_that_do_not_go_together_are_named():
@@ -337,11 +304,11 @@ def test_values_that_do_not_go_together_are_named():
         ({"training": XOR["training"] | {"score": "error"}}, "training.score is error"),
     ):
         with pytest.raises(ConfigError, match=message):
-            build(check(with_keys(XOR, **tables)))
+            build(check(changed(XOR, **tables)))
 
 
 def test_finer_updates_see_the_same_task_at_half_the_step():
-    config = check(with_keys(XOR, training=XOR["training"] | {"finer": 0.4}))
+    config = check(changed(XOR, training={"finer": 0.4}))
     stage = build(config).plan.stages[0]
     assert [task.dt for task in stage.tasks] == [2.0, 1.0]
     picks = np.array([stage.pick(i) for i in range(1000)])
@@ -358,12 +325,12 @@ def test_a_curriculum_resumes_bit_identically(tmp_path):
     }  # fmt: skip
     gate = {"width": 1.0, "sharpness_end": 4.0, "mixture": [0.3, 0.3]}
     stages = [{}, {"gate": {"sharpness": 2.0}, "adjoint": {"damping": 0.02}}]
-    config = check(with_keys(XOR, gate=gate, training=XOR["training"] | training, stages=stages))
+    config = check(changed(XOR, gate=gate, training=training, stages=stages))
     killed_and_resumed(tmp_path, dump(config))
     assert any(m["rollback"] for m in read_metrics(tmp_path / "whole" / "metrics.jsonl"))
 
 
-def test_noise_of_the_initial_state(problem):  # noqa: F811
+def test_noise_of_the_initial_state(problem):
     network, trials, gate = problem
     neuron = network.layers[0].neuron
     assert float(neuron.init((3,)).v[0]) == float(neuron.v_init)

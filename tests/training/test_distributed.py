@@ -1,11 +1,9 @@
 """Many devices and processes: as one device to rounding, one writer, stops that are agreed on."""
 
 import json
-import os
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -15,33 +13,10 @@ from spikejax import distributed
 from spikejax.config import ConfigError
 from spikejax.runs import trained
 
-from .command_line import fails
+from ..command_line import environment, fails
+from ..configs import PREDICTIVE, changed, toml
 
-BASE = """
-dt = 0.5
-[task]
-kind = "predictive_coding"
-duration = 10.0
-test_duration = 10.0
-held_out = [2, 2]
-[[network.layers]]
-size = 5
-bias = [0.5, 1.0]
-neuron = { kind = "lif", tau_mem = 10.0 }
-synapse = { tau_syn = [2.0, 10.0] }
-[loss]
-kind = "squared_error"
-[gate]
-width = 0.4
-[noise]
-initial = 0.1
-[training]
-steps = 5
-batch = 4
-learning_rate = 0.01
-evaluate_every = 2
-checkpoint_every = 4
-"""
+CONFIG = changed(PREDICTIVE, noise={"initial": 0.1}, training={"checkpoint_every": 4})
 
 PAIR = """
 import os, signal, sys
@@ -131,16 +106,6 @@ print(jax.jit(whole).lower(dynamic, distributed.replicate(run.state, mesh)).comp
 """
 
 
-def environment(devices: int) -> dict[str, str]:
-    # Optimising code that runs for milliseconds would be most of the time.
-    flags = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
-    return os.environ | {
-        "XLA_FLAGS": flags,
-        "JAX_PLATFORMS": "cpu",
-        "PYTHONPATH": str(Path(__file__).parents[1]),
-    }
-
-
 def free_address() -> str:
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
@@ -150,8 +115,8 @@ def free_address() -> str:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     place = tmp_path_factory.mktemp("distributed")
-    (place / "run.toml").write_text(BASE)
-    (place / "sweep.toml").write_text(BASE + "[sweep]\nseeds = [0, 1, 2]\n")
+    (place / "run.toml").write_text(toml(CONFIG))
+    (place / "sweep.toml").write_text(toml(CONFIG, sweep={"seeds": [0, 1, 2]}))
     return place
 
 

@@ -1,11 +1,4 @@
-"""The training step and loop: what they compute, and that a run can be killed."""
-
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
+"""The training step and loop: what they compute, when they stop, and what they write."""
 
 import equinox as eqx
 import jax
@@ -14,42 +7,12 @@ import numpy as np
 import optax
 import pytest
 
-from spikejax import LIF, Exponential, Gate, Network, simulate, trainable
+from spikejax import simulate, trainable
 from spikejax.losses import CrossEntropy, RateBand, SquaredError, Sum
 from spikejax.tasks import Trial
-from spikejax.training import TrainingStopped, checkpoint, make_evaluate, make_train_step, start, train
-from spikejax.training.log import read_metrics
-from spikejax.training.loop import Plan, Stage
+from spikejax.training import TrainingStopped, checkpoint, train
 
-from .conftest import QUICK
-from .test_cli import TINY
-
-DT = 1.0
-
-
-@pytest.fixture(scope="module")
-def problem():
-    keys = jax.random.split(jax.random.key(0), 3)
-    network = Network.dense(
-        4,
-        (6,),
-        3,
-        neuron=LIF(tau_mem=10.0),
-        synapse=Exponential((5.0,), 0.02),
-        key=keys[0],
-        input_scale=4.0,
-        bias=(0.8, 1.3),
-    )
-    x = (jax.random.uniform(keys[1], (8, 20, 4)) < 0.3).astype(float)
-    return network, Trial(x, jnp.arange(8) % 3), Gate("raised_cosine", 0.5)
-
-
-def stepper(network, optimiser, loss=None, **kwargs):
-    loss = CrossEntropy() if loss is None else loss
-    params, fixed = eqx.partition(network, trainable(network))
-    # The step donates its state; the fixture's arrays must survive it.
-    state = start(jax.tree.map(jnp.copy, params), optimiser)
-    return make_train_step(fixed, loss, optimiser, dt=DT, **kwargs), state, fixed
+from .stepping import DT, plan_for, stepper
 
 
 def test_step_is_gradient_descent(problem):
@@ -141,30 +104,6 @@ def test_windows_of_the_cross_entropy(problem):
     )
 
 
-def plan_for(problem, **changes):
-    network, trials, gate = problem
-    step, state, fixed = stepper(network, optax.adam(1e-2))
-    evaluate = make_evaluate(CrossEntropy(), dt=DT, at_once=4)
-
-    class Task:
-        def batch(self, key, step, size):
-            return trials
-
-    def restart(params, at):
-        return start(params, optax.adam(1e-2), step=at)
-
-    stage = Stage(
-        (changes.pop("task", Task()),),
-        (step,),
-        lambda i, level: gate,
-        lambda i: 1.0,
-        changes.pop("steps", 6),
-        8,
-    )
-    plan = Plan((stage,), lambda n: evaluate(n, trials, gate).metrics, restart, 2, 2)
-    return plan._replace(**changes), state, fixed
-
-
 def test_training_stops_when_it_is_senseless(problem, tmp_path):
     network, trials, _ = problem
 
@@ -204,84 +143,3 @@ def test_checkpoints_are_atomic(problem, tmp_path, monkeypatch):
     assert header["step"] == 1
     assert eqx.tree_equal(loaded, network)
     assert [p.name for p in tmp_path.iterdir()] == ["a.ckpt"]
-
-
-def test_killed_and_resumed_is_bit_identical(tmp_path):
-    killed_and_resumed(tmp_path, TINY.replace("steps = 4", "steps = 40").replace("_every = 2", "_every = 4"))
-
-
-def killed_and_resumed(tmp_path, text):
-    """Train 40 steps of a configuration in one go, and once more killed on the way and resumed; the files
-    must be the same."""
-    config = tmp_path / "tiny.toml"
-    config.write_text(text)
-    # Both processes compile the same programs, quickly: they share them.
-    cache = {
-        "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
-    cache["XLA_FLAGS"] = " ".join(f"--{name}={str(value).lower()}" for name, value in QUICK.items())
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)} | cache
-
-    def command(out, *more):
-        return ["train", str(config), "--out", str(tmp_path / out), "--quiet", *more]
-
-    killed = subprocess.Popen(
-        [sys.executable, "-m", "spikejax", *command("killed")],
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
-    log = tmp_path / "killed" / "metrics.jsonl"
-    wanted = int(np.random.default_rng().integers(5, 30))
-    deadline = time.monotonic() + 300
-    while not (log.exists() and len(log.read_text().splitlines()) >= wanted):
-        assert killed.poll() is None, killed.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
-    killed.send_signal(signal.SIGKILL)
-    killed.communicate()
-    assert not (tmp_path / "killed" / "summary.json").exists()
-    # What is left of it, and all of it, in one other process.
-    script = f"from spikejax.cli import main; raise SystemExit(main({command('killed', '--resume')}) or main({command('whole')}))"
-    subprocess.run([sys.executable, "-c", script], check=True, env=environment, capture_output=True)
-    for name in ("last.ckpt", "best.ckpt"):
-        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), (
-            f"killed at {wanted}"
-        )
-    assert read_metrics(log) == read_metrics(tmp_path / "whole" / "metrics.jsonl")
-    a, b = (json.loads((tmp_path / name / "summary.json").read_text()) for name in ("killed", "whole"))
-    assert a["hard"] == b["hard"]
-
-
-def test_interrupt_saves_and_says_so(tmp_path):
-    config = tmp_path / "tiny.toml"
-    config.write_text(TINY.replace("steps = 4", "steps = 5000"))
-    command = [
-        sys.executable,
-        "-m",
-        "spikejax",
-        "train",
-        str(config),
-        "--out",
-        str(tmp_path / "run"),
-        "--quiet",
-    ]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    process = subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
-    log = tmp_path / "run" / "metrics.jsonl"
-    deadline = time.monotonic() + 300
-    while not (log.exists() and len(log.read_text().splitlines()) >= 3):
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=120)
-    assert process.returncode == 2
-    assert "Traceback" not in error
-    assert error.strip().splitlines()[-1].startswith("spikejax: interrupted after step")
-    with open(tmp_path / "run" / "last.ckpt", "rb") as file:
-        header = json.loads(file.readline())
-    assert header["step"] == read_metrics(log)[-1]["step"]
