@@ -29,12 +29,13 @@ import jax
 import numpy as np
 
 from . import distributed
-from .build import Run, batch_key, build, build_leash, build_noise, evaluator, initial_state
+from .build import Run, batch_key, build, build_damping, build_noise, evaluator, initial_state
 from .config import Config, ConfigError, dump, load
 from .config.load import new_folder
 from .gates import RELEASES
 from .metrics import confusion
 from .network import Network
+from .simulators import ClockDriven
 from .training import checkpoint, train
 from .training.checkpoint import write_atomically
 
@@ -230,11 +231,11 @@ def trained(folder: Path, config: Config | None = None) -> tuple[Run, Network, C
 
 def evaluate_network(run: Run, network: Network, config: Config) -> dict[str, Any]:
     """Test-split results with the gate that training ended with, and with a hard threshold in its place."""
-    evaluate = evaluator(config.loss, config.noise, config.dt)
+    evaluate = evaluator(config.loss, config.noise)
     test = run.task.parts("test")
     summary: dict[str, Any] = {"release": RELEASES.name_of(run.final_gate.release)}
     for name, gate in (("smooth", run.final_gate), ("hard", run.final_gate.hard())):
-        result = evaluate(network, test, gate)
+        result = evaluate(network, test, ClockDriven(gate, config.dt))
         summary["trials"] = len(result.durations)
         summary[name] = result.metrics
         if result.labels is not None:
@@ -285,7 +286,7 @@ def landscape_run(folder: Path, config: Config | None = None, **options) -> list
     networks = {"trained": network, "initial": eqx.combine(initial_state(config, run).params, run.fixed)}
     try:
         return landscape(
-            run, networks, config.dt, target, wanted, leash=build_leash(last), noise=build_noise(config)
+            run, networks, config.dt, target, wanted, damping=build_damping(last), noise=build_noise(config)
         )
     except ValueError as error:
         raise ConfigError(str(error)) from error

@@ -4,7 +4,7 @@ from .network import build_network
 from .parts import (
     batch_key,
     build_adjoint,
-    build_leash,
+    build_damping,
     build_loss,
     build_noise,
     build_optimiser,
@@ -13,7 +13,7 @@ from .parts import (
     step_settings,
 )
 from .run import Run, build, initial_state, solve_readout
-from .schedules import build_annealing, build_gate, gate_schedule, rate_schedule
+from .schedules import build_annealing, build_gate, learning_rate_schedule, sharpness_schedule
 
 __all__ = [
     "Run",
@@ -21,17 +21,17 @@ __all__ = [
     "build",
     "build_adjoint",
     "build_annealing",
+    "build_damping",
     "build_gate",
-    "build_leash",
     "build_loss",
     "build_network",
     "build_noise",
     "build_optimiser",
     "build_task",
     "evaluator",
-    "gate_schedule",
     "initial_state",
-    "rate_schedule",
+    "learning_rate_schedule",
+    "sharpness_schedule",
     "solve_readout",
     "step_settings",
 ]

@@ -17,6 +17,7 @@ from spikejax.fitting.clamp.job import plan_of
 from spikejax.training.log import read_metrics
 
 from ..command_line import fails
+from ..places import CONFIGS, ROOT
 from .real_neurons import CLAMP, SOUND, R, changed
 
 CLAMP_CONFIG = f"""
@@ -187,7 +188,7 @@ def test_defaults_in_python_are_those_of_the_configuration(kind):
 
 
 def test_documented_defaults_are_those_of_the_configuration():
-    text = (Path(__file__).parents[2] / "docs" / "fitting.md").read_text()
+    text = (ROOT / "docs" / "fitting.md").read_text()
     rows = re.findall(r"^\| `([\w.]+)`(?:, m[sV])? \| (.*) \|$", text, flags=re.MULTILINE)
     assert len(rows) >= 9
     for kind, column in (("lif", 0), ("glif", 0), ("adex", 1), ("hodgkin_huxley", 2)):
@@ -200,12 +201,11 @@ def test_documented_defaults_are_those_of_the_configuration():
 
 
 def test_shipped_configurations(tmp_path, capsys):
-    configs = Path(__file__).parents[2] / "configs"
     for name in ("patchclamp", "grasshopper"):
         error = fails(
             capsys,
             "fit",
-            configs / f"{name}.toml",
+            CONFIGS / f"{name}.toml",
             "--out",
             tmp_path / "out",
             "--quiet",

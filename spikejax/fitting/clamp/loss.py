@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from ...adjoints import Costate, Leash
+from ...adjoints import Costate
 from ...cell import Cell
 from ...gates import Gate
-from ...network import LayerState
 from ...neurons import AbstractNeuron, AbstractResetNeuron
+from ...state import LayerState
 from ...synapses import Exponential
 from ..escape import log_likelihood_of_spikes, teacher_forced
 from ..ranges import Values, physical, prior
@@ -218,7 +218,7 @@ def run_free(model: ClampModel, p: Values, data: Sweeps, gate: Gate, dt: float, 
     cell = Cell(neuron, Exponential((tau,)), gate, dt)
     state = LayerState(neuron.init(data.start.shape), cell.synapse.init(data.start.shape, data.start.dtype))
     save = frozenset(("release", "v", "activation"))
-    _, record = Costate(Leash(model.damping)).layer(cell, None, drive, cell.start(state), None, save)
+    _, record = Costate(damping=model.damping).layer(cell, None, drive, cell.start(state), None, save)
     assert record.release is not None and record.v is not None and record.activation is not None  # noqa: PT018
     return FreeRun(record.release, record.v, record.activation[:, 0])
 
