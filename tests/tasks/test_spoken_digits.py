@@ -18,7 +18,7 @@ from spikejax.tasks.base import first_trials
 from spikejax.tasks.spoken_digits import binned
 from spikejax.training import make_evaluate
 
-from .spike_recordings import DATA, write
+from ..spike_recordings import DATA, write
 
 KEY = jax.random.key(3)
 MODULE = importlib.import_module("spikejax.tasks.spoken_digits")  # the package gives its name to the function

@@ -14,7 +14,7 @@ from spikejax.tasks import SpokenDigits
 
 from ..command_line import fails
 from ..places import CONFIGS
-from .spike_recordings import DATA, write
+from ..spike_recordings import DATA, write
 
 MODULE = importlib.import_module("spikejax.tasks.spoken_digits")  # the package gives its name to the function
 TINY = """

@@ -195,6 +195,11 @@ def stochastic_loss(
     return value + prior(raw) / jnp.maximum(jnp.sum(data.spikes), 1), parts
 
 
+def _filter(tau: float) -> Exponential:
+    """What filters spike trains, 1/ms."""
+    return Exponential(jnp.asarray((tau,)), rate_unit=1.0)
+
+
 class FreeRun(NamedTuple):
     """A neuron that runs by itself, at the end of every step."""
 
@@ -215,10 +220,11 @@ def run_free(model: ClampModel, p: Values, data: Sweeps, gate: Gate, dt: float, 
     **Arguments:** `p`: parameters in their units; `dt` and `tau`, of the filter of the charge, in ms.
     """
     neuron, drive = neuron_and_drive(model, p, data)
-    cell = Cell(neuron, Exponential((tau,)), gate, dt)
+    cell = Cell(neuron, _filter(tau), gate, dt)
     state = LayerState(neuron.init(data.start.shape), cell.synapse.init(data.start.shape, data.start.dtype))
     save = frozenset(("release", "v", "activation"))
-    _, record = Costate(damping=model.damping).layer(cell, None, drive, cell.start(state), None, save)
+    damping = None if model.damping is None else jnp.asarray(model.damping)
+    _, record = Costate(damping=damping).layer(cell, None, drive, cell.start(state), None, save)
     assert record.release is not None and record.v is not None and record.activation is not None  # noqa: PT018
     return FreeRun(record.release, record.v, record.activation[:, 0])
 
@@ -228,7 +234,7 @@ def filtered(spikes: Float[Array, "time sweeps"], tau: float, dt: float) -> Floa
 
     **Arguments:** `tau` and `dt` in ms.
     """
-    synapse = Exponential((tau,))
+    synapse = _filter(tau)
 
     def step(s, y):
         s, _ = synapse.step(s, y, dt)
