@@ -24,11 +24,11 @@ class Declaration:
     doc: str = ""
     """What it is, in a few words."""
     unit: str = ""
-    above: float | None = None
+    above: float | int | None = None
     """Every number must be above this; likewise the next three."""
-    at_least: float | None = None
-    below: float | None = None
-    at_most: float | None = None
+    at_least: float | int | None = None
+    below: float | int | None = None
+    at_most: float | int | None = None
     choices: tuple[str, ...] | None = None
     """The words that are allowed."""
     trained: bool = False
@@ -126,9 +126,9 @@ def parameter(
     unit: str = "",
     doc: str = "",
     positive: bool = False,
-    at_least: float | None = None,
-    below: float | None = None,
-    at_most: float | None = None,
+    at_least: float | int | None = None,
+    below: float | int | None = None,
+    at_most: float | int | None = None,
     kinds: bool = False,
     drawn: bool = False,
     **kwargs: Any,
@@ -161,10 +161,10 @@ def option(
     *,
     unit: str = "",
     doc: str = "",
-    above: float | None = None,
-    at_least: float | None = None,
-    below: float | None = None,
-    at_most: float | None = None,
+    above: float | int | None = None,
+    at_least: float | int | None = None,
+    below: float | int | None = None,
+    at_most: float | int | None = None,
     choices: tuple[str, ...] | None = None,
     length: tuple[int, int | None] | None = None,
     staged: bool = True,
