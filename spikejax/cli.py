@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from . import __version__, distributed
-from .config import FITS, Config, ConfigError, describe, load, load_fit
+from . import __version__
+from .config import FITS, Config, describe, load, load_fit
+from .errors import ConfigError, input_errors
+from .training import distributed
 from .training.checkpoint import CheckpointError
 from .training.loop import TrainingStopped
 
@@ -182,7 +184,8 @@ def _join(args: argparse.Namespace) -> None:
     """Become one of several processes, if that is asked for."""
     given = (args.coordinator, args.processes, args.process)
     if args.distributed or any(x is not None for x in given):
-        distributed.join(*given)
+        with input_errors():
+            distributed.join(*given)
 
 
 def key_values(words: list[str]) -> list[tuple[str, str]]:

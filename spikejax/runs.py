@@ -28,18 +28,14 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from . import distributed
 from .build import Run, batch_key, build, build_leash, build_noise, evaluator, initial_state
-from .config import Config, ConfigError, dump, load
+from .config import Config, dump, load
 from .config.load import new_folder
+from .errors import ConfigError, input_errors
+from .files import write_json, write_text
 from .metrics import confusion
 from .network import Network
-from .training import checkpoint, train
-from .training.checkpoint import write_atomically
-
-
-def _write(path: Path, text: str) -> None:
-    write_atomically(path, lambda file: file.write(text.encode()))
+from .training import checkpoint, distributed, train
 
 
 def versions() -> dict[str, str]:
@@ -89,7 +85,7 @@ def train_run(
 ) -> dict[str, Any]:
     """Train, evaluate on the test split, draw the figures; returns the summary.
 
-    With several processes (`spikejax.distributed`) each of them makes the same call, and process 0 alone
+    With several processes (`spikejax.training.distributed`) each of them makes the same call, and process 0 alone
     reads and writes `folder`.
 
     **Arguments:** `devices`: number of devices of this process that every batch is cut over (0: all; default:
@@ -101,7 +97,9 @@ def train_run(
     """
     folder = Path(folder)
     distributed.call(lambda: _check_folder(config, folder, resume))
-    run = build(config, distributed.mesh(devices))
+    with input_errors():
+        mesh = distributed.mesh(devices)
+    run = build(config, mesh)
     distributed.call(lambda: prepare(folder, config))
     with clock(folder / "minutes.json") as minutes:
         # A checkpoint replaces it: then it need not be solved for.
@@ -144,14 +142,9 @@ def _check_folder(config: Config, folder: Path, resume: bool) -> None:
 def prepare(folder: Path, config: Config) -> None:
     """Make a run's folder, with its configuration and versions, if they are not there."""
     new_folder(folder)
-    _write(folder / "config.toml", dump(config))
+    write_text(folder / "config.toml", dump(config))
     if not (folder / "versions.json").exists():
         write_json(folder / "versions.json", versions())
-
-
-def write_json(path: Path, tree: Any) -> None:
-    """Write `tree` as JSON, whole or not at all."""
-    _write(path, json.dumps(tree, indent=2) + "\n")
 
 
 def finished_run(config: Config, folder: Path, **options) -> dict[str, Any]:
@@ -190,7 +183,7 @@ def clock(path: Path):
     try:
         yield minutes
     finally:
-        _write(path, json.dumps(minutes()))
+        write_text(path, json.dumps(minutes()))
 
 
 def same(config: Config, there: Config, folder: Path) -> None:
@@ -282,12 +275,10 @@ def landscape_run(folder: Path, config: Config | None = None, **options) -> list
     new_folder(target)
     last = config.stage(len(config.stages) - 1) if config.stages else config
     networks = {"trained": network, "initial": eqx.combine(initial_state(config, run).params, run.fixed)}
-    try:
+    with input_errors():
         return landscape(
             run, networks, config.dt, target, wanted, leash=build_leash(last), noise=build_noise(config)
         )
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
 
 
 def plot_run(folder: Path, config: Config | None = None) -> list[Path]:

@@ -11,9 +11,8 @@ import jax
 import numpy as np
 import pytest
 
-from spikejax import distributed
-from spikejax.config import ConfigError
 from spikejax.runs import trained
+from spikejax.training import distributed
 
 from .command_line import fails
 
@@ -48,9 +47,10 @@ import os, signal, sys
 from pathlib import Path
 import jax
 jax.config.update("jax_enable_x64", True)
-from spikejax import distributed
+from spikejax.training import distributed
 from spikejax.config import ConfigError, load
-from spikejax.runs import train_run, write_json
+from spikejax.files import write_json
+from spikejax.runs import train_run
 from spikejax.sweeps import load_sweep, run as sweep
 from spikejax.training.loop import Interrupted
 
@@ -94,7 +94,7 @@ import equinox as eqx, jax, jax.numpy as jnp, numpy as np
 jax.config.update("jax_enable_x64", True)
 from functools import partial
 from pathlib import Path
-from spikejax import distributed
+from spikejax.training import distributed
 from spikejax.build import batch_key, build, build_adjoint, step_settings
 from spikejax.config import ConfigError, load
 from spikejax.runs import train_run
@@ -236,5 +236,5 @@ def test_one_process_asks_nobody():
     assert distributed.each([lambda: 1, lambda: 2]) == [1, 2]
     assert [distributed.Vote()(1, wanted) for wanted in (False, True)] == [False, True]
     assert distributed.mesh() is None
-    with pytest.raises(ConfigError, match="go together"):
+    with pytest.raises(ValueError, match="go together"):
         distributed.join(process=1)

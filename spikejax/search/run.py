@@ -13,8 +13,6 @@ again for whoever comes next, to go on from its checkpoint.
 """
 
 import contextlib
-import csv
-import io
 import json
 import math
 import threading
@@ -26,11 +24,13 @@ import jax
 import numpy as np
 
 from ..build import evaluator
-from ..config import Config, ConfigError
+from ..config import Config
 from ..config.load import new_folder
+from ..errors import ConfigError
+from ..files import write_table
 from ..runs import finished_run, trained
 from ..training import TrainingStopped
-from ..training.checkpoint import CheckpointError, write_atomically
+from ..training.checkpoint import CheckpointError
 from ..training.loop import Interrupted
 from .figures import search_figures
 from .space import Plan
@@ -81,8 +81,8 @@ def search_run(plan: Plan, folder: Path, *, progress: bool = True) -> "optuna.St
             time.sleep(min(1.0, plan.search.grace / 6))
             continue
         _one_trial(study, plan, folder, progress)
-        write_table(study, plan, folder)
-    write_table(study, plan, folder)
+        _table(study, plan, folder)
+    _table(study, plan, folder)
     if not _in(study.get_trials(deepcopy=False), COMPLETE):
         reasons = [t.user_attrs[LOST] for t in study.trials if LOST in t.user_attrs] or ["all were pruned"]
         raise TrainingStopped(
@@ -307,7 +307,7 @@ class Watch:
                         _again(study, trial.number, deaths)
 
 
-def write_table(study, plan: Plan, folder: Path) -> None:
+def _table(study, plan: Plan, folder: Path) -> None:
     """A line for each trial that ended, the keys as they were drawn."""
     rows = []
     for trial in study.get_trials(deepcopy=False):
@@ -323,8 +323,4 @@ def write_table(study, plan: Plan, folder: Path) -> None:
             name: trial.params.get(name) for name in plan.space
         }
         rows.append(row | {"minutes": trial.user_attrs.get(MINUTES), "lost": trial.user_attrs.get(LOST)})
-    text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0] if rows else ["trial"])
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomically(folder / "table.csv", lambda file: file.write(text.getvalue().encode()))
+    write_table(folder / "table.csv", rows, None if rows else ["trial"])

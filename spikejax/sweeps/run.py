@@ -8,9 +8,7 @@ SWEEP/figures/*.png
 ```
 """
 
-import csv
 import functools
-import io
 import json
 from functools import partial
 from pathlib import Path
@@ -19,15 +17,14 @@ from typing import Any
 import equinox as eqx
 import jax
 
-from .. import distributed
 from ..analysis.gradients import gradient_report
 from ..build import build, build_adjoint, build_loss
 from ..config import Config, load
 from ..config.load import new_folder
-from ..runs import clock, evaluate_network, finished_run, prepare, same, trained, write_json
+from ..files import write_json, write_table
+from ..runs import clock, evaluate_network, finished_run, prepare, same, trained
 from ..tasks.base import first_trials
-from ..training import TrainingStopped
-from ..training.checkpoint import write_atomically
+from ..training import TrainingStopped, distributed
 from ..training.loop import Interrupted
 from .figures import sweep_figures
 from .points import Point
@@ -41,7 +38,7 @@ def sweep_run(points: list[Point], folder: Path, *, progress: bool = True) -> li
     """Train every point that is not finished in `folder`, then write the table and the figures; returns the
     table's rows.
 
-    With several processes (`spikejax.distributed`) each of them makes the same call, and process 0 alone
+    With several processes (`spikejax.training.distributed`) each of them makes the same call, and process 0 alone
     reads and writes `folder`.
 
     **Raises:** `ConfigError` if the folder holds another sweep; `TrainingStopped` on Ctrl-C, after which the
@@ -76,7 +73,7 @@ def sweep_run(points: list[Point], folder: Path, *, progress: bool = True) -> li
 
     def end() -> list[dict[str, Any]]:
         rows = [_row(p, places[p.name]) for p in points]
-        _write_table(folder / "table.csv", rows)
+        write_table(folder / "table.csv", rows)
         sweep_figures(folder / "figures", points, rows)
         return rows
 
@@ -156,15 +153,6 @@ def _row(point: Point, place: Path) -> dict[str, Any]:
         row[f"{gate} rate (Hz)"] = summary[gate].get("rate/0")
     row["silent"] = summary["smooth"].get("silent/0")
     return row | {f"gradient {name}": x for name, x in summary["gradient"].items() if name != "loss"}
-
-
-def _write_table(path: Path, rows: list[dict[str, Any]]) -> None:
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, names)
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomically(path, lambda file: file.write(text.getvalue().encode()))
 
 
 __all__ = ["sweep_run"]

@@ -13,11 +13,10 @@ from jax.sharding import Mesh
 from jaxtyping import PRNGKeyArray, PyTree
 from tqdm import tqdm
 
-from .. import distributed
 from ..build import Run, batch_key, build, build_adjoint, solve_readout, step_settings
 from ..config import Config
 from ..network import Network
-from ..training import checkpoint, make_group_step
+from ..training import checkpoint, distributed, make_group_step
 from ..training.log import MetricsLog
 from ..training.loop import Interrupt, Progress, TrainingStopped, lost
 from .points import Point

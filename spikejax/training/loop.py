@@ -13,11 +13,10 @@ import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray, PyTree
 from tqdm import tqdm
 
-from .. import distributed
 from ..gates import Gate
 from ..network import Network
 from ..tasks import AbstractTask
-from . import checkpoint
+from . import checkpoint, distributed
 from .annealing import Plateau
 from .log import MetricsLog
 from .step import TrainState
@@ -177,7 +176,7 @@ def train(
     All randomness is a function of `key` and the step, so a run that is killed and resumed ends bit for bit
     where it would have ended.
 
-    With several processes (`spikejax.distributed`) each of them makes the same call; process 0 evaluates and
+    With several processes (`spikejax.training.distributed`) each of them makes the same call; process 0 evaluates and
     writes.
 
     **Arguments:** `report`: called with the step and the score of every evaluation; a `TrainingStopped` from

@@ -11,7 +11,6 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, PyTree
 
 from ..adjoints import AbstractAdjoint
-from ..distributed import AXIS, replicate, share
 from ..gates import Gate
 from ..losses import AbstractLoss
 from ..metrics import group_norms, rates, saturated_fraction, silent_fraction
@@ -20,6 +19,7 @@ from ..noise import Noise
 from ..parameters import as_parameter
 from ..simulate import simulate
 from ..tasks import Trial
+from .distributed import AXIS, replicate, share
 
 CROWDED = 1.5
 """Spikes of a neuron in one step above which the step counts as too long: the reset of an LIF neuron is exact
@@ -151,7 +151,7 @@ def make_train_step(
       mean.
     - `noise`: what is random within a trial, drawn with its key; a trial without a key has none.
     - `averaging`: decay per update of the running average of the parameters, if the state keeps one.
-    - `mesh`: devices that the trials of a batch are cut over (`spikejax.distributed`); the state is then on
+    - `mesh`: devices that the trials of a batch are cut over (`spikejax.training.distributed`); the state is then on
       all of them. The update is that of one device to rounding.
 
     **Metrics:** `loss`; what the loss reports; `gradient` (norm before the optimiser) and

@@ -23,8 +23,6 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
-from .config import ConfigError
-
 T = TypeVar("T")
 AXIS = "devices"
 """The one axis of every mesh: trials, or networks, are cut along it."""
@@ -41,16 +39,16 @@ def join(coordinator: str | None = None, processes: int | None = None, process: 
     **Arguments:** `coordinator`: ``HOST:PORT`` of process 0, reached by all; `processes`: their number;
     `process`: which one this is.
 
-    **Raises:** `ConfigError` in one line if the others cannot be found.
+    **Raises:** `ValueError` in one line if the others cannot be found.
     """
     given = (coordinator, processes, process)
     if any(x is not None for x in given):
         if any(x is None for x in given):
-            raise ConfigError("--coordinator, --processes and --process go together")
+            raise ValueError("--coordinator, --processes and --process go together")
         if ":" not in coordinator or not coordinator.rsplit(":", 1)[1].isdigit():
-            raise ConfigError(f"--coordinator is HOST:PORT of process 0, but it is {coordinator!r}")
+            raise ValueError(f"--coordinator is HOST:PORT of process 0, but it is {coordinator!r}")
         if not 0 <= process < processes:
-            raise ConfigError(
+            raise ValueError(
                 f"--process is {process}, but the {processes} processes are numbered from 0 to {processes - 1}"
             )
     try:
@@ -61,7 +59,7 @@ def join(coordinator: str | None = None, processes: int | None = None, process: 
             if coordinator
             else "; where no cluster says it, start each process with --coordinator HOST:PORT --processes N --process I"
         )
-        raise ConfigError(
+        raise ValueError(
             f"the other processes were not found: {(str(error).splitlines() or ['no reason given'])[0]}{hint}"
         ) from error
 
@@ -152,15 +150,15 @@ def mesh(devices: int | None = None) -> Mesh | None:
 
     None if that is one device, for which no mesh is needed.
 
-    **Raises:** `ConfigError` if there are not so many.
+    **Raises:** `ValueError` if there are not so many.
     """
     if jax.process_count() > 1:
         if devices:
-            raise ConfigError("--devices is of one process: several processes train on all their devices")
+            raise ValueError("--devices is of one process: several processes train on all their devices")
         return Mesh(np.array(jax.devices()), (AXIS,))
     there = jax.devices()
     if devices is not None and devices > len(there):
-        raise ConfigError(f"--devices is {devices}, but there are {len(there)}")
+        raise ValueError(f"--devices is {devices}, but there are {len(there)}")
     chosen = there[: 1 if devices is None else devices or len(there)]
     return Mesh(np.array(chosen), (AXIS,)) if len(chosen) > 1 else None
 
