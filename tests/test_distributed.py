@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from spikejax.runs import trained
+from spikejax.jobs.run import trained
 from spikejax.training import distributed
 
 from .command_line import fails
@@ -50,8 +50,8 @@ jax.config.update("jax_enable_x64", True)
 from spikejax.training import distributed
 from spikejax.config import ConfigError, load
 from spikejax.files import write_json
-from spikejax.runs import train_run
-from spikejax.sweeps import load_sweep, run as sweep
+from spikejax.jobs.train import train_run
+from spikejax.jobs.sweep import job as sweep, load_sweep
 from spikejax.training.loop import Interrupted
 
 address, process, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
@@ -84,7 +84,7 @@ say(summary["hard"]["loss"])
 # The end of a point is that of one process, and takes longest to compile.
 sweep._finish = lambda config, place, *rest: write_json(place / "summary.json", {"gradient": {}})
 sweep._row = lambda point, place: {"name": point.name}
-sweep.sweep_figures = lambda *rest: []
+sweep._draw = lambda *rest: None
 say(sweep.sweep_run(load_sweep(folder / "sweep.toml"), folder / f"sweep{process}", progress=False))
 """
 
@@ -97,7 +97,7 @@ from pathlib import Path
 from spikejax.training import distributed
 from spikejax.build import batch_key, build, build_adjoint, step_settings
 from spikejax.config import ConfigError, load
-from spikejax.runs import train_run
+from spikejax.jobs.train import train_run
 from spikejax.training import make_train_step
 from spikejax.training.step import update
 

@@ -10,9 +10,17 @@ import optax
 import pytest
 
 from spikejax import LIF, Autodiff, Exponential, Gate, Leash, Network, Positive, simulate, trainable
-from spikejax.analysis import (
+from spikejax.build import build
+from spikejax.cli import main
+from spikejax.config import check
+from spikejax.gates import ArcTan
+from spikejax.jobs.run import prepare, trained
+from spikejax.landscape import (
+    LandscapeOptions,
     Line,
+    all_and_single,
     along_line,
+    compared_gates,
     gradient_direction,
     loss_at,
     on_plane,
@@ -21,13 +29,7 @@ from spikejax.analysis import (
     roughness,
     secants,
 )
-from spikejax.analysis.landscape_report import Options, together_and_alone, ways
-from spikejax.build import build
-from spikejax.cli import main
-from spikejax.config import check
-from spikejax.gates import ArcTan
 from spikejax.losses import SquaredError
-from spikejax.runs import prepare, trained
 from spikejax.tasks import Trial
 from spikejax.training import checkpoint
 
@@ -260,9 +262,9 @@ def run_folder(tmp_path_factory):
     return folder
 
 
-def test_ways():
+def test_gates_that_are_compared():
     run = build(check(TINY))
-    found = ways(run, Leash(damping=0.01), Options(sharpness=(1.0, 4.0), surrogate="arctan"))
+    found = compared_gates(run.final_gate, Leash(damping=0.01), LandscapeOptions(sharpness=(1.0, 4.0), surrogate="arctan"))
     names = [
         "smooth, a = 1",
         "smooth, a = 4",
@@ -275,15 +277,15 @@ def test_ways():
     assert [float(w.gate.support) for w in found.values()] == [0.5, 0.125, 0.5, 0.5, 0.5]
     assert [w.adjoint.leash.off for w in found.values()] == [True, True, False, True, True]
     assert isinstance(found["surrogate gradient"].gate.kernel, ArcTan)
-    assert list(ways(run, Leash(), Options()))[:3] == ["smooth, a = 1", "smooth, a = 4", "smooth, a = 16"]
+    assert list(compared_gates(run.final_gate, Leash(), LandscapeOptions()))[:3] == ["smooth, a = 1", "smooth, a = 4", "smooth, a = 16"]
 
 
-def test_trials_together_and_alone(trials):
-    found = together_and_alone(trials, 2)
+def test_trials_all_and_single(trials):
+    found = all_and_single(trials, 2)
     assert list(found) == ["3 trials", "trial 2"]
     assert found["3 trials"] is trials
     assert np.array_equal(found["trial 2"].stimulus, trials.stimulus[2:])
-    assert list(together_and_alone(found["trial 2"], 0)) == ["trial 0"]
+    assert list(all_and_single(found["trial 2"], 0)) == ["trial 0"]
 
 
 def test_command(run_folder, capsys, quick_compiles):
@@ -325,16 +327,16 @@ def test_command(run_folder, capsys, quick_compiles):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--points", "10"], ["--points is 10", "odd"]),
-        (["--range", "0"], ["--range is 0"]),
-        (["--directions", "up"], ["--directions", "random, gradient"]),
-        (["--sharpness", "-1"], ["--sharpness"]),
+        (["--points", "10"], ["`points` is 10", "odd"]),
+        (["--range", "0"], ["`range` is 0"]),
+        (["--directions", "up"], ["`directions`", "random, gradient"]),
+        (["--sharpness", "-1"], ["`sharpness` is -1"]),
         (["--sharpness", "0.1"], ["active zone", "larger sharpness"]),
-        (["--surrogate", "boxer"], ["--surrogate is boxer", "arctan"]),
-        (["--split", "train"], ["--split is train"]),
-        (["--trials", "0"], ["--trials is 0"]),
-        (["--trial", "40"], ["--trial is 40", "39"]),
-        (["--trial", "3"], ["--trial is 3", "3 trials"]),
+        (["--surrogate", "boxer"], ["`surrogate` is 'boxer'", "arctan"]),
+        (["--split", "train"], ["`split` is 'train'", "validation, test"]),
+        (["--trials", "0"], ["`trials` is 0"]),
+        (["--trial", "40"], ["`trial` is 40", "39"]),
+        (["--trial", "3"], ["`trial` is 3", "3 trials"]),
         (["--training.steps", "3"], ["the network and training of a run are fixed"]),
     ],
 )

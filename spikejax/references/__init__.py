@@ -1,3 +1,2 @@
-"""What simulator and adjoints are tested against: an independent solution (`lif_events`) and the costate equations
-by hand (`paper`).
-"""
+"""What simulator and adjoints are tested against: an independent solution (`lif_events`) and the costate
+equations by hand (`paper`)."""

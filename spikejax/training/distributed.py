@@ -48,20 +48,14 @@ def join(coordinator: str | None = None, processes: int | None = None, process: 
         if ":" not in coordinator or not coordinator.rsplit(":", 1)[1].isdigit():
             raise ValueError(f"--coordinator is HOST:PORT of process 0, but it is {coordinator!r}")
         if not 0 <= process < processes:
-            raise ValueError(
-                f"--process is {process}, but the {processes} processes are numbered from 0 to {processes - 1}"
-            )
+            raise ValueError(f"--process is {process}, but the {processes} processes are numbered from 0 on")
     try:
         jax.distributed.initialize(*given, initialization_timeout=PATIENCE)
     except (ValueError, RuntimeError) as error:
-        hint = (
-            ""
-            if coordinator
-            else "; where no cluster says it, start each process with --coordinator HOST:PORT --processes N --process I"
-        )
-        raise ValueError(
-            f"the other processes were not found: {(str(error).splitlines() or ['no reason given'])[0]}{hint}"
-        ) from error
+        reason = (str(error).splitlines() or ["no reason given"])[0]
+        options = "--coordinator HOST:PORT --processes N --process I"
+        hint = "" if coordinator else f"; where no cluster says it, start each process with {options}"
+        raise ValueError(f"the other processes were not found: {reason}{hint}") from error
 
 
 def leads() -> bool:
@@ -70,8 +64,10 @@ def leads() -> bool:
 
 
 def call(function: Callable[[], T]) -> T:
-    """``function()``, run by process 0 alone: its result, or its error, in all processes. Every process must
-    come here."""
+    """``function()``, run by process 0 alone: its result, or its error, in all processes.
+
+    Collective: every process must call this.
+    """
     if jax.process_count() == 1:
         return function()
     from jax.experimental import multihost_utils
@@ -82,8 +78,10 @@ def call(function: Callable[[], T]) -> T:
 
 
 def each(functions: Sequence[Callable[[], T]]) -> list[T]:
-    """The results of all functions, in all processes, each of which runs some of them. Every process must
-    come here."""
+    """The results of all functions, in all processes, each of which runs some of them.
+
+    Collective: every process must call this.
+    """
     count = jax.process_count()
     if count == 1:
         return [function() for function in functions]
@@ -126,8 +124,10 @@ class Vote:
         self._last: tuple[int, float] | None = None  # step and time of the last vote
 
     def __call__(self, step: int, wanted: bool) -> bool:
-        """Whether to stop after `step`, if this process does or does not want to. Every process must come
-        here with the same steps."""
+        """Whether to stop after `step`, if this process does or does not want to.
+
+        Collective: every process must call this, with the same steps.
+        """
         if jax.process_count() == 1:
             return wanted
         if step < self._next:
@@ -195,11 +195,28 @@ def local(tree: PyTree) -> PyTree:
 
 
 def gather(tree: PyTree, mesh: Mesh | None) -> PyTree:
-    """Arrays that are cut over a mesh as ordinary ones of this process, whole. Every process must come
-    here."""
+    """Arrays that are cut over a mesh as ordinary ones of this process, whole.
+
+    Collective: every process must call this.
+    """
     return tree if mesh is None else local(_whole(mesh)(tree))
 
 
 @functools.cache
 def _whole(mesh: Mesh):
     return eqx.filter_jit(lambda tree: eqx.filter_shard(tree, NamedSharding(mesh, PartitionSpec())))
+
+
+__all__ = [
+    "AXIS",
+    "Vote",
+    "call",
+    "each",
+    "gather",
+    "join",
+    "leads",
+    "local",
+    "mesh",
+    "replicate",
+    "share",
+]

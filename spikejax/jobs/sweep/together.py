@@ -13,12 +13,12 @@ from jax.sharding import Mesh
 from jaxtyping import PRNGKeyArray, PyTree
 from tqdm import tqdm
 
-from ..build import Run, batch_key, build, build_adjoint, solve_readout, step_settings
-from ..config import Config
-from ..network import Network
-from ..training import checkpoint, distributed, make_group_step
-from ..training.log import MetricsLog
-from ..training.loop import Interrupt, Progress, TrainingStopped, lost
+from ...build import Run, batch_key, build, build_adjoint, solve_readout, step_settings
+from ...config import Config
+from ...network import Network
+from ...training import checkpoint, distributed, make_group_step
+from ...training.log import MetricsLog
+from ...training.loop import Interrupt, Progress, TrainingStopped, lost
 from .points import Point
 
 ARRAYS = {
@@ -253,3 +253,6 @@ def train_together(
     return [
         (m.run, eqx.combine(p.best, m.run.fixed), r) for m, p, r in zip(members, so_far, reasons, strict=True)
     ]
+
+
+__all__ = ["Member", "alone", "groups", "layout", "program", "spread", "stack", "take", "train_together"]
