@@ -332,7 +332,7 @@ def test_command(run_folder, capsys, quick_compiles):
         (["--directions", "up"], ["`directions`", "random, gradient"]),
         (["--sharpness", "-1"], ["`sharpness` is -1"]),
         (["--sharpness", "0.1"], ["active zone", "larger sharpness"]),
-        (["--surrogate", "boxer"], ["`surrogate` is 'boxer'", "arctan"]),
+        (["--surrogate", "boxer"], ["'boxer'", "boxcar"]),
         (["--split", "train"], ["`split` is 'train'", "validation, test"]),
         (["--trials", "0"], ["`trials` is 0"]),
         (["--trial", "40"], ["`trial` is 40", "39"]),

@@ -9,6 +9,7 @@ from ..build import Run, evaluator
 from ..component import option
 from ..config import Config, load
 from ..files import write_json
+from ..gates import RELEASES
 from ..metrics import confusion
 from ..network import Network
 from .command import COMMANDS, AbstractCommand, Overrides, announce
@@ -19,7 +20,7 @@ def evaluate_network(run: Run, network: Network, config: Config) -> dict[str, An
     """Test-split results with the gate that training ended with, and with a hard threshold in its place."""
     evaluate = evaluator(config.loss, config.noise, config.dt)
     test = run.task.parts("test")
-    summary: dict[str, Any] = {"release": run.final_gate.release}
+    summary: dict[str, Any] = {"release": RELEASES.name_of(run.final_gate.release)}
     for name, gate in (("smooth", run.final_gate), ("hard", run.final_gate.hard())):
         result = evaluate(network, test, gate)
         summary["trials"] = len(result.durations)

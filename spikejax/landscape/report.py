@@ -12,11 +12,12 @@ from jaxtyping import Float
 
 from ..adjoints import Costate, Leash
 from ..component import Component, option
-from ..gates import KERNELS, SURROGATE_ONLY, Gate
+from ..gates import KERNELS, Gate
 from ..losses import AbstractLoss
 from ..network import Network
 from ..noise import Noise
 from ..parameters import cast
+from ..releases import Charge, Surrogate
 from ..tasks import Trial
 from .slices import (
     Line,
@@ -72,8 +73,7 @@ class LandscapeOptions(Component):
             raise ValueError(
                 f"`points` is {self.points}: give an odd number, so that the network itself is one"
             )
-        if self.surrogate not in KERNELS:
-            raise ValueError(f"`surrogate` is {self.surrogate!r}: choose from {', '.join(KERNELS)}")
+        KERNELS.find(self.surrogate)
         if self.trial >= self.trials:
             raise ValueError(
                 f"`trial` is {self.trial}, but the trials are numbered from 0 to {self.trials - 1} (`trials`)"
@@ -144,15 +144,19 @@ def compared_gates(final: Gate, leash: Leash, options: LandscapeOptions) -> dict
     training.
     """
     own = float(final.sharpness)
-    kernel = "raised_cosine" if isinstance(final.kernel, SURROGATE_ONLY) else final.kernel
-    release = final.release if final.release in ("charge", "graded") else "charge"
+    kernel = final.kernel if final.kernel.compact else "raised_cosine"
+    smooth = final.release.exact and final.release.needs_support
+    release = final.release if smooth else Charge()
     found = {}
     for a in options.sharpness or (own, 4 * own, 16 * own):
         found[f"smooth, a = {a:g}"] = GateGradient(Gate(kernel, final.width, a, release=release), Costate())
-    if final.release == release and not leash.off:
+    if smooth and not leash.off:
         biased = "clipped" if leash.damping is None else "damped"
         found[f"smooth, a = {own:g}, {biased}"] = GateGradient(final, Costate(leash))
-    surrogate = Gate(options.surrogate, final.width, release="surrogate", detach_reset=final.detach_reset)
+    own_surrogate = isinstance(final.release, Surrogate)
+    surrogate = Gate(
+        options.surrogate, final.width, release=final.release if own_surrogate else "surrogate"
+    )
     return found | {
         "surrogate gradient": GateGradient(surrogate, Costate()),
         "hard threshold": GateGradient(final.hard(), Costate()),
@@ -241,7 +245,7 @@ def _slice(network, direction, trials, loss, through: GateGradient, position, *,
     line = along_line(network, direction, position, trials, loss, gate, adjoint=through.adjoint, **common)
     spans = position[-1] * 10.0 ** np.arange(-DECADES, 0.25, 0.5)
     # A surrogate's loss is that of the hard threshold, which is so compiled once.
-    forward = gate.hard() if gate.release == "surrogate" else gate
+    forward = gate.hard() if isinstance(gate.release, Surrogate) else gate
     values = secants(network, direction, spans, trials, loss, forward, **common)
     return Slice(Line(*map(np.asarray, line)), spans, np.asarray(values))
 
