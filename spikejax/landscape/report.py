@@ -74,7 +74,7 @@ class LandscapeOptions(Component):
                 f"`points` is {self.points}: give an odd number, so that the network itself is one"
             )
         KERNELS.find(self.surrogate)
-        if self.trial >= self.trials:
+        if 0 < self.trials <= self.trial:
             raise ValueError(
                 f"`trial` is {self.trial}, but the trials are numbered from 0 to {self.trials - 1} (`trials`)"
             )
