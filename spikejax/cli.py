@@ -6,6 +6,7 @@ schema that also checks the files, so that a wrong key gets the same one-line an
 
 import argparse
 import sys
+from typing import Any
 
 from . import __version__
 from .errors import ConfigError, input_errors
@@ -68,9 +69,9 @@ def key_values(words: list[str]) -> list[tuple[str, str]]:
 
 def _command(kind: type[AbstractCommand], args: argparse.Namespace) -> AbstractCommand:
     """The command with its options, which are checked."""
-    options = {name: value for name, value in vars(args).items() if name != "command"}
+    options: dict[str, Any] = {name: value for name, value in vars(args).items() if name != "command"}
     with input_errors():
-        return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in options.items()})
+        return kind(**{name: tuple(x) if isinstance(x, list) else x for name, x in options.items()})
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -30,7 +30,11 @@ class Ablation(NamedTuple):
     """Change of the loss that the gradient predicts, ``-w dL/dw`` (synapses)."""
 
 
-def _score(network, trials, loss, gate, dt):
+def _score(
+    network: Network, trials: Trial, loss: AbstractLoss, gate: Gate, dt: float
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Mean loss, and mean accuracy or nan."""
+
     def one(trial):
         solution = simulate(network, trial.stimulus, gate=gate, dt=dt, mask=trial.mask, save=loss.series)
         value, scalars = loss(solution, trial, dt)
@@ -85,9 +89,8 @@ def ablate_neurons(
         )
 
     whole, (value, accuracy) = run(network, trials, gate)
-    return Ablation(
-        tuple(map(float, whole)), np.asarray(value), np.asarray(accuracy), np.arange(size)[:, None]
-    )
+    intact = float(whole[0]), float(whole[1])
+    return Ablation(intact, np.asarray(value), np.asarray(accuracy), np.arange(size)[:, None])
 
 
 def ablate_synapses(
@@ -111,36 +114,25 @@ def ablate_synapses(
     """
     network = resolve(network)
     _check(network, layer)
-    own = network.layers[layer].recurrent
-    if own is None:
+    if network.layers[layer].recurrent is None:
         raise ValueError(f"layer {layer} has no recurrent synapses to ablate")
-
-    def with_weight(network, weight):
-        return eqx.tree_at(lambda n: n.layers[layer].recurrent.weight, network, weight)
 
     @eqx.filter_jit
     def predict(network, trials, gate):
-        weight = network.layers[layer].recurrent.weight
-        gradient = jax.grad(lambda w: _score(with_weight(network, w), trials, loss, gate, dt)[0])(weight)
-
-        def activity(trial):
-            solution = simulate(network, trial.stimulus, gate=gate, dt=dt, mask=trial.mask, save="activation")
-            return jnp.mean(jnp.abs(solution.layers[layer].activation), axis=0)
-
-        return -weight * gradient, jnp.abs(weight) * jnp.mean(jax.vmap(activity)(trials), axis=0)
+        weight = _weight(network, layer)
+        gradient = jax.grad(lambda w: _score(_with_weight(network, layer, w), trials, loss, gate, dt)[0])(
+            weight
+        )
+        carried = jnp.abs(weight) * _activity(network, layer, trials, gate, dt)
+        return -weight * gradient, carried
 
     @eqx.filter_jit
     def run(network, trials, gate, chosen):
-        weight = network.layers[layer].recurrent.weight
+        weight = _weight(network, layer)
 
         def without(i):
-            return _score(
-                with_weight(network, weight.reshape(-1).at[i].set(0.0).reshape(weight.shape)),
-                trials,
-                loss,
-                gate,
-                dt,
-            )
+            rest = weight.reshape(-1).at[i].set(0.0).reshape(weight.shape)
+            return _score(_with_weight(network, layer, rest), trials, loss, gate, dt)
 
         return _score(network, trials, loss, gate, dt), jax.lax.map(without, chosen)
 
@@ -148,13 +140,30 @@ def ablate_synapses(
     chosen = np.argsort(-carried.reshape(-1))[:count]
     whole, (value, accuracy) = run(network, trials, gate, jnp.asarray(chosen))
     parts = np.stack(np.unravel_index(chosen, predicted.shape), axis=1)
-    return Ablation(
-        tuple(map(float, whole)),
-        np.asarray(value),
-        np.asarray(accuracy),
-        parts,
-        predicted.reshape(-1)[chosen],
-    )
+    intact = float(whole[0]), float(whole[1])
+    return Ablation(intact, np.asarray(value), np.asarray(accuracy), parts, predicted.reshape(-1)[chosen])
+
+
+def _weight(network: Network, layer: int) -> Float[Array, "n kinds n"]:
+    """Of the layer's dense recurrence."""
+    recurrent = network.layers[layer].recurrent
+    if not isinstance(recurrent, Dense):
+        raise ValueError(f"layer {layer} has no dense recurrence")
+    return jnp.asarray(recurrent.weight)
+
+
+def _with_weight(network: Network, layer: int, weight: Float[Array, "n kinds n"]) -> Network:
+    return eqx.tree_at(lambda n: n.layers[layer].recurrent.weight, network, weight)
+
+
+def _activity(network: Network, layer: int, trials: Trial, gate: Gate, dt: float) -> Float[Array, "kinds n"]:
+    """Mean size of the activations of a layer."""
+
+    def one(trial):
+        solution = simulate(network, trial.stimulus, gate=gate, dt=dt, mask=trial.mask, save="activation")
+        return jnp.mean(jnp.abs(jnp.asarray(solution.layers[layer].activation)), axis=0)
+
+    return jnp.mean(jax.vmap(one)(trials), axis=0)
 
 
 __all__ = ["Ablation", "ablate_neurons", "ablate_synapses"]

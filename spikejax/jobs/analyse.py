@@ -47,8 +47,7 @@ class Analyse(AbstractCommand):
     run: Path = option(doc="folder of the run")
 
     def execute(self, overrides: Overrides) -> None:
-        for path in analyse_run(self.run, changed(self.run, overrides)):
-            announce(str(path))
+        announce(*analyse_run(self.run, changed(self.run, overrides)))
 
 
 __all__ = ["Analyse", "analyse_run"]

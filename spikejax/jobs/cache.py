@@ -26,7 +26,7 @@ def use_compile_cache(wanted: bool = True) -> Path | None:
     if not wanted or os.environ.get(OFF, "0") not in ("", "0"):
         jax.config.update("jax_enable_compilation_cache", False)
         return None
-    if jax.config.jax_compilation_cache_dir is not None:
+    if jax.config.read("jax_compilation_cache_dir") is not None:
         return None
     try:
         folder = cache_folder()

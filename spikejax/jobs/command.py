@@ -17,7 +17,7 @@ VALUE``, is handed to `execute`.
 import abc
 import argparse
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, ClassVar, Union, get_args, get_origin
@@ -86,13 +86,13 @@ class AbstractProcessCommand(AbstractCommand):
             distributed.join(*given)
 
 
-def announce(*text: str) -> None:
-    """Print, from the first of several processes."""
+def announce(*lines: object) -> None:
+    """Print lines, from the first of several processes."""
     if distributed.leads():
-        print(*text, flush=True)
+        print(*lines, sep="\n", flush=True)
 
 
-def listed_keys(keys) -> str:
+def listed_keys(keys: Iterable[tuple[str, str]]) -> str:
     """Lines of a help text for pairs of a key and what it is."""
     return "\n".join(f"  --{name}\n      {text}" for name, text in keys)
 
@@ -108,7 +108,7 @@ def add_options(parser: argparse.ArgumentParser, command: type[AbstractCommand])
     usage = parser.prog
     for name in dict.fromkeys(names):
         kind, several = _value_type(fields[name].type)
-        default, text = fields[name].default, declared[name].text
+        default, text = fields[name].default, declared[name].text.replace("%", "%%")
         if default is dataclasses.MISSING:
             parser.add_argument(name, metavar=name.upper(), type=kind, help=text)
             usage += f" {name.upper()}"

@@ -1,6 +1,7 @@
 """``spikejax landscape``: the loss around a trained network and around its initialisation."""
 
 from pathlib import Path
+from typing import Any
 
 import equinox as eqx
 import numpy as np
@@ -66,7 +67,8 @@ def landscape_run(
         for row in table(found.slices)
     ]
     write_table(target / "landscape.csv", rows)
-    write_atomically(target / "landscape.npz", lambda file: np.savez_compressed(file, **curves(found)))
+    arrays: dict[str, Any] = curves(found)
+    write_atomically(target / "landscape.npz", lambda file: np.savez_compressed(file, **arrays))
     return [
         target / "landscape.csv",
         target / "landscape.npz",
@@ -84,8 +86,7 @@ class Landscape(LandscapeOptions, AbstractCommand):
     run: Path = option(doc="folder of the run")
 
     def execute(self, overrides: Overrides) -> None:
-        for path in landscape_run(self.run, self, changed(self.run, overrides)):
-            announce(str(path))
+        announce(*landscape_run(self.run, self, changed(self.run, overrides)))
 
 
 __all__ = ["Landscape", "landscape_run"]

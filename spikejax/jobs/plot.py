@@ -55,7 +55,7 @@ class Plot(AbstractCommand):
     run: Path = option(doc="folder of the run")
 
     def execute(self, overrides: Overrides) -> None:
-        announce(*map(str, plot_run(self.run, changed(self.run, overrides))))
+        announce(*plot_run(self.run, changed(self.run, overrides)))
 
 
 __all__ = ["Plot", "plot_run"]

@@ -154,9 +154,7 @@ def compared_gates(final: Gate, leash: Leash, options: LandscapeOptions) -> dict
         biased = "clipped" if leash.damping is None else "damped"
         found[f"smooth, a = {own:g}, {biased}"] = GateGradient(final, Costate(leash))
     own_surrogate = isinstance(final.release, Surrogate)
-    surrogate = Gate(
-        options.surrogate, final.width, release=final.release if own_surrogate else "surrogate"
-    )
+    surrogate = Gate(options.surrogate, final.width, release=final.release if own_surrogate else "surrogate")
     return found | {
         "surrogate gradient": GateGradient(surrogate, Costate()),
         "hard threshold": GateGradient(final.hard(), Costate()),

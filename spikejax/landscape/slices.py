@@ -43,7 +43,7 @@ class Line(NamedTuple):
     def secant(self) -> Float[Array, " points"]:
         """Slope of the loss itself between the two neighbours of every point (at the ends between the point
         and its neighbour)."""
-        return jnp.gradient(self.loss, self.position)
+        return jnp.asarray(jnp.gradient(jnp.asarray(self.loss), jnp.asarray(self.position)))
 
 
 class Roughness(NamedTuple):

@@ -155,8 +155,8 @@ def _removed_synapses(ax: Axes, found: Ablation) -> None:
         raise ValueError("an ablation of synapses has `predicted`")
     ax.plot(predicted, change, ".", color="C0")
     # Dense on any scale, so that the line is right on the symmetric logarithmic one too.
-    ends = np.arcsinh([1e3 * predicted.min(), 1e3 * predicted.max()])
-    line = np.sinh(np.linspace(*ends, 400)) / 1e3
+    first, last = np.arcsinh([1e3 * predicted.min(), 1e3 * predicted.max()])
+    line = np.sinh(np.linspace(first, last, 400)) / 1e3
     ax.plot(line, line, color="k", lw=0.7, label="first order = truth")
     ax.set(
         xlabel="change of the loss by the gradient, -w dL/dw", ylabel="change of the loss without the synapse"
@@ -179,10 +179,10 @@ def stability(
     (1/s) of stretches."""
     figure, axes = page(1, 3, 12.0, 3.8)
     plane, course, spectrum = axes[0]
-    circle = np.exp(2j * np.pi * np.linspace(0, 1, 200))
-    plane.plot(circle.real, circle.imag, color="0.7", lw=0.8)
+    angle = 2 * np.pi * np.linspace(0, 1, 200)
+    plane.plot(np.cos(angle), np.sin(angle), color="0.7", lw=0.8)
     for k, (name, values) in enumerate(eigenvalues.items()):
-        plane.plot(values.real, values.imag, ".", ms=3, color=f"C{k}", label=name)
+        plane.plot(np.real(values), np.imag(values), ".", ms=3, color=f"C{k}", label=name)
     plane.set(
         xlabel="real part", ylabel="imaginary part", title="Eigenvalues of the one-step map", aspect="equal"
     )

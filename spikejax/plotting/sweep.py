@@ -80,10 +80,18 @@ def _combination(point: Keys, keys: Sequence[str]) -> tuple[str, ...]:
     return tuple(str(point.get(key)) for key in keys)
 
 
-def _draw(points, rows, key: str, others: list[str], panels: list[Panel], *, sharey: bool) -> Figure:
+def _draw(
+    points: Sequence[Keys],
+    rows: Sequence[dict[str, Any]],
+    key: str,
+    others: list[str],
+    panels: list[Panel],
+    *,
+    sharey: bool,
+) -> Figure:
     """A panel for every column: lines over the numbers of a key, or dots beside its words."""
     numeric = _numeric(points, key)
-    at = [p.get(key) if numeric else str(p.get(key)) for p in points]
+    at: list[Any] = [p.get(key) if numeric else str(p.get(key)) for p in points]
     values = sorted(set(at)) if numeric else list(dict.fromkeys(at))
     figure, axes = page(
         1,
@@ -120,7 +128,9 @@ def _draw(points, rows, key: str, others: list[str], panels: list[Panel], *, sha
 def _spread(found: np.ndarray) -> tuple[float, float, float]:
     """Mean, smallest and largest of the numbers that are finite; nan if there are none."""
     found = found[np.isfinite(found)]
-    return (found.mean(), found.min(), found.max()) if found.size else (np.nan,) * 3
+    if not found.size:
+        return np.nan, np.nan, np.nan
+    return float(found.mean()), float(found.min()), float(found.max())
 
 
 def _line(ax: Axes, x: list[float], stats, label: str | None) -> None:

@@ -18,6 +18,8 @@ There is no time step, and neither gate nor simulator code.
 
 from typing import NamedTuple
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy.optimize import brentq
 from scipy.signal import lfilter
@@ -92,13 +94,7 @@ class EventLIF(NamedTuple):
             if not above.any():
                 break
             high = grid[above.argmax()]
-            t = brentq(
-                lambda t: float(self._v(t, last, v_last, theta)) - self.v_th,
-                high - resolution,
-                high,
-                xtol=1e-13,
-                rtol=1e-15,
-            )
+            t = _root(lambda t: float(self._v(t, last, v_last, theta)) - self.v_th, high - resolution, high)
             if t > self.duration:
                 break
             d_last = -self._dv(t, last, v_last, d_last, theta) / (
@@ -176,6 +172,13 @@ class EventLIF(NamedTuple):
     def _target_square(self):
         t = np.linspace(0.0, self.duration, 200_001)
         return np.trapezoid(self.target(t) ** 2, t)
+
+
+def _root(function: Callable[[float], float], low: float, high: float) -> float:
+    """Where a function that changes its sign between `low` and `high` is 0, to rounding."""
+    # The stubs of SciPy ask for NumPy's numbers, and do not know that this returns a number.
+    found = brentq(function, low, high, xtol=np.float64(1e-13), rtol=np.float64(1e-15))
+    return float(found)  # pyright: ignore[reportArgumentType]
 
 
 __all__ = ["EventLIF", "Waves"]

@@ -41,16 +41,15 @@ def join(coordinator: str | None = None, processes: int | None = None, process: 
 
     **Raises:** `ValueError` in one line if the others cannot be found.
     """
-    given = (coordinator, processes, process)
-    if any(x is not None for x in given):
-        if any(x is None for x in given):
-            raise ValueError("--coordinator, --processes and --process go together")
-        if ":" not in coordinator or not coordinator.rsplit(":", 1)[1].isdigit():
+    if coordinator is not None and processes is not None and process is not None:
+        if not coordinator.rpartition(":")[2].isdigit() or ":" not in coordinator:
             raise ValueError(f"--coordinator is HOST:PORT of process 0, but it is {coordinator!r}")
         if not 0 <= process < processes:
             raise ValueError(f"--process is {process}, but the {processes} processes are numbered from 0 on")
+    elif (coordinator, processes, process) != (None, None, None):
+        raise ValueError("--coordinator, --processes and --process go together")
     try:
-        jax.distributed.initialize(*given, initialization_timeout=PATIENCE)
+        jax.distributed.initialize(coordinator, processes, process, initialization_timeout=PATIENCE)
     except (ValueError, RuntimeError) as error:
         reason = (str(error).splitlines() or ["no reason given"])[0]
         options = "--coordinator HOST:PORT --processes N --process I"

@@ -79,8 +79,12 @@ class SearchRange(Table):
     @property
     def ends(self) -> tuple[Value, ...]:
         """Values that must be valid for all others to be."""
-        if self.choices is not None:
-            return self.choices
+        return self._bounds() if self.choices is None else self.choices
+
+    def _bounds(self) -> tuple[int, int] | tuple[float, float]:
+        """`low` and `high`, which are given where `choices` are not."""
+        if self.low is None or self.high is None:
+            raise ValueError("give low and high, or choices")
         return (int(self.low), int(self.high)) if self.integer else (self.low, self.high)
 
     def draw(self, trial, name: str) -> Value:
@@ -89,9 +93,8 @@ class SearchRange(Table):
             # Optuna's choices are scalars.
             labels = [x if isinstance(x, bool | int | float | str) else json.dumps(x) for x in self.choices]
             return self.choices[labels.index(trial.suggest_categorical(name, labels))]
-        if self.integer:
-            return trial.suggest_int(name, *self.ends, log=self.log)
-        return trial.suggest_float(name, self.low, self.high, log=self.log)
+        low, high = self._bounds()
+        return (trial.suggest_int if self.integer else trial.suggest_float)(name, low, high, log=self.log)
 
 
 class SearchPlan(NamedTuple):

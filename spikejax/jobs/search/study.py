@@ -10,6 +10,7 @@ from .space import SearchPlan
 
 try:
     import optuna
+    from optuna.storages.journal import JournalFileBackend
 except ImportError as error:
     raise ConfigError("spikejax search needs Optuna: pip install 'spikejax[search]'") from error
 
@@ -81,7 +82,7 @@ def open_study(plan: SearchPlan, folder: Path) -> Study:
 def _storage(where: str):
     if "://" in where:
         return where
-    return optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(where))
+    return optuna.storages.JournalStorage(JournalFileBackend(where))
 
 
 def _pruner(kind: str, warmup: int) -> optuna.pruners.BasePruner:
