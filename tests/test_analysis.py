@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from spikejax import LIF, Costate, Dense, Exponential, Gate, Layer, Leash, Network, simulate, trainable
+from spikejax import LIF, Costate, Dense, Exponential, Gate, Layer, Network, simulate, trainable
 from spikejax.analysis import (
     ablate_neurons,
     ablate_synapses,
@@ -270,13 +270,13 @@ def test_gradient_report(network, trials, quick_jit):
     assert float(exact.noise) == pytest.approx(flat.var(0).sum() / np.sum(flat.mean(0) ** 2), rel=1e-9)
     # The exact gradient keeps its promise, to the curvature over the span; a damped one does not.
     assert float(exact.agreement) == pytest.approx(1.0, abs=5e-3)
-    damped = report(Costate(Leash(damping=0.3)))
+    damped = report(Costate(damping=0.3))
     assert abs(float(damped.agreement) - 1) > 5 * abs(float(exact.agreement) - 1)
     # Beside the damped gradient stands the exact one.
-    leashed = quick_jit(
-        jax.grad(lambda p: jnp.mean(jax.vmap(lambda t: loss(p, t, Costate(Leash(damping=0.3))))(trials)))
+    biased = quick_jit(
+        jax.grad(lambda p: jnp.mean(jax.vmap(lambda t: loss(p, t, Costate(damping=0.3)))(trials)))
     )(params)
-    other = np.concatenate([np.asarray(x).reshape(-1) for x in jax.tree.leaves(leashed)])
+    other = np.concatenate([np.asarray(x).reshape(-1) for x in jax.tree.leaves(biased)])
     cosine = other @ flat.mean(0) / np.linalg.norm(other) / np.linalg.norm(flat.mean(0))
     assert cosine < 0.999
     assert float(damped.alignment) == pytest.approx(cosine, rel=1e-9)

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from spikejax import LIF, Autodiff, Exponential, Gate, Leash, Network, Positive, simulate, trainable
+from spikejax import LIF, Autodiff, Exponential, Gate, Network, Positive, simulate, trainable
 from spikejax.build import build
 from spikejax.cli import main
 from spikejax.config import check
@@ -264,7 +264,11 @@ def run_folder(tmp_path_factory):
 
 def test_gates_that_are_compared():
     run = build(check(TINY))
-    found = compared_gates(run.final_gate, Leash(damping=0.01), LandscapeOptions(sharpness=(1.0, 4.0), surrogate="arctan"))
+    found = compared_gates(
+        run.final_gate,
+        {"damping": 0.01, "clip": None},
+        LandscapeOptions(sharpness=(1.0, 4.0), surrogate="arctan"),
+    )
     names = [
         "smooth, a = 1",
         "smooth, a = 4",
@@ -273,11 +277,21 @@ def test_gates_that_are_compared():
         "hard threshold",
     ]
     assert list(found) == names
-    assert [RELEASES.name_of(w.gate.release) for w in found.values()] == ["charge", "charge", "charge", "surrogate", "hard"]
+    assert [RELEASES.name_of(w.gate.release) for w in found.values()] == [
+        "charge",
+        "charge",
+        "charge",
+        "surrogate",
+        "hard",
+    ]
     assert [float(w.gate.support) for w in found.values()] == [0.5, 0.125, 0.5, 0.5, 0.5]
-    assert [w.adjoint.leash.off for w in found.values()] == [True, True, False, True, True]
+    assert [w.adjoint.exact for w in found.values()] == [True, True, False, True, True]
     assert isinstance(found["surrogate gradient"].gate.kernel, ArcTan)
-    assert list(compared_gates(run.final_gate, Leash(), LandscapeOptions()))[:3] == ["smooth, a = 1", "smooth, a = 4", "smooth, a = 16"]
+    assert list(compared_gates(run.final_gate, {"damping": None, "clip": None}, LandscapeOptions()))[:3] == [
+        "smooth, a = 1",
+        "smooth, a = 4",
+        "smooth, a = 16",
+    ]
 
 
 def test_trials_all_and_single(trials):

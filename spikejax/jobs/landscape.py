@@ -7,7 +7,7 @@ import equinox as eqx
 import numpy as np
 
 from ..adjoints import Costate
-from ..build import build_leash, build_noise, initial_state
+from ..build import build_damping, build_noise, initial_state
 from ..component import option
 from ..config import Config
 from ..config.load import new_folder
@@ -47,7 +47,7 @@ def landscape_run(
     target = Path(folder) / "landscape"
     new_folder(target)
     networks = {"trained": network, "initial": eqx.combine(initial_state(config, run).params, run.fixed)}
-    leash = build_leash(last_stage(config))
+    damping = build_damping(last_stage(config))
     with input_errors():
         trials = first_trials(run.task.parts(options.split), options.trials)
         count = len(trials.stimulus)
@@ -55,10 +55,10 @@ def landscape_run(
             raise ValueError(
                 f"`trial` is {options.trial}, but the {options.split} split has {count} trials, from 0 on"
             )
-        gates = compared_gates(run.final_gate, leash, options)
+        gates = compared_gates(run.final_gate, damping, options)
         for one in gates.values():
             check_step(run.network, one.gate, config.dt)
-        last = GateGradient(run.final_gate, Costate(leash))
+        last = GateGradient(run.final_gate, Costate(**damping))
         found = landscapes(
             networks, trials, run.loss, gates, last, options, dt=config.dt, noise=build_noise(config)
         )

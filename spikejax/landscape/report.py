@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from ..adjoints import Costate, Leash
+from ..adjoints import Costate
 from ..component import Component, option
 from ..gates import KERNELS, Gate
 from ..losses import AbstractLoss
@@ -136,11 +136,13 @@ class Landscapes(NamedTuple):
     planes: Planes
 
 
-def compared_gates(final: Gate, leash: Leash, options: LandscapeOptions) -> dict[str, GateGradient]:
+def compared_gates(
+    final: Gate, damping: dict[str, float | None], options: LandscapeOptions
+) -> dict[str, GateGradient]:
     """The gates by name: smooth ones, the last one of training with its damped or clipped gradient if that is
     one, a surrogate, and the hard threshold.
 
-    **Arguments:** `final`: the gate that training ended with; `leash`: damping and clipping of the costate in
+    **Arguments:** `final`: the gate that training ended with; `damping`: damping and clip of the costate in
     training.
     """
     own = float(final.sharpness)
@@ -150,9 +152,9 @@ def compared_gates(final: Gate, leash: Leash, options: LandscapeOptions) -> dict
     found = {}
     for a in options.sharpness or (own, 4 * own, 16 * own):
         found[f"smooth, a = {a:g}"] = GateGradient(Gate(kernel, final.width, a, release=release), Costate())
-    if smooth and not leash.off:
-        biased = "clipped" if leash.damping is None else "damped"
-        found[f"smooth, a = {own:g}, {biased}"] = GateGradient(final, Costate(leash))
+    if smooth and any(damping.values()):
+        biased = "damped" if damping["damping"] else "clipped"
+        found[f"smooth, a = {own:g}, {biased}"] = GateGradient(final, Costate(**damping))
     own_surrogate = isinstance(final.release, Surrogate)
     surrogate = Gate(options.surrogate, final.width, release=final.release if own_surrogate else "surrogate")
     return found | {

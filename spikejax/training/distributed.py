@@ -45,7 +45,10 @@ def join(coordinator: str | None = None, processes: int | None = None, process: 
         if not coordinator.rpartition(":")[2].isdigit() or ":" not in coordinator:
             raise ValueError(f"--coordinator is HOST:PORT of process 0, but it is {coordinator!r}")
         if not 0 <= process < processes:
-            raise ValueError(f"--process is {process}, but the {processes} processes are numbered from 0 on")
+            raise ValueError(
+                f"--process is {process}, but the {processes} processes are numbered "
+                f"from 0 to {processes - 1}"
+            )
     elif (coordinator, processes, process) != (None, None, None):
         raise ValueError("--coordinator, --processes and --process go together")
     try:
