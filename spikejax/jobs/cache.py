@@ -9,6 +9,8 @@ import jax
 
 OFF = "SPIKEJAX_NO_COMPILE_CACHE"
 """Environment variable that turns the cache off."""
+FOLDER = "jax_compilation_cache_dir"
+"""JAX's option."""
 SHORTEST = 0.1
 """Seconds that a program must have taken to compile to be kept."""
 
@@ -26,7 +28,7 @@ def use_compile_cache(wanted: bool = True) -> Path | None:
     if not wanted or os.environ.get(OFF, "0") not in ("", "0"):
         jax.config.update("jax_enable_compilation_cache", False)
         return None
-    if jax.config.read("jax_compilation_cache_dir") is not None:
+    if getattr(jax.config, FOLDER) is not None:
         return None
     try:
         folder = cache_folder()
@@ -35,7 +37,7 @@ def use_compile_cache(wanted: bool = True) -> Path | None:
         return None
     if not os.access(folder, os.W_OK):
         return None
-    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update(FOLDER, str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", SHORTEST)
     return folder
 
