@@ -12,9 +12,11 @@ from ..connections import Dense
 from ..gates import Gate
 from ..losses import AbstractLoss
 from ..network import Network
+from ..noise import Noise
 from ..parameters import resolve
-from ..simulate import simulate
+from ..simulators import AbstractSimulator, ClockDriven
 from ..tasks import Trial
+from ..training.step import run_trial
 
 
 class Ablation(NamedTuple):
@@ -31,13 +33,13 @@ class Ablation(NamedTuple):
 
 
 def _score(
-    network: Network, trials: Trial, loss: AbstractLoss, gate: Gate, dt: float
+    network: Network, trials: Trial, loss: AbstractLoss, simulator: AbstractSimulator, noise: Noise | None
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """Mean loss, and mean accuracy or nan."""
 
     def one(trial):
-        solution = simulate(network, trial.stimulus, gate=gate, dt=dt, mask=trial.mask, save=loss.series)
-        value, scalars = loss(solution, trial, dt)
+        solution = run_trial(network, trial, simulator, save=loss.series, noise=noise)
+        value, scalars = loss(solution, trial)
         return value, scalars.get("accuracy", jnp.asarray(jnp.nan, value.dtype))
 
     value, accuracy = jax.vmap(one)(trials)
@@ -70,9 +72,18 @@ def _silenced(network: Network, layer: int, alive: Bool[Array, " n"]) -> Network
 
 
 def ablate_neurons(
-    network: Network, trials: Trial, loss: AbstractLoss, *, gate: Gate, dt: float, layer: int = 0
+    network: Network,
+    trials: Trial,
+    loss: AbstractLoss,
+    *,
+    gate: Gate,
+    dt: float,
+    layer: int = 0,
+    noise: Noise | None = None,
 ) -> Ablation:
     """Remove each neuron of a layer in turn: its spikes reach nobody any more.
+
+    **Arguments:** `trials`: a batch; `dt` in ms; `noise`: what is random within a trial.
 
     **Raises:** `ValueError` unless the connections that leave the layer are dense.
     """
@@ -81,14 +92,14 @@ def ablate_neurons(
     size = network.layers[layer].bias.size
 
     @eqx.filter_jit
-    def run(network, trials, gate):
-        whole = _score(network, trials, loss, gate, dt)
-        return whole, jax.lax.map(
-            lambda i: _score(_silenced(network, layer, jnp.arange(size) != i), trials, loss, gate, dt),
-            jnp.arange(size),
-        )
+    def run(network, trials, simulator):
+        def without(i):
+            left = _silenced(network, layer, jnp.arange(size) != i)
+            return _score(left, trials, loss, simulator, noise)
 
-    whole, (value, accuracy) = run(network, trials, gate)
+        return _score(network, trials, loss, simulator, noise), jax.lax.map(without, jnp.arange(size))
+
+    whole, (value, accuracy) = run(network, trials, ClockDriven(gate, dt))
     intact = float(whole[0]), float(whole[1])
     return Ablation(intact, np.asarray(value), np.asarray(accuracy), np.arange(size)[:, None])
 
@@ -102,6 +113,7 @@ def ablate_synapses(
     dt: float,
     layer: int = 0,
     count: int = 60,
+    noise: Noise | None = None,
 ) -> Ablation:
     """Remove the recurrent synapses of a layer one at a time: the `count` of them that carry most current,
     ``|w| <|s|>``.
@@ -109,6 +121,8 @@ def ablate_synapses(
     The gradient predicts for every synapse at once what its removal does, to first order: ``L(w -> 0) - L =
     -w dL/dw``. It is exact for small changes; how far it reaches is what the comparison shows. Where the
     trajectory is unstable it reaches nowhere.
+
+    **Arguments:** `trials`: a batch; `dt` in ms; `noise`: what is random within a trial.
 
     **Raises:** `ValueError` unless the layer has a dense recurrence.
     """
@@ -118,27 +132,26 @@ def ablate_synapses(
         raise ValueError(f"layer {layer} has no recurrent synapses to ablate")
 
     @eqx.filter_jit
-    def predict(network, trials, gate):
+    def predict(network, trials, simulator):
         weight = _weight(network, layer)
-        gradient = jax.grad(lambda w: _score(_with_weight(network, layer, w), trials, loss, gate, dt)[0])(
-            weight
-        )
-        carried = jnp.abs(weight) * _activity(network, layer, trials, gate, dt)
-        return -weight * gradient, carried
+        value = lambda w: _score(_with_weight(network, layer, w), trials, loss, simulator, noise)[0]
+        carried = jnp.abs(weight) * _activity(network, layer, trials, simulator, noise)
+        return -weight * jax.grad(value)(weight), carried
 
     @eqx.filter_jit
-    def run(network, trials, gate, chosen):
+    def run(network, trials, simulator, chosen):
         weight = _weight(network, layer)
 
         def without(i):
             rest = weight.reshape(-1).at[i].set(0.0).reshape(weight.shape)
-            return _score(_with_weight(network, layer, rest), trials, loss, gate, dt)
+            return _score(_with_weight(network, layer, rest), trials, loss, simulator, noise)
 
-        return _score(network, trials, loss, gate, dt), jax.lax.map(without, chosen)
+        return _score(network, trials, loss, simulator, noise), jax.lax.map(without, chosen)
 
-    predicted, carried = map(np.asarray, predict(network, trials, gate))
+    simulator = ClockDriven(gate, dt)
+    predicted, carried = map(np.asarray, predict(network, trials, simulator))
     chosen = np.argsort(-carried.reshape(-1))[:count]
-    whole, (value, accuracy) = run(network, trials, gate, jnp.asarray(chosen))
+    whole, (value, accuracy) = run(network, trials, simulator, jnp.asarray(chosen))
     parts = np.stack(np.unravel_index(chosen, predicted.shape), axis=1)
     intact = float(whole[0]), float(whole[1])
     return Ablation(intact, np.asarray(value), np.asarray(accuracy), parts, predicted.reshape(-1)[chosen])
@@ -156,11 +169,13 @@ def _with_weight(network: Network, layer: int, weight: Float[Array, "n kinds n"]
     return eqx.tree_at(lambda n: n.layers[layer].recurrent.weight, network, weight)
 
 
-def _activity(network: Network, layer: int, trials: Trial, gate: Gate, dt: float) -> Float[Array, "kinds n"]:
+def _activity(
+    network: Network, layer: int, trials: Trial, simulator: AbstractSimulator, noise: Noise | None
+) -> Float[Array, "kinds n"]:
     """Mean size of the activations of a layer."""
 
     def one(trial):
-        solution = simulate(network, trial.stimulus, gate=gate, dt=dt, mask=trial.mask, save="activation")
+        solution = run_trial(network, trial, simulator, save="activation", noise=noise)
         return jnp.mean(jnp.abs(jnp.asarray(solution.layers[layer].activation)), axis=0)
 
     return jnp.mean(jax.vmap(one)(trials), axis=0)

@@ -12,17 +12,18 @@ from ..files import write_json
 from ..gates import RELEASES
 from ..metrics import confusion
 from ..network import Network
+from ..simulators import ClockDriven
 from .command import COMMANDS, AbstractCommand, Overrides, announce
 from .run import changed, flat, trained
 
 
 def evaluate_network(run: Run, network: Network, config: Config) -> dict[str, Any]:
     """Test-split results with the gate that training ended with, and with a hard threshold in its place."""
-    evaluate = evaluator(config.loss, config.noise, config.dt)
+    evaluate = evaluator(config.loss, config.noise)
     test = run.task.parts("test")
     summary: dict[str, Any] = {"release": RELEASES.name_of(run.final_gate.release)}
     for name, gate in (("smooth", run.final_gate), ("hard", run.final_gate.hard())):
-        result = evaluate(network, test, gate)
+        result = evaluate(network, test, ClockDriven(gate, config.dt))
         summary["trials"] = len(result.durations)
         summary[name] = result.metrics
         if result.labels is not None:

@@ -10,17 +10,17 @@ from ..build import build_noise
 from ..component import option
 from ..config import Config
 from ..config.load import new_folder
-from ..simulate import simulate
+from ..simulators import ClockDriven
 from ..tasks.base import first_trials
-from ..training import make_evaluate
+from ..training import make_evaluate, run_trial
 from ..training.log import read_metrics
 from .command import COMMANDS, AbstractCommand, Overrides, announce
 from .run import changed, trained
 
 
 @eqx.filter_jit
-def _simulated(network, stimulus, gate, mask, dt):
-    return simulate(network, stimulus, gate=gate, dt=dt, save=("release", "v", "activation"), mask=mask)
+def _simulated(network, trial, simulator):
+    return run_trial(network, trial, simulator, save=("release", "v", "activation"))
 
 
 def plot_run(folder: Path, config: Config | None = None) -> list[Path]:
@@ -37,8 +37,9 @@ def plot_run(folder: Path, config: Config | None = None) -> list[Path]:
     new_folder(folder / "figures")
     test, gate, labels = run.task.parts("test"), run.final_gate, run.task.labels
     trial = jax.tree.map(lambda x: x[0], first_trials(test, 1))
-    solution = _simulated(network, trial.stimulus, gate, trial.mask, config.dt)
-    result = make_evaluate(run.loss, dt=config.dt, noise=build_noise(config))(network, test, gate)
+    simulator = ClockDriven(gate, config.dt)
+    solution = _simulated(network, trial, simulator)
+    result = make_evaluate(run.loss, noise=build_noise(config))(network, test, simulator)
     name = f"test trial 0 ({labels[int(trial.label)]})" if labels else "test trial 0"
     shown = ShownTrial(name, np.asarray(trial.stimulus), solution, network, gate, config.dt)
     metrics = read_metrics(folder / "metrics.jsonl")

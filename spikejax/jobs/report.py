@@ -67,8 +67,8 @@ def analyse(
     """Run the analyses that the probe of a task allows.
 
     **Arguments:** `gate`: a smooth one, which linearisation and the gradient of ablation need; `dt` in ms;
-    `every`: spacing of the decoders in time, ms; `noise`: of the initial membrane potentials in the recording
-    (ablation and linearisation are without).
+    `every`: spacing of the decoders in time, ms; `noise`: what is random within a trial (linearisation is
+    without).
     """
     recording = record(network, probe.trials, gate=gate, dt=dt, noise=noise)
     parts = [
@@ -82,7 +82,7 @@ def analyse(
     last = network.layers[-1].recurrent, network.readout.connection
     if all(connection is None or isinstance(connection, Dense) for connection in last):
         few = jax.tree.map(lambda x: x[:FEW_TRIALS], probe.trials)
-        parts.append(_ablation(network, few, loss, gate, dt))
+        parts.append(_ablation(network, few, loss, gate, dt, noise))
     if sum(x.size for x in jax.tree.leaves(resolve(network).init())) <= LARGEST:
         parts.append(_stability(network, probe, gate, dt))
     numbers, pages = {}, {}
@@ -129,10 +129,12 @@ def _similarity(recording: Recording, probe: Probe) -> Report:
     return Report({"raster_similarity": numbers}, pages)
 
 
-def _ablation(network: Network, trials: Trial, loss: AbstractLoss, gate: Gate, dt: float) -> Report:
+def _ablation(
+    network: Network, trials: Trial, loss: AbstractLoss, gate: Gate, dt: float, noise: Noise | None
+) -> Report:
     """Of the last layer."""
     last = len(network.layers) - 1
-    neurons = ablate_neurons(network, trials, loss, gate=gate, dt=dt, layer=last)
+    neurons = ablate_neurons(network, trials, loss, gate=gate, dt=dt, layer=last, noise=noise)
     numbers: dict[str, Any] = {
         "intact": neurons.whole,
         "neuron_loss": neurons.loss.tolist(),
@@ -142,7 +144,7 @@ def _ablation(network: Network, trials: Trial, loss: AbstractLoss, gate: Gate, d
         numbers |= {"intact": neurons.whole[:1], "neuron_accuracy": None}
     synapses: Ablation | None = None
     if network.layers[-1].recurrent is not None:
-        synapses = ablate_synapses(network, trials, loss, gate=gate, dt=dt, layer=last)
+        synapses = ablate_synapses(network, trials, loss, gate=gate, dt=dt, layer=last, noise=noise)
         numbers |= {
             "synapses": synapses.parts.tolist(),
             "synapse_loss": synapses.loss.tolist(),

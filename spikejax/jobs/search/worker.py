@@ -21,6 +21,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from ...build import evaluator
 from ...config import Config
 from ...errors import ConfigError
+from ...simulators import ClockDriven
 from ...training import TrainingStopped
 from ...training.checkpoint import CheckpointError
 from ...training.loop import Interrupted
@@ -112,8 +113,9 @@ def held_out_score(place: Path, config: Config, gate: str) -> float:
     (``"smooth"``) or a hard threshold."""
     run, network, _ = trained(place)
     final = run.final_gate if gate == "smooth" else run.final_gate.hard()
-    evaluate = evaluator(config.loss, config.noise, config.dt)
-    return evaluate(network, run.task.parts("validation"), final).metrics[run.plan.score]
+    evaluate = evaluator(config.loss, config.noise)
+    found = evaluate(network, run.task.parts("validation"), ClockDriven(final, config.dt))
+    return found.metrics[run.plan.score]
 
 
 class Heartbeat:
