@@ -13,6 +13,7 @@ import tomli_w
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from ..errors import ConfigError
 from .fit import FITS, RENAMED, CurrentClampFit, SoundFit
 from .schema import Config
 
@@ -21,10 +22,6 @@ TEXT = ("data.recording", "data.file", "data.test_file")
 Schema = TypeVar("Schema", bound=BaseModel)
 TAGGED = ("task", "neuron", "synapse")
 """Tables of several kinds: where an error is reported, the kind follows the key."""
-
-
-class ConfigError(ValueError):
-    """A configuration that cannot be used; the message is one line that says why and what to do."""
 
 
 def load(path: Path, overrides: Sequence[tuple[str, str]] = ()) -> Config:

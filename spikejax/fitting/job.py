@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from ..config import ConfigError, CurrentClampFit, SoundFit, dump
 from ..config.load import new_folder
-from ..runs import versions
+from ..jobs.run import versions
 from ..training.checkpoint import write_atomically
 from ..training.log import MetricsLog
 from .clamp.job import ClampJob

@@ -13,14 +13,13 @@ from jax.sharding import Mesh
 from jaxtyping import PRNGKeyArray, PyTree
 from tqdm import tqdm
 
-from .. import distributed
-from ..build import Run, batch_key, build, solve_readout, step_settings
-from ..config import Config
-from ..network import Network
-from ..parameters import as_parameter
-from ..training import checkpoint, make_group_step
-from ..training.log import MetricsLog
-from ..training.loop import Interrupt, Progress, TrainingStopped, lost
+from ...build import Run, batch_key, build, solve_readout, step_settings
+from ...config import Config
+from ...network import Network
+from ...parameters import as_parameter
+from ...training import checkpoint, distributed, make_group_step
+from ...training.log import MetricsLog
+from ...training.loop import Interrupt, Progress, TrainingStopped, lost
 from .points import Point
 
 ARRAYS = {
@@ -258,3 +257,6 @@ def train_together(
     return [
         (m.run, eqx.combine(p.best, m.run.fixed), r) for m, p, r in zip(members, so_far, reasons, strict=True)
     ]
+
+
+__all__ = ["Member", "alone", "groups", "layout", "program", "spread", "stack", "take", "train_together"]

@@ -23,8 +23,6 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
-from .config import ConfigError
-
 T = TypeVar("T")
 AXIS = "devices"
 """The one axis of every mesh: trials, or networks, are cut along it."""
@@ -41,29 +39,25 @@ def join(coordinator: str | None = None, processes: int | None = None, process: 
     **Arguments:** `coordinator`: ``HOST:PORT`` of process 0, reached by all; `processes`: their number;
     `process`: which one this is.
 
-    **Raises:** `ConfigError` in one line if the others cannot be found.
+    **Raises:** `ValueError` in one line if the others cannot be found.
     """
-    given = (coordinator, processes, process)
-    if any(x is not None for x in given):
-        if any(x is None for x in given):
-            raise ConfigError("--coordinator, --processes and --process go together")
-        if ":" not in coordinator or not coordinator.rsplit(":", 1)[1].isdigit():
-            raise ConfigError(f"--coordinator is HOST:PORT of process 0, but it is {coordinator!r}")
+    if coordinator is not None and processes is not None and process is not None:
+        if not coordinator.rpartition(":")[2].isdigit() or ":" not in coordinator:
+            raise ValueError(f"--coordinator is HOST:PORT of process 0, but it is {coordinator!r}")
         if not 0 <= process < processes:
-            raise ConfigError(
-                f"--process is {process}, but the {processes} processes are numbered from 0 to {processes - 1}"
+            raise ValueError(
+                f"--process is {process}, but the {processes} processes are numbered "
+                f"from 0 to {processes - 1}"
             )
+    elif (coordinator, processes, process) != (None, None, None):
+        raise ValueError("--coordinator, --processes and --process go together")
     try:
-        jax.distributed.initialize(*given, initialization_timeout=PATIENCE)
+        jax.distributed.initialize(coordinator, processes, process, initialization_timeout=PATIENCE)
     except (ValueError, RuntimeError) as error:
-        hint = (
-            ""
-            if coordinator
-            else "; where no cluster says it, start each process with --coordinator HOST:PORT --processes N --process I"
-        )
-        raise ConfigError(
-            f"the other processes were not found: {(str(error).splitlines() or ['no reason given'])[0]}{hint}"
-        ) from error
+        reason = (str(error).splitlines() or ["no reason given"])[0]
+        options = "--coordinator HOST:PORT --processes N --process I"
+        hint = "" if coordinator else f"; where no cluster says it, start each process with {options}"
+        raise ValueError(f"the other processes were not found: {reason}{hint}") from error
 
 
 def leads() -> bool:
@@ -72,8 +66,10 @@ def leads() -> bool:
 
 
 def call(function: Callable[[], T]) -> T:
-    """``function()``, run by process 0 alone: its result, or its error, in all processes. Every process must
-    come here."""
+    """``function()``, run by process 0 alone: its result, or its error, in all processes.
+
+    Collective: every process must call this.
+    """
     if jax.process_count() == 1:
         return function()
     from jax.experimental import multihost_utils
@@ -84,8 +80,10 @@ def call(function: Callable[[], T]) -> T:
 
 
 def each(functions: Sequence[Callable[[], T]]) -> list[T]:
-    """The results of all functions, in all processes, each of which runs some of them. Every process must
-    come here."""
+    """The results of all functions, in all processes, each of which runs some of them.
+
+    Collective: every process must call this.
+    """
     count = jax.process_count()
     if count == 1:
         return [function() for function in functions]
@@ -128,8 +126,10 @@ class Vote:
         self._last: tuple[int, float] | None = None  # step and time of the last vote
 
     def __call__(self, step: int, wanted: bool) -> bool:
-        """Whether to stop after `step`, if this process does or does not want to. Every process must come
-        here with the same steps."""
+        """Whether to stop after `step`, if this process does or does not want to.
+
+        Collective: every process must call this, with the same steps.
+        """
         if jax.process_count() == 1:
             return wanted
         if step < self._next:
@@ -152,15 +152,15 @@ def mesh(devices: int | None = None) -> Mesh | None:
 
     None if that is one device, for which no mesh is needed.
 
-    **Raises:** `ConfigError` if there are not so many.
+    **Raises:** `ValueError` if there are not so many.
     """
     if jax.process_count() > 1:
         if devices:
-            raise ConfigError("--devices is of one process: several processes train on all their devices")
+            raise ValueError("--devices is of one process: several processes train on all their devices")
         return Mesh(np.array(jax.devices()), (AXIS,))
     there = jax.devices()
     if devices is not None and devices > len(there):
-        raise ConfigError(f"--devices is {devices}, but there are {len(there)}")
+        raise ValueError(f"--devices is {devices}, but there are {len(there)}")
     chosen = there[: 1 if devices is None else devices or len(there)]
     return Mesh(np.array(chosen), (AXIS,)) if len(chosen) > 1 else None
 
@@ -197,11 +197,28 @@ def local(tree: PyTree) -> PyTree:
 
 
 def gather(tree: PyTree, mesh: Mesh | None) -> PyTree:
-    """Arrays that are cut over a mesh as ordinary ones of this process, whole. Every process must come
-    here."""
+    """Arrays that are cut over a mesh as ordinary ones of this process, whole.
+
+    Collective: every process must call this.
+    """
     return tree if mesh is None else local(_whole(mesh)(tree))
 
 
 @functools.cache
 def _whole(mesh: Mesh):
     return eqx.filter_jit(lambda tree: eqx.filter_shard(tree, NamedSharding(mesh, PartitionSpec())))
+
+
+__all__ = [
+    "AXIS",
+    "Vote",
+    "call",
+    "each",
+    "gather",
+    "join",
+    "leads",
+    "local",
+    "mesh",
+    "replicate",
+    "share",
+]

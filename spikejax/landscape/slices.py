@@ -43,7 +43,7 @@ class Line(NamedTuple):
     def secant(self) -> Float[Array, " points"]:
         """Slope of the loss itself between the two neighbours of every point (at the ends between the point
         and its neighbour)."""
-        return jnp.gradient(self.loss, self.position)
+        return jnp.asarray(jnp.gradient(jnp.asarray(self.loss), jnp.asarray(self.position)))
 
 
 class Roughness(NamedTuple):
@@ -139,7 +139,8 @@ def gradient_direction(
     size = float(optax.tree.norm(gradient))
     if not (np.isfinite(size) and size > 0):
         raise ValueError(
-            f"the gradient has the norm {size:g}, which is no direction: use another gate, or a random direction"
+            f"the gradient has the norm {size:g}, which is no direction: "
+            "use another gate, or a random direction"
         )
     length = _length(network, fields)
     return jax.tree.map(lambda g: -length / size * g, gradient)
@@ -161,7 +162,7 @@ def along_line(
     """The loss, and its derivative in x by the gradient of `gate` and `adjoint`, at ``p + x d``: one compiled
     program for all positions and all gates of one release.
 
-    In the precision of the network: where trajectories are chaotic, float32 rounds to another landscape
+    In the precision of the network. In a chaotic regime float32 rounding changes the loss itself: use float64
     (`spikejax.parameters.cast`).
 
     **Arguments:** `direction`: see `random_direction`, `gradient_direction`; `position`: the x; `trials`: a

@@ -9,14 +9,15 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field, model_validator
 
-from ..config import Config, ConfigError
-from ..config.load import check, override, place, read, validate
-from ..config.table import Table
+from ...config import Config
+from ...config.load import check, override, place, read, validate
+from ...config.table import Table
+from ...errors import ConfigError
 
 Value = bool | int | float | str | list | dict
 
 
-class Sweep(Table):
+class SweepTable(Table):
     """The `[sweep]` table: every point of `list`, times every combination of `grid`, times every seed."""
 
     seeds: tuple[Annotated[int, Field(ge=0, lt=2**32)], ...] = Field(
@@ -68,7 +69,7 @@ def load_sweep(path: Path, overrides: Sequence[tuple[str, str]] = ()) -> list[Po
         raise ConfigError(
             f"{path} has no [sweep] table: it lists seeds, and values of keys under [sweep.grid]"
         )
-    sweep = validate(table, f"{path}, [sweep]", Sweep)
+    sweep = validate(table, f"{path}, [sweep]", SweepTable)
     points, names = [], set()
     grid = [dict(zip(sweep.grid, values, strict=True)) for values in itertools.product(*sweep.grid.values())]
     for listed, crossed, seed in itertools.product(sweep.list, grid, sweep.seeds):
@@ -95,3 +96,6 @@ def _name(values: dict[str, Any]) -> str:
         shown = short if last.count(short) == 1 else key
         parts.append(f"{shown}={''.join(c if c.isalnum() or c in '._-+' else '_' for c in str(text))}")
     return ",".join(parts)
+
+
+__all__ = ["Point", "SweepTable", "load_sweep"]

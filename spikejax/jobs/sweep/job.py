@@ -8,9 +8,7 @@ SWEEP/figures/*.png
 ```
 """
 
-import csv
 import functools
-import io
 import json
 from functools import partial
 from pathlib import Path
@@ -19,18 +17,19 @@ from typing import Any
 import equinox as eqx
 import jax
 
-from .. import distributed
-from ..analysis.gradients import gradient_report
-from ..build import build, build_adjoint, build_loss, build_noise
-from ..config import Config, load
-from ..config.load import new_folder
-from ..noise import Noise
-from ..runs import clock, evaluate_network, finished_run, prepare, same, trained, write_json
-from ..tasks.base import first_trials
-from ..training import TrainingStopped
-from ..training.checkpoint import write_atomically
-from ..training.loop import Interrupted
-from .figures import sweep_figures
+from ...analysis.gradients import gradient_report
+from ...build import Run, build, build_adjoint, build_loss, build_noise
+from ...config import Config, load
+from ...config.load import new_folder
+from ...files import write_json, write_table
+from ...network import Network
+from ...noise import Noise
+from ...tasks.base import first_trials
+from ...training import TrainingStopped, distributed
+from ...training.loop import Interrupted
+from ..evaluate import evaluate_network
+from ..run import check_same, clock, last_stage, prepare, trained
+from ..train import finished_run
 from .points import Point
 from .together import alone, groups, train_together
 
@@ -42,8 +41,8 @@ def sweep_run(points: list[Point], folder: Path, *, progress: bool = True) -> li
     """Train every point that is not finished in `folder`, then write the table and the figures; returns the
     table's rows.
 
-    With several processes (`spikejax.distributed`) each of them makes the same call, and process 0 alone
-    reads and writes `folder`.
+    With several processes (`spikejax.training.distributed`) each of them makes the same call, and process 0
+    alone reads and writes `folder`.
 
     **Raises:** `ConfigError` if the folder holds another sweep; `TrainingStopped` on Ctrl-C, after which the
     same call goes on.
@@ -54,7 +53,7 @@ def sweep_run(points: list[Point], folder: Path, *, progress: bool = True) -> li
     def check() -> None:
         for point in points:
             if (places[point.name] / "config.toml").exists():
-                same(point.config, load(places[point.name]), places[point.name])
+                check_same(point.config, load(places[point.name]), places[point.name])
         new_folder(folder)
 
     def begin(group: list[Point]) -> bool:
@@ -77,11 +76,19 @@ def sweep_run(points: list[Point], folder: Path, *, progress: bool = True) -> li
 
     def end() -> list[dict[str, Any]]:
         rows = [_row(p, places[p.name]) for p in points]
-        _write_table(folder / "table.csv", rows)
-        sweep_figures(folder / "figures", points, rows)
+        write_table(folder / "table.csv", rows)
+        _draw(folder / "figures", points, rows)
         return rows
 
     return distributed.call(end)
+
+
+def _draw(folder: Path, points: list[Point], rows: list[dict[str, Any]]) -> None:
+    # Here for start-up time: Matplotlib is slow to import.
+    from ...plotting import save_figures
+    from ...plotting.sweep import sweep_figures
+
+    save_figures(folder, sweep_figures([point.values for point in points], rows))
 
 
 def _finished(place: Path) -> bool:
@@ -135,12 +142,14 @@ def _report(loss: str, noise: Noise, dt: float, fields: tuple[str, ...]):
     return report
 
 
-def _finish(config: Config, place: Path, run, network, reason: str | None, minutes: float | None) -> None:
+def _finish(
+    config: Config, place: Path, run: Run, network: Network, reason: str | None, minutes: float | None
+) -> None:
+    """Write the summary of a point, as that of a training run, with its gradient and why it was lost."""
     summary = evaluate_network(run, network, config)
     trials = first_trials(run.task.parts("validation"), TRIALS)
-    last = config.stage(len(config.stages) - 1) if config.stages else config
     report = _report(config.loss.model_dump_json(), build_noise(config), config.dt, config.training.trainable)
-    found = report(network, trials, run.final_gate, build_adjoint(last))
+    found = report(network, trials, run.final_gate, build_adjoint(last_stage(config)))
     summary["gradient"] = {name: float(x) for name, x in jax.device_get(found)._asdict().items()}
     summary |= {"training_minutes": minutes, "steps": run.plan.steps, "seed": config.seed, "lost": reason}
     write_json(place / "summary.json", summary)
@@ -159,15 +168,6 @@ def _row(point: Point, place: Path) -> dict[str, Any]:
         row[f"{gate} rate (Hz)"] = summary[gate].get("rate/0")
     row["silent"] = summary["smooth"].get("silent/0")
     return row | {f"gradient {name}": x for name, x in summary["gradient"].items() if name != "loss"}
-
-
-def _write_table(path: Path, rows: list[dict[str, Any]]) -> None:
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, names)
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomically(path, lambda file: file.write(text.getvalue().encode()))
 
 
 __all__ = ["sweep_run"]

@@ -4,7 +4,8 @@ Nothing here is differentiated by JAX. The forward pass is `spikejax.simulate`; 
 out. The continuous equations are eqs. 8-13 of Huh & Sejnowski, *Gradient Descent for Spiking Neural
 Networks*, NeurIPS 2018:
 ```
--dP/dt = (df/dv) P - g dL/dt,    -dl/dt = -l/tau + W^T (df/dI P) + O^T dloss/do,    grad W = int (df/dI P) s^T dt
+-dP/dt = (df/dv) P - g dL/dt,    -dl/dt = -l/tau + W^T (df/dI P) + O^T dloss/do
+grad W = int (df/dI P) s^T dt
 ```
 with P the costate of v after the substitution ``P = p_v + g p_s``. No derivative of g is left in them.
 
@@ -22,7 +23,8 @@ p_t     = (p_{t+1} + g(v_{t+1}) L_{t+1}) F_v - g(v_t) L_{t+1}
 P_t    := p_t + g(v_t) L_t  =  P_{t+1} F_v + g(v_t) (L_t - L_{t+1}),        P_T = g(v_T) L_T
 dI_t    = P_{t+1} F_I
 l_{k,t} = alpha_k l_{k,t+1} + (W^T dI_t)_k + xi_{k,t-1},                    l_T = xi_{T-1}
-grad W  = sum_t dI_t s_t^T,   grad U = sum_t dI_t x_t^T,   grad b = sum_t dI_t,   grad O = sum_t (dloss/do_t) s_{t+1}^T
+grad W  = sum_t dI_t s_t^T,   grad U = sum_t dI_t x_t^T,   grad b = sum_t dI_t
+grad O  = sum_t (dloss/do_t) s_{t+1}^T
 ```
 ``F_v`` and ``F_I``, the derivatives of one step of the neuron, are all that depends on the neuron.
 """
@@ -33,9 +35,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ..connections import Dense
 from ..gates import RELEASES, Gate
 from ..network import Network
-from ..neurons import LIF, NIF, RESETS, AbstractResetNeuron, Split, Theta
+from ..neurons import LIF, NIF, RESETS, AbstractNeuron, AbstractResetNeuron, Split, Theta
 from ..parameters import resolve
 from ..readouts import LinearReadout
 from ..releases import Charge
@@ -86,7 +89,8 @@ def theta_step(neuron: Theta, v: Float[Array, "*n"], current: Float[Array, "*n"]
     phi_hat is the angle:
 
     ```
-    y1 = C cos phi - S sin phi,    y2 = C sin phi + S I cos phi,       C = cos(sqrt(I) h),  S = sin(sqrt(I) h)/sqrt(I)
+    y1 = C cos phi - S sin phi,    y2 = C sin phi + S I cos phi
+    C = cos(sqrt(I) h),            S = sin(sqrt(I) h)/sqrt(I)
     F_v = 1/|y|^2                                  (C^2 + I S^2 = 1: the map has determinant 1)
     F_I = (y1 dy2/dI - y2 dy1/dI)/(pi |y|^2)       with dC/dI = -h S/2,  dS/dI = (h C - S)/(2 I)
     ```
@@ -156,25 +160,50 @@ def paper_gradient(
 
     !!! example
         >>> from spikejax import Exponential
-        >>> network = Network.dense(2, (5,), 1, neuron=LIF(), synapse=Exponential(10.0), key=jax.random.key(0))
+        >>> key, synapse = jax.random.key(0), Exponential(10.0)
+        >>> network = Network.dense(2, (5,), 1, neuron=LIF(), synapse=synapse, key=key)
         >>> paper_gradient(network, jnp.ones((20, 2)), jnp.ones((20, 1)), gate=Gate(), dt=1.0).recurrent.shape
         (5, 1, 5)
     """
     network = resolve(network)
-    _check(network, gate)
-    (layer,) = network.layers
-    neuron, synapse = layer.neuron, layer.synapse
-    weight, readout = layer.recurrent.weight, network.readout.connection.weight
-
+    neuron, synapse, weight, readout = _parts(network, gate)
     solution = simulate(network, stimulus, gate=gate, dt=dt, save=("v", "activation", "current"))
-    run, start = solution.layers[0], network.init().layers[0]
-    v = jnp.concatenate([start.neuron.v[None], run.v])
-    s = jnp.concatenate([start.activation[None], run.activation])
-    step_v, step_i = STEPS[type(neuron)](neuron, v[:-1], run.current, dt)
+    start = network.init().layers[0]
+    # Of the first step on, and before it.
+    v, s = (
+        jnp.concatenate([jnp.asarray(first)[None], jnp.asarray(later)])
+        for first, later in (
+            (start.neuron.v, solution.layers[0].v),
+            (start.activation, solution.layers[0].activation),
+        )
+    )
+    step_v, step_i = STEPS[type(neuron)](neuron, v[:-1], jnp.asarray(solution.layers[0].current), dt)
     g = gate_density(neuron, gate, v)
     xi = jnp.einsum("to,okn->tkn", readout_cotangent, readout)
+    d_current = _current_costate(synapse, weight, dt, step_v, step_i, g, xi)
+    return PaperGradient(
+        feedforward=jnp.einsum("tn,tc->nc", d_current, stimulus),
+        recurrent=jnp.einsum("tn,tkm->nkm", d_current, s[:-1]),
+        bias=jnp.sum(d_current, axis=0),
+        readout=jnp.einsum("to,tkn->okn", readout_cotangent, s[1:]),
+    )
 
-    tau = synapse.tau_syn.reshape(synapse.tau_syn.shape + (1,) * (s.ndim - 1 - synapse.tau_syn.ndim))
+
+def _current_costate(
+    synapse: Exponential,
+    weight: Float[Array, "n kinds n"],
+    dt: float,
+    step_v: Float[Array, "time n"],
+    step_i: Float[Array, "time n"],
+    g: Float[Array, "time+1 n"],
+    xi: Float[Array, "time kinds n"],
+) -> Float[Array, "time n"]:
+    """``dI_t``, by the recursion back in time.
+
+    **Arguments:** `weight`: of the recurrence; `step_v`, `step_i`: ``F_v`` and ``F_I``; `g`: gate density at
+    the start of every step and at the end of the last; `xi`: costate that the readout gives to ``s_{t+1}``.
+    """
+    tau = synapse.tau_syn.reshape(synapse.tau_syn.shape + (1,) * (xi.ndim - 1 - synapse.tau_syn.ndim))
     alpha = jnp.exp(-dt / tau)
     c = (1 - alpha) / (dt * synapse.rate_unit)
 
@@ -189,36 +218,39 @@ def paper_gradient(
     charge = jnp.sum(c * xi[-1], axis=0)
     # No readout sees s_0: its xi is 0.
     xi_before = jnp.concatenate([jnp.zeros_like(xi[:1]), xi[:-1]])
-    _, d_current = jax.lax.scan(
-        back, (g[-1] * charge, xi[-1], charge), (step_v, step_i, g[:-1], xi_before), reverse=True
-    )
-    return PaperGradient(
-        feedforward=jnp.einsum("tn,tc->nc", d_current, stimulus),
-        recurrent=jnp.einsum("tn,tkm->nkm", d_current, s[:-1]),
-        bias=jnp.sum(d_current, axis=0),
-        readout=jnp.einsum("to,tkn->okn", readout_cotangent, s[1:]),
-    )
+    end = (g[-1] * charge, xi[-1], charge)
+    return jax.lax.scan(back, end, (step_v, step_i, g[:-1], xi_before), reverse=True)[1]
 
 
-def _check(network: Network, gate: Gate) -> None:
+def _parts(network: Network, gate: Gate) -> tuple[AbstractNeuron, Exponential, Array, Array]:
+    """Neuron, synapse, recurrent weights and readout weights of a network that the recursion is for."""
     if len(network.layers) != 1 or network.layers[0].recurrent is None:
+        count = len(network.layers)
         raise ValueError(
-            f"`paper_gradient` takes one recurrent layer, not {len(network.layers)} layers with or without recurrence"
+            f"`paper_gradient` takes one recurrent layer, not {count} layers with or without recurrence"
         )
-    if not isinstance(network.readout, LinearReadout):
-        raise ValueError(f"`paper_gradient` takes a LinearReadout, not a {type(network.readout).__name__}")
-    neuron = network.layers[0].neuron
+    (layer,) = network.layers
+    neuron, synapse, readout = layer.neuron, layer.synapse, network.readout
+    if not isinstance(readout, LinearReadout):
+        raise ValueError(f"`paper_gradient` takes a LinearReadout, not a {type(readout).__name__}")
     if type(neuron) not in STEPS:
         known = ", ".join(cls.__name__ for cls in STEPS)
         raise ValueError(f"`paper_gradient` knows the step of {known}, not of {type(neuron).__name__}")
-    if network.layers[0].reversal is not None or not isinstance(network.layers[0].synapse, Exponential):
+    if layer.reversal is not None or not isinstance(synapse, Exponential):
         raise ValueError("`paper_gradient` takes current-based `Exponential` synapses")
     if isinstance(neuron, AbstractResetNeuron) and not isinstance(neuron.reset, Split):
         raise ValueError(
-            f"`paper_gradient` takes reset='split', not {RESETS.name_of(neuron.reset)!r}: grid resets have another, wrong, derivative"
+            f"`paper_gradient` takes reset='split', not {RESETS.name_of(neuron.reset)!r}: "
+            "grid resets have another, wrong, derivative"
         )
     if not isinstance(gate.release, Charge):
         raise ValueError(f"`paper_gradient` takes release='charge', not {RELEASES.name_of(gate.release)!r}")
+    weights = []
+    for connection in (layer.recurrent, readout.connection):
+        if not isinstance(connection, Dense):
+            raise ValueError(f"`paper_gradient` takes dense connections, not {type(connection).__name__}")
+        weights.append(jnp.asarray(connection.weight))
+    return neuron, synapse, *weights
 
 
 __all__ = ["PaperGradient", "gate_density", "lif_step", "nif_step", "paper_gradient", "theta_step"]

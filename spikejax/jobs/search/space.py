@@ -8,45 +8,48 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
-from ..config import Config, ConfigError
-from ..config.load import check, override, place, read, validate
-from ..config.table import Count, Finite, PositiveFloat, Table
+from ...config import Config
+from ...config.load import check, override, place, read, validate
+from ...config.table import Count, Finite, PositiveFloat, Table
+from ...errors import ConfigError
 
 Value = bool | int | float | str | list | dict
 
 
-class Search(Table):
+class SearchTable(Table):
     """The `[search]` table."""
 
     trials: Count = Field(description="networks that are trained, by all workers together")
     objective: Literal["smooth", "hard"] = Field(
         "smooth",
-        description="gate at which the best network of a trial is judged, by training.score on held-out trials",
+        description="gate with which trials are compared, by the held-out training.score of the best network",
     )
-    seed: int = Field(0, ge=0, lt=2**32, description="of the sampler")
+    seed: int = Field(0, ge=0, lt=2**32, description="seed of the sampler")
     sampler: Literal["tpe", "random"] = Field(
         "tpe", description="tree-structured Parzen estimator, or random"
     )
     pruner: Literal["none", "median"] = Field(
         "none",
-        description="median: stop a trial whose best held-out score so far is below the median of others at that step",
+        description="median: stop a trial whose best score so far is below the median of others at that step",
     )
     warmup: int = Field(0, ge=0, description="updates in which no trial is stopped")
     storage: str = Field(
         "",
-        description="database URL for workers without a common folder (postgresql://...), or a journal file; default: one in the folder",
+        description="journal file, or for workers without a common folder the URL of a database "
+        "(postgresql://...); default: a file in the folder",
     )
-    name: str = Field("spikejax", min_length=1, description="of the study, in a database with several")
+    name: str = Field("spikejax", min_length=1, description="name of the study, in a database with several")
     grace: PositiveFloat = Field(
         120.0, description="seconds without a sign of life after which a worker's trial is given to another"
     )
     space: dict[str, dict[str, Any]] = Field(
         min_length=1,
-        description='keys and their ranges, such as "training.learning_rate" = { low = 1e-3, high = 1e-1, log = true }',
+        description="keys and their ranges, such as "
+        '"training.learning_rate" = { low = 1e-3, high = 1e-1, log = true }',
     )
 
 
-class Range(Table):
+class SearchRange(Table):
     """What a key is drawn from: numbers between `low` and `high`, or `choices`."""
 
     low: Finite | None = Field(None, description="lowest value")
@@ -76,8 +79,12 @@ class Range(Table):
     @property
     def ends(self) -> tuple[Value, ...]:
         """Values that must be valid for all others to be."""
-        if self.choices is not None:
-            return self.choices
+        return self._bounds() if self.choices is None else self.choices
+
+    def _bounds(self) -> tuple[int, int] | tuple[float, float]:
+        """`low` and `high`, which are given where `choices` are not."""
+        if self.low is None or self.high is None:
+            raise ValueError("give low and high, or choices")
         return (int(self.low), int(self.high)) if self.integer else (self.low, self.high)
 
     def draw(self, trial, name: str) -> Value:
@@ -86,16 +93,15 @@ class Range(Table):
             # Optuna's choices are scalars.
             labels = [x if isinstance(x, bool | int | float | str) else json.dumps(x) for x in self.choices]
             return self.choices[labels.index(trial.suggest_categorical(name, labels))]
-        if self.integer:
-            return trial.suggest_int(name, *self.ends, log=self.log)
-        return trial.suggest_float(name, self.low, self.high, log=self.log)
+        low, high = self._bounds()
+        return (trial.suggest_int if self.integer else trial.suggest_float)(name, low, high, log=self.log)
 
 
-class Plan(NamedTuple):
+class SearchPlan(NamedTuple):
     """A search as its file describes it."""
 
-    search: Search
-    space: dict[str, Range]
+    search: SearchTable
+    space: dict[str, SearchRange]
     data: dict[str, Any]
     """The tables of the training run, unchecked."""
     source: str
@@ -111,7 +117,7 @@ class Plan(NamedTuple):
         return check(one, self.source)
 
 
-def load_search(path: Path, overrides: Sequence[tuple[str, str]] = ()) -> Plan:
+def load_search(path: Path, overrides: Sequence[tuple[str, str]] = ()) -> SearchPlan:
     """The search of a file: that of a training run with a `[search]` table.
 
     **Raises:** `ConfigError` in one line, naming the first key that cannot be used, before anything is run:
@@ -125,13 +131,15 @@ def load_search(path: Path, overrides: Sequence[tuple[str, str]] = ()) -> Plan:
         )
     if "sweep" in data:
         raise ConfigError(f"{path} has a [sweep] and a [search] table: leave one of them out")
-    search = validate(table, f"{path}, [search]", Search)
-    space = {name: validate(x, f"{path}, [search.space], {name}", Range) for name, x in search.space.items()}
+    search = validate(table, f"{path}, [search]", SearchTable)
+    space = {
+        name: validate(x, f"{path}, [search.space], {name}", SearchRange) for name, x in search.space.items()
+    }
     if "seed" in space:
         raise ConfigError(
             f"{path}, [search.space]: the seed is no key to search: the best would be the luckiest"
         )
-    plan = Plan(search, space, data, str(path))
+    plan = SearchPlan(search, space, data, str(path))
     first = {name: one.ends[0] for name, one in space.items()}
     for name, one in space.items():
         for value in one.ends:
@@ -139,3 +147,6 @@ def load_search(path: Path, overrides: Sequence[tuple[str, str]] = ()) -> Plan:
                 first | {name: value}
             )
     return plan
+
+
+__all__ = ["SearchPlan", "SearchRange", "SearchTable", "load_search"]
