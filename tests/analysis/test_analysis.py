@@ -301,7 +301,7 @@ def test_gradient_report(network, trials):
     damped = report(Costate(damping=0.3))
     assert abs(float(damped.agreement) - 1) > 5 * abs(float(exact.agreement) - 1)
     # Beside the damped gradient stands the exact one.
-    biased = quick_jit(
+    biased = jax.jit(
         jax.grad(lambda p: jnp.mean(jax.vmap(lambda t: loss(p, t, Costate(damping=0.3)))(trials)))
     )(params)
     other = np.concatenate([np.asarray(x).reshape(-1) for x in jax.tree.leaves(biased)])
