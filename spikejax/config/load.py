@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from ..errors import ConfigError
-from .fit import FITS, CurrentClampFit, SoundFit
+from .fit import FITS, RENAMED, CurrentClampFit, SoundFit
 from .schema import Config
 
 TEXT = ("data.recording", "data.file", "data.test_file")
@@ -170,6 +170,8 @@ def _explain(error: ValidationError, schema: type[BaseModel]) -> str:
     problem = problems[0]
     name = ".".join(str(part) for part in _plain(problem["loc"]))
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    if problem["type"] == "extra_forbidden" and name in RENAMED:
+        return f"unknown key {name}: it is {RENAMED[name]} now{more}"
     if problem["type"] == "extra_forbidden":
         known = _fields_at(problem["loc"][:-1], schema)
         near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)

@@ -29,7 +29,7 @@ class Fit(AbstractCommand):
 
     def execute(self, overrides: Overrides) -> None:
         # Here for start-up time: Matplotlib is slow to import.
-        from .run import fit_run, show
+        from .job import fit_run, show
 
         wanted = load_fit(self.config, overrides)
         folder = self.out or free_folder(name_of(self.config))

@@ -1,13 +1,12 @@
 """Excerpts of recordings, and one made up."""
 
-from pathlib import Path
-
 import numpy as np
 
 from spikejax.fitting.recordings import CurrentClamp
 
-DATA = Path(__file__).parent / "data" / "fitting"
-CLAMP, SOUND = DATA / "patchclamp.npz", DATA / "grasshopper.npz"
+from ..places import DATA
+
+CLAMP, SOUND = DATA / "fitting" / "patchclamp.npz", DATA / "fitting" / "grasshopper.npz"
 R = "18713001"
 
 

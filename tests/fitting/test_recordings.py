@@ -11,7 +11,7 @@ from spikejax.fitting import (
     recording_names,
     step_current_clamp,
 )
-from spikejax.fitting.recordings import binned
+from spikejax.fitting.recordings import bin_spikes
 
 from .real_neurons import CLAMP, SOUND, R, changed, ramp
 
@@ -123,11 +123,11 @@ def test_other_steps_are_refused(dt, how, words):
 def test_bins_keep_every_spike():
     recording = read_sound_spikes(SOUND)
     for width in (0.05, 0.25, 1.0):
-        counts = binned(recording.spikes, round(2000 / width), width)
+        counts = bin_spikes(recording.spikes, round(2000 / width), width)
         assert counts.sum() == sum(len(times) for times in recording.spikes)
     # 6.7 ms, a multiple of 0.05 ms that binary fractions do not hold, is in the bin that begins there.
-    assert binned((np.array([6.699999999999999]),), 40, 0.1 * 67 / 67)[0].sum() == 0
-    assert binned((np.array([0.15000000000000002, 0.3 - 1e-12]),), 8, 0.05)[0].tolist() == [
+    assert bin_spikes((np.array([6.699999999999999]),), 40, 0.1 * 67 / 67)[0].sum() == 0
+    assert bin_spikes((np.array([0.15000000000000002, 0.3 - 1e-12]),), 8, 0.05)[0].tolist() == [
         0,
         0,
         0,

@@ -11,21 +11,23 @@ from hypothesis import strategies as st
 from spikejax import Gate
 from spikejax.fitting import (
     MODELS,
-    Plan,
+    ClampPlan,
+    Descent,
     Weights,
+    clamp_standard_errors,
     fit_clamp,
-    predict_clamp,
+    predict_deterministic,
     read_current_clamp,
     spike_scores,
     step_current_clamp,
     sweeps_to_fit,
 )
-from spikejax.fitting.clamp_fit import uncertainty
-from spikejax.fitting.clamp_loss import free_loss, run_free
-from spikejax.fitting.clamp_models import at_sweeps
+from spikejax.fitting.clamp.fit import screening
+from spikejax.fitting.clamp.loss import deterministic_loss, run_free
+from spikejax.fitting.clamp.models import at_sweeps
+from spikejax.fitting.evolve import search
 from spikejax.fitting.ranges import physical, random_starts, unbounded
 from spikejax.fitting.recordings import CurrentClamp
-from spikejax.fitting.screening import screening, search
 
 from .real_neurons import CLAMP, R, ramp
 
@@ -93,30 +95,33 @@ def synthetic(
     recording = CurrentClamp("known", sample, current, start, np.arange(len(amplitudes)), empty)
     p = {name: values[name] for name in model.ranges}
     stepped = step_current_clamp(recording, sample, "refuse")
-    run = predict_clamp(model, p, stepped, np.arange(len(amplitudes)), Gate(width=5.0))
+    run = predict_deterministic(model, p, stepped, np.arange(len(amplitudes)), Gate(width=5.0))
     voltage = np.concatenate([start[:, :1], run.voltage], axis=1)
     voltage += noise * np.random.default_rng(0).normal(size=voltage.shape)
     spikes = tuple(np.round((times + 0.5 * sample) / sample) * sample for times in run.spikes)
     return recording._replace(voltage=voltage, spikes=spikes)
 
 
-@pytest.mark.parametrize("free_steps", [0, pytest.param(60, marks=pytest.mark.slow)])
-def test_fit_finds_known_parameters(free_steps):
+@pytest.mark.parametrize("steps", [0, pytest.param(60, marks=pytest.mark.slow)])
+def test_fit_finds_known_parameters(steps):
     recording = synthetic()
     stepped = step_current_clamp(recording, 0.5, "refuse")
     counts = [len(times) for times in recording.spikes]
     assert counts[0] == counts[1] == 0
     assert max(counts) > 10
     data = sweeps_to_fit(stepped, np.array([0, 1, 2, 4, 6]))
-    weights = Weights(driven=0.1, sigma=0.5)
-    plan = Plan(draws=2048 if free_steps else 32, starts=6, keep=2, free_steps=free_steps, weights=weights)
+    weights = Weights(anchor=0.1, sigma=0.5)
+    plan = ClampPlan(
+        draws=2048 if steps else 32, starts=6, keep=2, deterministic=Descent(steps, 0.003), weights=weights
+    )
     fits = fit_clamp(MODELS["lif"], data, Gate(width=1.5), 0.5, plan, key=KEY)
-    assert (fits.deterministic is None) == (free_steps == 0)
-    # The noisy fit says what the parameters are; the deterministic one is for predicting, and moves along
-    # what spikes do not hold.
-    fit = fits.noisy
+    assert (fits.deterministic is None) == (steps == 0)
+    # The stochastic fit says what the parameters are; the deterministic one is for predicting, and moves
+    # along what spikes do not hold.
+    fit = fits.stochastic
+    assert fit is not None
     assert fit.loss == min(fit.losses)
-    errors = uncertainty(MODELS["lif"], fit, data, 0.5, weights)
+    errors = clamp_standard_errors(MODELS["lif"], fit, data, 0.5, weights)
     for name in ("v_th", "tau_mem", "drop"):
         # Of some 60 spikes; the true value is within a few standard errors.
         assert 0.01 < errors[name] < 3.0, name
@@ -132,13 +137,13 @@ def test_fit_finds_known_parameters(free_steps):
     # 0.3 mV, and 0.5 mV of drift in ten sweeps.
     np.testing.assert_array_less(np.abs(own - true), 0.3 + 0.05 * np.arange(7))
     left_out = np.array([3, 5])
-    predicted = predict_clamp(
+    predicted = predict_deterministic(
         MODELS["lif"], (fits.deterministic or fit).values, stepped, left_out, Gate(width=5.0)
     )
     score = spike_scores(tuple(recording.spikes[i] for i in left_out), predicted.spikes, 300.0)
-    # Counts within 1 take the second stage.
-    assert score.count_error <= (1.0 if free_steps else 2.5)
-    assert score.gamma > (0.6 if free_steps else 0.0)
+    # Counts within 1 take the deterministic fit.
+    assert score.count_error <= (1.0 if steps else 2.5)
+    assert score.gamma > (0.6 if steps else 0.0)
 
 
 def test_search_keeps_families_apart_and_never_loses():
@@ -168,7 +173,7 @@ def test_search_keeps_families_apart_and_never_loses():
     np.testing.assert_array_equal(unchanged, [3.0, 3.0])
 
 
-def test_gradient_of_the_free_loss_is_that_of_differences(quick_jit):
+def test_gradient_of_the_deterministic_loss_is_that_of_differences(quick_jit):
     recording = synthetic(amplitudes=(110.0, 180.0), duration=120.0)
     stepped = step_current_clamp(recording, 0.5, "refuse")
     data, model, gate = sweeps_to_fit(stepped, np.arange(2)), MODELS["lif"], Gate(width=5.0)
@@ -177,7 +182,9 @@ def test_gradient_of_the_free_loss_is_that_of_differences(quick_jit):
 
     def loss(shift):
         moved = raw | {name: raw[name] + shift[k] for k, name in enumerate(names)}
-        return free_loss(model, moved, data, jnp.full_like(data.spikes, 0.05), gate, 0.5, Weights())[0]
+        return deterministic_loss(model, moved, data, jnp.full_like(data.spikes, 0.05), gate, 0.5, Weights())[
+            0
+        ]
 
     exact = quick_jit(jax.grad(loss))(jnp.zeros(3))
     value = quick_jit(loss)
@@ -213,8 +220,8 @@ def test_damping_makes_the_gradient_forget(quick_jit):
 
     @quick_jit
     def slope(damping):
-        model, weights = MODELS["lif"]._replace(damping=damping), Weights(driven=0.0)
-        return jax.grad(lambda raw: free_loss(model, raw, data, target, gate, 0.5, weights)[0])(raw)[
+        model, weights = MODELS["lif"]._replace(damping=damping), Weights(anchor=0.0)
+        return jax.grad(lambda raw: deterministic_loss(model, raw, data, target, gate, 0.5, weights)[0])(raw)[
             "tau_mem"
         ]
 
@@ -229,7 +236,7 @@ def test_every_model_runs(kind, quick_jit):
     stepped = step_current_clamp(recording, 0.5, "average")
     data = sweeps_to_fit(stepped, np.array([0, 3]), (0.0, 100.0))
     p = physical(model.ranges, {name: jnp.asarray(0.0) for name in model.ranges})
-    _, record = quick_jit(lambda p: run_free(model, p, data, Gate(width=5.0).hard(), 0.5, 10.0))(p)
+    record = quick_jit(lambda p: run_free(model, p, data, Gate(width=5.0).hard(), 0.5, 10.0))(p)
     assert record.v.shape == data.current.shape == (200, 2)
     assert bool(jnp.all(jnp.isfinite(record.v)))
     assert np.all(np.asarray(record.v) > -150)

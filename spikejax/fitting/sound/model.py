@@ -7,13 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ..neurons import GLIF, AbstractNeuron, Refractory
-from .ranges import Range, Values, physical, unbounded
+from ...neurons import GLIF, WRAPPERS, AbstractResetNeuron
+from ..ranges import Range, Values, physical, unbounded
+
+__all__ = ["Basis", "SoundModel", "features", "make_basis"]
 
 FINE = 0.5
 """Distance of the knots of the stimulus filter up to `COARSE`, ms: receptor neurons follow the envelope to
 within a millisecond."""
 COARSE = 12.0
+"""From here on, ms, their distance grows with the lag."""
 ADAPTATION = (30.0, 100.0, 1000.0, 4000.0)
 """Time constants of adaptation to the stimulus, ms."""
 
@@ -51,16 +54,19 @@ class SoundModel(eqx.Module):
     """The trained numbers; `neuron` and `current` make the model of them.
 
     ```
-    I(t) = bias + sum_c sum_lag f_c(lag) x_c(t - lag) + sum_j a_j A_j(t),    x_c: standardised amplitude s, log s, s^2
-    tau_j dA_j/dt = -A_j + log(1 + s/floor),    A_j(0) = 0: adaptation to the level, from silence
+    I(t) = bias + sum_c sum_lag f_c(lag) x_c(t - lag) + sum_j a_j A_j(t)
+    tau_j dA_j/dt = -A_j + log(1 + s/floor),    A_j(0) = 0
     ```
+    with x_c the standardised amplitude s, log s and s^2, and A_j the adaptation to the level, from silence.
     f is piecewise linear between knots. I drives a GLIF neuron with three spike-triggered currents, a
     spike-triggered threshold and absolute refractoriness; v is in units of the width of its escape zone, the
     threshold at rest is 0.
     """
 
     weight: Float[Array, " features"]
+    """Weights of the rows of `features`, in units of the escape zone's width."""
     bias: Float[Array, ""]
+    """In the same unit."""
     raw: Values
     """Parameters of the neuron and the escape rate, as unbounded numbers (see `RANGES`)."""
 
@@ -75,10 +81,10 @@ class SoundModel(eqx.Module):
         return physical(RANGES, self.raw)
 
     def units(self) -> dict[str, str]:
-        """Of `values`; an empty string for multiples of the width of the escape zone."""
+        """Units of `values`; an empty string for multiples of the width of the escape zone."""
         return {name: RANGES[name].unit for name in self.raw}
 
-    def neuron(self) -> AbstractNeuron:
+    def neuron(self) -> AbstractResetNeuron:
         """The refractory GLIF neuron."""
         p = self.values
         inner = GLIF(
@@ -87,14 +93,14 @@ class SoundModel(eqx.Module):
             jump_asc=jnp.stack([p[f"jump_asc_{k}"] for k in range(1, 4)]),
             tau_theta=p["tau_theta"],
             jump_theta=p["jump_theta"],
-            v_th=0.0,
+            v_th=jnp.asarray(0.0),
             v_reset=p["v_reset"],
-            v_init=0.0,
+            v_init=jnp.asarray(0.0),
         )
-        return Refractory(inner, tau_ref=p["tau_ref"])
+        return WRAPPERS.make("refractory", neuron=inner, tau_ref=p["tau_ref"])
 
     def current(self, features: Float[Array, "features time n"]) -> Float[Array, "time n"]:
-        """I of every step."""
+        """I of every step, in units of the escape zone's width."""
         return jnp.tensordot(self.weight, features, 1) + self.bias
 
 
@@ -104,15 +110,20 @@ class Basis(NamedTuple):
     knots: Float[np.ndarray, " knots"]
     """Lags of the piecewise linear filters, ms; the filters are 0 from the last on."""
     centre: Float[np.ndarray, " channels"]
+    """Mean of each channel in the training part."""
     scale: Float[np.ndarray, " channels"]
+    """Its standard deviation there."""
     floor: float
     """Added to the amplitude in the logarithm."""
     dt: float
+    """Time step, ms."""
 
 
 def make_basis(stimulus: Float[np.ndarray, "trials steps"], dt: float, length: float, train: int) -> Basis:
-    """The basis of filters of `length` ms, standardised on the first `train` steps. `stimulus`: mean
-    amplitude in every step of `dt` ms."""
+    """The basis of filters of `length` ms, standardised on the first `train` steps.
+
+    **Arguments:** `stimulus`: mean amplitude in every step of `dt` ms.
+    """
     spacing = max(FINE, dt)
     fine = np.arange(0.0, min(COARSE, length), spacing)
     knots = list(fine)
@@ -129,13 +140,16 @@ def features(
     basis: Basis, stimulus: Float[np.ndarray, "trials steps"]
 ) -> Float[np.ndarray, "features steps trials"]:
     """The linear inputs of the model: every channel through every filter, then the adaptation variables,
-    which start at 0."""
+    which start at 0.
+
+    **Arguments:** `stimulus`: mean amplitude in every step of ``basis.dt`` ms.
+    """
     steps = stimulus.shape[1]
     channels = (_channels(stimulus, basis.floor) - basis.centre[:, None, None]) / basis.scale[:, None, None]
     taps = np.arange(round(basis.knots[-1] / basis.dt) + 1) * basis.dt
     kernels = [np.interp(taps, basis.knots, row) for row in np.eye(len(basis.knots))[:-1]]
-    # Each kernel has an area of 1 knot spacing; unit root-mean-square for white input keeps the weights'
-    # scale.
+    # Each kernel has an area of one knot spacing. With unit norm every row varies by as much for a white
+    # stimulus, and the ridge weighs all weights alike.
     kernels = [kernel / np.sqrt(np.sum(kernel**2)) for kernel in kernels]
     size = 1 << (steps + len(taps)).bit_length()
     spectrum = np.fft.rfft(channels, size)

@@ -6,18 +6,43 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..neurons import GLIF, LIF, AbstractNeuron, Accommodating, AdEx, HodgkinHuxley, Refractory
-from .ranges import Range, Ranges, Values
+from ...neurons import GLIF, LIF, WRAPPERS, AbstractNeuron, AdEx, HodgkinHuxley
+from ..ranges import Range, Ranges, Values
+
+__all__ = ["MODELS", "ClampModel", "at_sweeps", "with_ranges"]
 
 MILLI = 1e-3
 """R in MOhm times I in pA is in uV; membrane potentials are in mV."""
 DENSITY = 100.0
 """1 pA/um2 in uA/cm2."""
-
-
 DRIFT = {"drift": Range(-30.0, 30.0, "mV"), "bend": Range(-60.0, 60.0, "mV")}
 """Change of E_L over ten sweeps, and what it grows by in the next ten: cells depolarise or recover while they
 are recorded."""
+
+
+AT_THRESHOLD = 3.0
+"""A neuron held at its threshold escapes at ``log(1 + exp(-3)) = 0.05`` per ms, so that the threshold of the
+escaping neuron is about the one at which a neuron without noise would spike as often."""
+
+
+def _escape_zones(p: Values, height: Float[Array, "*n"]) -> Float[Array, "*n"]:
+    return height / p["escape"] - AT_THRESHOLD
+
+
+class ClampModel(NamedTuple):
+    """A family of neurons to fit, in mV, ms, pA, MOhm, pF and nS."""
+
+    ranges: Ranges
+    neuron: Callable[[Values, Float[Array, "*n"]], AbstractNeuron]
+    """From the values of the parameters and the membrane potential at the start, mV."""
+    drive: Callable[[Values, Float[Array, "*n"]], Float[Array, "*n"]]
+    """What the neuron takes as its current, from that of the electrode in pA."""
+    zones: Callable[[Values, Float[Array, "*n"]], Float[Array, "*n"]] = _escape_zones
+    """The height of v above the threshold in units of the escape zone, from that in mV."""
+    resets: bool = True
+    """Whether a spike is a reset, so that recorded spikes can take the place of the neuron's own."""
+    damping: float | None = None
+    """Damping of the costate in the deterministic fit, per ms; None: the gradient is exact."""
 
 
 def at_sweeps(p: Values, sweeps: Float[Array, " sweeps"]) -> Values:
@@ -27,27 +52,24 @@ def at_sweeps(p: Values, sweeps: Float[Array, " sweeps"]) -> Values:
     return p | {"E_L": p["E_L"] + p["drift"] * x + p["bend"] * x * (x - 1) / 2}
 
 
-AT_THRESHOLD = 3.0
-"""A neuron held at its threshold escapes at ``log(1 + exp(-3)) = 0.05`` per ms, so that the threshold of the
-escaping neuron is about the one at which a neuron without noise would spike as often."""
+def with_ranges(model: ClampModel, ranges: Mapping[str, tuple[float, float]]) -> ClampModel:
+    """`model` with other physical ranges of some parameters, in their units.
 
-
-class ClampModel(NamedTuple):
-    """A family of neurons to fit."""
-
-    ranges: Ranges
-    neuron: Callable[[Values, Float[Array, "*n"]], AbstractNeuron]
-    """From the values of the parameters and the membrane potential at the start."""
-    drive: Callable[[Values, Float[Array, "*n"]], Float[Array, "*n"]]
-    """What the neuron takes as its current, from that of the electrode in pA."""
-    escape: Callable[[Values, Float[Array, "*n"]], Float[Array, "*n"]] = lambda p, height: (
-        height / p["escape"] - AT_THRESHOLD
-    )
-    """v above the threshold, in units of the escape zone that makes recorded spikes likely or not."""
-    resets: bool = True
-    """Whether a spike is a reset, so that recorded spikes can drive the model in the first stage of a fit."""
-    damping: float | None = None
-    """Of the costate in the second stage, per ms (`spikejax.Leash`); None: the gradient is exact."""
+    **Raises:** `ValueError` for a parameter that it does not have, and a range that is empty or that its unit
+    forbids.
+    """
+    new = dict(model.ranges)
+    for name, (low, high) in ranges.items():
+        if name not in new:
+            raise ValueError(
+                f"model.ranges.{name}: the model has no such parameter: choose from {', '.join(new)}"
+            )
+        if low >= high or (new[name].log and low <= 0):
+            raise ValueError(
+                f"model.ranges.{name}: {low:g} to {high:g} {new[name].unit} is no range of this parameter"
+            )
+        new[name] = new[name]._replace(low=low, high=high)
+    return model._replace(ranges=new)
 
 
 _PASSIVE = DRIFT | {
@@ -71,12 +93,13 @@ _AFTER = {
     "slope": Range(0.0, 3.0, ""),
     "v_half": Range(-75.0, -20.0, "mV"),
 }
-WIDTH = 5.0
+ACCOMMODATION_WIDTH = 5.0
+"""Range of v in which the threshold begins to follow it, mV."""
 
 
 def _lif(p, start):
     inner = LIF(tau_mem=p["tau_mem"], v_th=p["v_th"], v_reset=p["v_th"] - p["drop"], v_init=start)
-    return Refractory(inner, tau_ref=p["tau_ref"])
+    return WRAPPERS.make("refractory", neuron=inner, tau_ref=p["tau_ref"])
 
 
 def _glif(p, start):
@@ -90,10 +113,15 @@ def _glif(p, start):
         v_reset=p["v_th"] - p["drop"],
         v_init=start,
     )
-    inner = Accommodating(
-        inner, tau=p["tau_accommodation"], slope=p["slope"], v_half=p["v_half"], width=WIDTH
+    following = WRAPPERS.make(
+        "accommodation",
+        neuron=inner,
+        tau=p["tau_accommodation"],
+        slope=p["slope"],
+        v_half=p["v_half"],
+        width=ACCOMMODATION_WIDTH,
     )
-    return Refractory(inner, tau_ref=p["tau_ref"])
+    return WRAPPERS.make("refractory", neuron=following, tau_ref=p["tau_ref"])
 
 
 def _ohmic(p, current):
@@ -120,7 +148,7 @@ CUT_OFF = 5.0
 def _adex(p, start):
     named = {name: p[name] for name in ("C", "g_L", "E_L", "V_T", "Delta_T", "tau_w", "a", "b")}
     inner = AdEx(**named, v_th=p["V_T"] + CUT_OFF * p["Delta_T"], v_reset=p["V_T"] - p["drop"], v_init=start)
-    return Refractory(inner, tau_ref=p["tau_ref"])
+    return WRAPPERS.make("refractory", neuron=inner, tau_ref=p["tau_ref"])
 
 
 _HODGKIN_HUXLEY = DRIFT | {
@@ -135,8 +163,6 @@ _HODGKIN_HUXLEY = DRIFT | {
     "tau_max": Range(50.0, 3000.0, "ms", True),
     "R_s": Range(0.0, 100.0, "MOhm"),
 }
-
-
 DAMPING = 0.05
 """Between spikes a neuron that decides slowly whether to fire multiplies small differences, and does so again
 after every spike: over half a second the exact gradient of the loss is between 1 and 1e15, and no descent
@@ -154,14 +180,15 @@ MODELS: Mapping[str, ClampModel] = {
     "adex": ClampModel(
         _ADEX,
         _adex,
-        lambda p, current: current,
-        lambda p, height: height / p["Delta_T"] + CUT_OFF - AT_THRESHOLD,
+        drive=lambda p, current: current,
+        zones=lambda p, height: height / p["Delta_T"] + CUT_OFF - AT_THRESHOLD,
     ),
     "hodgkin_huxley": ClampModel(
         _HODGKIN_HUXLEY,
         _hodgkin_huxley,
-        lambda p, current: DENSITY * current / p["area"],
+        drive=lambda p, current: DENSITY * current / p["area"],
         resets=False,
         damping=DAMPING,
     ),
 }
+"""The families by name."""

@@ -13,7 +13,7 @@ from spikejax.fitting import (
     mean_scores,
     spike_scores,
 )
-from spikejax.fitting.clamp_run import split
+from spikejax.fitting.clamp.job import split
 from spikejax.fitting.scores import coincidences
 
 
