@@ -15,7 +15,7 @@ from ..gates import KERNELS, Gate
 from ..losses import AbstractLoss
 from ..network import Network
 from ..noise import Noise
-from ..parameters import cast
+from ..parameters import as_parameter, cast
 from ..releases import Charge, Surrogate
 from ..simulators import ClockDriven
 from ..tasks import Trial
@@ -138,18 +138,20 @@ def compared_simulators(final: ClockDriven, options: LandscapeOptions) -> dict[s
     **Arguments:** `final`: the simulator that training ended with; its adjoint is a costate.
     """
     gate, own = final.gate, float(final.gate.sharpness)
-    kernel = gate.kernel if gate.kernel.compact else "raised_cosine"
+    kernel = gate.kernel if gate.kernel.compact else KERNELS.make("raised_cosine")
     smooth = gate.release.exact and gate.release.needs_support
     release = gate.release if smooth else Charge()
     found = {}
     for a in options.sharpness or (own, 4 * own, 16 * own):
-        found[f"smooth, a = {a:g}"] = ClockDriven(Gate(kernel, gate.width, a, release=release), final.dt)
+        smoothed = Gate(kernel, gate.width, as_parameter(a), release=release)
+        found[f"smooth, a = {a:g}"] = ClockDriven(smoothed, final.dt)
     if smooth and not final.adjoint.exact:
         biased = "clipped" if getattr(final.adjoint, "damping", None) is None else "damped"
         found[f"smooth, a = {own:g}, {biased}"] = final
-    surrogate = gate.release if isinstance(gate.release, Surrogate) else "surrogate"
+    release = gate.release if isinstance(gate.release, Surrogate) else Surrogate()
+    surrogate = Gate(KERNELS.make(options.surrogate), gate.width, release=release)
     return found | {
-        "surrogate gradient": ClockDriven(Gate(options.surrogate, gate.width, release=surrogate), final.dt),
+        "surrogate gradient": ClockDriven(surrogate, final.dt),
         HARD: ClockDriven(gate.hard(), final.dt),
     }
 
