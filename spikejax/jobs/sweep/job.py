@@ -24,6 +24,7 @@ from ...config.load import new_folder
 from ...files import write_json, write_table
 from ...network import Network
 from ...noise import Noise
+from ...simulators import ClockDriven
 from ...tasks.base import first_trials
 from ...training import TrainingStopped, distributed
 from ...training.loop import Interrupted
@@ -129,15 +130,13 @@ def _train_alone(point: Point, place: Path, progress: bool) -> None:
 
 
 @functools.cache
-def _report(loss: str, noise: Noise, dt: float, fields: tuple[str, ...]):
+def _report(loss: str, noise: Noise, fields: tuple[str, ...]):
     """Compiled once for all points that share it; `loss` is its table as text, which a cache can hold."""
     objective = build_loss(Config.model_validate_json(json.dumps({"loss": json.loads(loss)})))
 
     @eqx.filter_jit
-    def report(network, trials, gate, adjoint):
-        return gradient_report(
-            network, trials, objective, gate, dt=dt, adjoint=adjoint, fields=fields, noise=noise
-        )
+    def report(network, trials, simulator):
+        return gradient_report(network, trials, objective, simulator, fields=fields, noise=noise)
 
     return report
 
@@ -148,8 +147,9 @@ def _finish(
     """Write the summary of a point, as that of a training run, with its gradient and why it was lost."""
     summary = evaluate_network(run, network, config)
     trials = first_trials(run.task.parts("validation"), TRIALS)
-    report = _report(config.loss.model_dump_json(), build_noise(config), config.dt, config.training.trainable)
-    found = report(network, trials, run.final_gate, build_adjoint(last_stage(config)))
+    report = _report(config.loss.model_dump_json(), build_noise(config), config.training.trainable)
+    simulator = ClockDriven(run.final_gate, config.dt, build_adjoint(last_stage(config)))
+    found = report(network, trials, simulator)
     summary["gradient"] = {name: float(x) for name, x in jax.device_get(found)._asdict().items()}
     summary |= {"training_minutes": minutes, "steps": run.plan.steps, "seed": config.seed, "lost": reason}
     write_json(place / "summary.json", summary)
