@@ -29,7 +29,7 @@ from spikejax import (
     simulate,
 )
 from spikejax.neurons import Drive, State
-from spikejax.neurons.base import _crossing
+from spikejax.neurons.solvers import crossing_time
 
 # Neuron, dt (ms), and the scale of the currents that make it spike.
 ZOO = {
@@ -112,9 +112,7 @@ def test_adjoints_agree_and_equal_differences(name, release, relative):
 
 def spikes(neuron, current, dt, steps):
     gate = Gate(width=0.1, release="hard")
-    step = lambda s, _: (lambda out: (out[0], (out[0].v, out[2])))(
-        gate.step(neuron, s, None, current, dt)
-    )
+    step = lambda s, _: (lambda out: (out[0], (out[0].v, out[2])))(gate.step(neuron, s, None, current, dt))
     return jax.lax.scan(step, neuron.init(current.shape), None, length=steps)[1]
 
 
@@ -167,9 +165,7 @@ def test_accommodation_tells_a_step_from_a_ramp_and_blocks_strong_currents():
         0.1,
     )
     gate = Gate(width=0.1, release="hard")
-    step = lambda s, i: (lambda out: (out[0], (out[0].phi, out[2])))(
-        gate.step(neuron, s, None, i, dt)
-    )
+    step = lambda s, i: (lambda out: (out[0], (out[0].phi, out[2])))(gate.step(neuron, s, None, i, dt))
     run = lambda current: jax.lax.scan(step, neuron.init(()), jnp.asarray(current))[1]
     steps = round(400 / dt)
     _, slow = run(np.linspace(0, 1.8, steps))
@@ -218,8 +214,7 @@ def test_the_gradient_of_the_refractory_period():
             *gate.step(neuron, *c, jnp.asarray(1.7), dt)
         )
         return jnp.sum(
-            jax.lax.scan(step, (state, gate.start(neuron, state)), None, length=steps)[1]
-            * jnp.arange(steps)
+            jax.lax.scan(step, (state, gate.start(neuron, state)), None, length=steps)[1] * jnp.arange(steps)
         )
 
     at, e = jnp.asarray(3.3), 1e-5
@@ -295,7 +290,8 @@ def test_the_crossing_time_is_found_to_rounding():
     )
     dt = 2.0
     spiked = neuron.flow(State(v), current, dt).v >= 1
-    found = jax.jit(lambda v: _crossing(neuron, State(v), current, dt, spiked))(v)
+    height = lambda t: neuron.height(neuron.flow(State(v), current, t))
+    found = jax.jit(lambda: crossing_time(height, dt, spiked, jnp.full(v.shape, 1e-15)))()
     expected = 10 * np.log((current - v) / (current - 1))
     assert 20 < int(spiked.sum()) < v.size
     np.testing.assert_allclose(found[spiked], expected[spiked], rtol=1e-11, atol=1e-13)

@@ -113,7 +113,9 @@ def test_the_loop_sharpens_on_plateaus_and_resumes(tmp_path):
 
 
 def test_a_gate_for_every_layer():
-    network = Network.dense(2, (4, 3), 1, neuron=LIF(), synapse=Exponential(5.0, rate_unit=1.0), key=jax.random.key(0))
+    network = Network.dense(
+        2, (4, 3), 1, neuron=LIF(), synapse=Exponential(5.0, rate_unit=1.0), key=jax.random.key(0)
+    )
     network = eqx.tree_at(
         lambda n: [layer.bias for layer in n.layers], network, [jnp.full(4, 1.2), jnp.full(3, 1.1)]
     )
@@ -127,7 +129,9 @@ def test_a_gate_for_every_layer():
     assert not np.allclose(both.layers[1].release, second.layers[1].release)
     equal = run(Gate(width=0.5, sharpness=jnp.array([4.0, 4.0])))
     np.testing.assert_array_equal(equal.layers[1].release, second.layers[1].release)
-    with pytest.raises(ValueError, match="`sharpness` has 3 values, one a layer, but the network has 2 layers"):
+    with pytest.raises(
+        ValueError, match="`sharpness` has 3 values, one a layer, but the network has 2 layers"
+    ):
         run(Gate(width=0.5, sharpness=jnp.ones(3)))
 
 
