@@ -53,7 +53,8 @@ def cache_folder() -> Path:
 
 
 def _machine() -> str:
-    """Of the processor: a home folder may be shared by machines that do not run each other's programs."""
+    """A name for what the processor can run: a home folder may be shared by machines that cannot run each
+    other's programs."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         features = next(line for line in lines if line.lower().startswith(("flags", "features")))
