@@ -12,8 +12,8 @@ OFF = "SPIKEJAX_NO_COMPILE_CACHE"
 FOLDER = "jax_compilation_cache_dir"
 """JAX's option."""
 SHORTEST = 0.0
-"""Seconds that a program must have taken to compile to be kept. All are: the many small ones of a start take a
-second together, and less than a megabyte."""
+"""Seconds that a program must have taken to compile to be kept. All are: the many small ones of a start take
+a second together, and less than a megabyte."""
 
 
 def use_compile_cache(wanted: bool = True) -> Path | None:
