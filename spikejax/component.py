@@ -42,6 +42,8 @@ class Declaration:
     """Fewest and most entries of a tuple."""
     registry: Registry | None = None
     """Family of the component that the field holds."""
+    default: str = ""
+    """Name of the component that it holds if none is given."""
     staged: bool = True
     """Whether a stage of a curriculum may change it."""
 
@@ -59,20 +61,24 @@ class Declaration:
 
     def check(self, owner: str, name: str, value: Any) -> None:
         """Raise one `ValueError` that names field, value and what is allowed; what is traced is not known."""
+        problem = self.problem(value)
+        if problem is not None:
+            raise ValueError(f"{owner}: `{name}` {problem}")
+
+    def problem(self, value: Any) -> str | None:
+        """What is wrong with a value, as in "is -1 ms, but must be finite and above 0"; None if nothing is."""
         if value is None or self.registry is not None:
-            return
+            return None
         if self.choices is not None:
-            if value not in self.choices:
-                raise ValueError(f"{owner}: `{name}` is {value!r}, but must be {self.allowed()}")
-            return
+            return None if value in self.choices else f"is {value!r}, but must be {self.allowed()}"
         if isinstance(value, tuple) and self.length is not None:
             fewest, most = self.length
             if len(value) < fewest or (most is not None and len(value) > most):
                 count = f"{fewest}" if fewest == most else f"at least {fewest}" if most is None else f"{fewest} to {most}"
-                raise ValueError(f"{owner}: `{name}` has {len(value)} entries, but must have {count}")
+                return f"has {len(value)} entries, but must have {count}"
         numbers = known_numbers(value)
         if numbers is None:
-            return
+            return None
         bad = ~np.isfinite(numbers)
         for bound, fails in (
             (self.above, lambda x, b: x <= b),
@@ -82,13 +88,11 @@ class Declaration:
         ):
             if bound is not None:
                 bad |= fails(numbers, bound)
-        if bad.any():
-            shown = numbers[bad].reshape(-1)[0]
-            allowed = self.allowed()
-            unit = f" {self.unit}" if self.unit else ""
-            raise ValueError(
-                f"{owner}: `{name}` is {shown:g}{unit}, but must be {f'finite and {allowed}' if allowed else 'finite'}"
-            )
+        if not bad.any():
+            return None
+        shown, allowed = numbers[bad].reshape(-1)[0], self.allowed()
+        unit = f" {self.unit}" if self.unit else ""
+        return f"is {shown:g}{unit}, but must be {f'finite and {allowed}' if allowed else 'finite'}"
 
 
 def known_numbers(value: Any) -> np.ndarray | None:
@@ -176,7 +180,7 @@ def option(
 def part(registry: Registry, default: str, *, doc: str = "", **kwargs: Any) -> Any:
     """A field that holds another component: given as such, or by its name in the `registry`."""
     return _field(
-        Declaration(doc=doc, registry=registry),
+        Declaration(doc=doc, registry=registry, default=default),
         dataclasses.MISSING,
         converter=registry.coerce,
         default_factory=lambda: registry.make(default),
