@@ -46,6 +46,8 @@ class Declaration:
     """Name of the component that it holds if none is given."""
     staged: bool = True
     """Whether a stage of a curriculum may change it."""
+    in_table: bool = True
+    """Whether it is a key of a configuration's table; else what makes the component gives it, as the time step."""
 
     @property
     def text(self) -> str:
@@ -56,7 +58,12 @@ class Declaration:
         """The range in words, empty if there is none."""
         if self.choices is not None:
             return f"one of {', '.join(self.choices)}"
-        bounds = {"above": self.above, "at least": self.at_least, "below": self.below, "at most": self.at_most}
+        bounds = {
+            "above": self.above,
+            "at least": self.at_least,
+            "below": self.below,
+            "at most": self.at_most,
+        }
         return " and ".join(f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None)
 
     def check(self, owner: str, name: str, value: Any) -> None:
@@ -74,7 +81,13 @@ class Declaration:
         if isinstance(value, tuple) and self.length is not None:
             fewest, most = self.length
             if len(value) < fewest or (most is not None and len(value) > most):
-                count = f"{fewest}" if fewest == most else f"at least {fewest}" if most is None else f"{fewest} to {most}"
+                count = (
+                    f"{fewest}"
+                    if fewest == most
+                    else f"at least {fewest}"
+                    if most is None
+                    else f"{fewest} to {most}"
+                )
                 return f"has {len(value)} entries, but must have {count}"
         numbers = known_numbers(value)
         if numbers is None:
@@ -155,13 +168,15 @@ def option(
     choices: tuple[str, ...] | None = None,
     length: tuple[int, int | None] | None = None,
     staged: bool = True,
+    in_table: bool = True,
     **kwargs: Any,
 ) -> Any:
     """A field that holds a plain value (number, word, tuple), which is compiled into what uses it.
 
     **Arguments:** `default`: none if it has to be given; `unit`, `doc`: for help texts; `above`, `at_least`,
     `below`, `at_most`: the range of every number in it; `choices`: the words allowed; `length`: fewest and most
-    entries of a tuple; `staged`: whether a stage of a curriculum may change it; `kwargs`: of `equinox.field`.
+    entries of a tuple; `staged`: whether a stage of a curriculum may change it; `in_table`: whether a configuration
+    has a key for it; `kwargs`: of `equinox.field`.
     """
     declared = Declaration(
         doc=doc,
@@ -173,6 +188,7 @@ def option(
         choices=choices,
         length=length,
         staged=staged,
+        in_table=in_table,
     )
     return _field(declared, default, static=True, **kwargs)
 
@@ -199,7 +215,10 @@ def _as_parameter_or_none(value):
 
 
 class Component(eqx.Module):
-    """A module whose declared fields are checked when it is made."""
+    """A module whose declared fields are checked when it is made.
+
+    A class with checks of its own in ``__check_init__`` calls that of `super` first if they rely on these.
+    """
 
     def __check_init__(self):
         for name, declared in declarations(type(self)).items():
@@ -224,9 +243,22 @@ def check_order(owner: object, low: str, high: str) -> None:
     try:
         wrong = np.broadcast_arrays(a, b)[0][a >= b] if a.size != b.size else a[a >= b]
     except ValueError:
-        raise ValueError(f"{name}: `{low}` has {a.size} values and `{high}` {b.size}: give one, or as many") from None
+        raise ValueError(
+            f"{name}: `{low}` has {a.size} values and `{high}` {b.size}: give one, or as many"
+        ) from None
     if wrong.size:
-        raise ValueError(f"{name}: `{low}` must be below `{high}`, but is {a.max():g} with a `{high}` of {b.min():g}")
+        raise ValueError(
+            f"{name}: `{low}` must be below `{high}`, but is {a.max():g} with a `{high}` of {b.min():g}"
+        )
 
 
-__all__ = ["Component", "Declaration", "check_order", "declarations", "known_numbers", "option", "parameter", "part"]
+__all__ = [
+    "Component",
+    "Declaration",
+    "check_order",
+    "declarations",
+    "known_numbers",
+    "option",
+    "parameter",
+    "part",
+]

@@ -152,9 +152,9 @@ def test_bad_tasks_are_named():
         PredictiveCoding(dt=1.0, duration=0.4)
     with pytest.raises(ValueError, match="does not resolve"):
         PredictiveCoding(dt=100.0)
-    with pytest.raises(ValueError, match="lowest above 0"):
+    with pytest.raises(ValueError, match="must not be below the lowest"):
         PredictiveCoding(dt=1.0, frequencies=(5.0, 2.0))
-    with pytest.raises(ValueError, match="times of at least 0"):
+    with pytest.raises(ValueError, match="at least 0"):
         PredictiveCoding(dt=1.0, lag=-1.0)
     with pytest.raises(ValueError, match="as long as a trial"):
         PredictiveCoding(dt=1.0, lag=100.0)

@@ -12,15 +12,15 @@ import pytest
 
 from spikejax.build import build
 from spikejax.config import check
-from spikejax.tasks import Recordings, SpokenDigits, braille, spike_file, spoken_digits
+from spikejax.tasks import AbstractRecordings, Braille, SpokenDigits, spike_file
 from spikejax.tasks.base import first_trials
-from spikejax.tasks.spoken_digits import binned
+from spikejax.tasks.augmentation import binned
 from spikejax.training import make_evaluate
 
 from .spike_recordings import DATA, write
 
 KEY = jax.random.key(3)
-MODULE = importlib.import_module("spikejax.tasks.spoken_digits")  # the package gives its name to the function
+MODULE = importlib.import_module("spikejax.tasks.spoken_digits")
 
 
 def random_recordings(count, rng, units=70, longest=0.39, spikes=40):
@@ -38,15 +38,15 @@ def folder(tmp_path):
 
 
 def task_of(folder, dt=10.0, **options):
-    return spoken_digits(
+    return SpokenDigits(
         dt,
         folder=folder,
-        **({"train": "a.h5", "test": "b.h5", "units": 70, "channels": 14, "window": 400.0} | options),
+        **({"train": "a.h5", "test": "b.h5", "units": 70, "bands": 14, "window": 400.0} | options),
     )
 
 
 def excerpt(dt=10.0, **options):
-    return spoken_digits(
+    return SpokenDigits(
         dt, folder=DATA, train="digits_train.h5", test="digits_test.h5", window=500.0, **options
     )
 
@@ -211,7 +211,7 @@ def test_augmentation_is_for_training_only(folder):
 def tiny(folder=DATA, **changes):
     config = {
         "dt": 10.0,
-        "task": {"kind": "spoken_digits", "folder": str(folder), "train": "a.h5", "test": "b.h5", "units": 70, "channels": 14,
+        "task": {"kind": "spoken_digits", "folder": str(folder), "train": "a.h5", "test": "b.h5", "units": 70, "bands": 14,
                  "window": 400.0},
         "network": {"layers": [{"size": 6, "neuron": {"tau_mem": 50.0}, "synapse": {"tau_syn": [50.0]}, "bias": [0.5, 1.2]}]},
         "training": {"steps": 2, "batch": 4},
@@ -235,8 +235,8 @@ def test_a_stream_is_judged_like_the_whole(folder, monkeypatch):
 
 
 def test_other_tasks_come_in_one_part():
-    task = braille(25.0, clock=25.0)
-    assert isinstance(task, Recordings)
+    task = Braille(25.0, clock=25.0)
+    assert isinstance(task, AbstractRecordings)
     (part,) = task.parts("test")
     assert np.array_equal(part.stimulus, task.split("test").stimulus)
     assert np.array_equal(first_trials(task.parts("test"), 7).stimulus, part.stimulus[:7])
