@@ -43,7 +43,7 @@ from spikejax import (
     simulate,
 )
 from spikejax.gates import Gate
-from spikejax.neurons import AbstractNeuron, Drive, spiking_step
+from spikejax.neurons import AbstractNeuron, Drive
 
 # Before the models below are made.
 jax.config.update("jax_enable_x64", True)
@@ -141,7 +141,7 @@ MODELS = {
         "exact, at most one spike a step; the voltage-dependent threshold of GLIF5 is `Accommodating`",
     ),
     "LIF, accommodating": Model(
-        Accommodating(LIF(tau_mem=10.0), tau_accommodation=30.0, slope=0.6),
+        Accommodating(LIF(tau_mem=10.0), tau=30.0, slope=0.6),
         lambda y, i, g: ((-y[0] + i - g * y[0]) / 10, (0.06 * jnp.logaddexp(0.0, (y[0] - 0.5) / 0.1) - y[1]) / 30),
         lambda y: (0.0, y[1]), lambda y: 1 + y[1], (0.0, 0.06 * math.log1p(math.exp(-5))), 3.0, 1.0,
         "of second order: what the threshold follows is linear in a step",
@@ -271,7 +271,7 @@ def reference_spikes(model: Model, duration: float, tau_ref: float = 0.0) -> lis
 def simulated_counts(neuron: AbstractNeuron, state, current: float, dt: float, duration: float) -> np.ndarray:
     """Spikes in every step of `dt`, at the hard threshold."""
     gate, drive = Gate(width=0.1, release="hard"), jnp.asarray(current)
-    step = lambda s, _: (lambda out: (out[0], out[2]))(spiking_step(neuron, gate, s, None, drive, dt))
+    step = lambda s, _: (lambda out: (out[0], out[2]))(gate.step(neuron, s, None, drive, dt))
     return np.asarray(jit(lambda s: jax.lax.scan(step, s, None, length=round(duration / dt))[1])(state))
 
 

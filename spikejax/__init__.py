@@ -12,6 +12,7 @@ from .neurons import (
     LIF,
     NIF,
     AbstractNeuron,
+    AbstractResetNeuron,
     Accommodating,
     AdEx,
     HodgkinHuxley,
@@ -21,6 +22,7 @@ from .neurons import (
 )
 from .noise import Noise
 from .parameters import Masked, Positive, Signed, positive, trainable
+from .releases import Charge, Graded, Hard, Surrogate
 from .simulate import Solution, check_step, simulate
 from .synapses import AbstractSynapse, DoubleExponential, Exponential
 
@@ -33,16 +35,20 @@ __all__ = [
     "LIF",
     "NIF",
     "AbstractNeuron",
+    "AbstractResetNeuron",
     "AbstractSynapse",
     "Accommodating",
     "AdEx",
     "Autodiff",
+    "Charge",
     "Checkpointed",
     "Costate",
     "Dense",
     "DoubleExponential",
     "Exponential",
     "Gate",
+    "Graded",
+    "Hard",
     "HodgkinHuxley",
     "Izhikevich",
     "Layer",
@@ -57,6 +63,7 @@ __all__ = [
     "Refractory",
     "Signed",
     "Solution",
+    "Surrogate",
     "Theta",
     "check_step",
     "option",

@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float
 
 from .gates import Gate
 from .network import LayerState
-from .neurons import AbstractNeuron, Drive, Input, spiking_step, start_level
+from .neurons import AbstractNeuron, Drive, Input
 from .synapses import AbstractSynapse
 
 
@@ -18,7 +18,7 @@ class Carry(NamedTuple):
 
     state: LayerState
     level: Float[Array, "*n"] | None
-    """Where the membrane potential stands in the gate, ``G(v)``: see `spikejax.neurons.spiking_step`; None
+    """Where the membrane potential stands in the gate, ``G(v)``: see `spikejax.releases`; None
     unless charge is released."""
     count: Float[Array, "*n"]
     """Charge released so far: the spike count, and smooth wherever the release is."""
@@ -36,7 +36,7 @@ class Cell(eqx.Module):
 
     def start(self, state: LayerState) -> Carry:
         """The carry to start from, with nothing released yet."""
-        level = start_level(self.neuron, self.gate, state.neuron)
+        level = self.gate.start(self.neuron, state.neuron)
         return Carry(state, level, jnp.zeros_like(state.neuron.v))
 
     def __call__(
@@ -45,8 +45,8 @@ class Cell(eqx.Module):
         """Advance by `dt` ms, with a current ``(*n)``, or current and conductances ``(1 + ports, *n)``. Where
         `mask` is False nothing moves and nothing is released."""
         state, level, count = carry
-        neuron, level, release = spiking_step(
-            self.neuron, self.gate, state.neuron, level, self._input(current), self.dt
+        neuron, level, release = self.gate.step(
+            self.neuron, state.neuron, level, self._input(current), self.dt
         )
         activation, hidden = self.synapse.step(state.activation, release, self.dt, state.hidden)
         new = Carry(LayerState(neuron, activation, hidden), level, count + release)

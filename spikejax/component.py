@@ -6,6 +6,7 @@ the scale of random weights, is declared by ``Annotated[float, Declaration(...)]
 """
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 import equinox as eqx
@@ -112,12 +113,14 @@ def known_numbers(value: Any) -> np.ndarray | None:
     """The numbers in `value`, if it holds numbers and they are known (not traced)."""
     if isinstance(value, AbstractReparametrisation):
         value = value.value
-    if isinstance(value, jax.core.Tracer) or isinstance(value, bool | str):
+    if isinstance(value, bool | str | jax.core.Tracer):
         return None
     if isinstance(value, int | float):
         return np.array([float(value)])
     if isinstance(value, tuple) and value and all(isinstance(x, int | float) for x in value):
         return np.array(value, float)
+    if isinstance(value, jax.Array) and not value.is_fully_addressable:  # parts of it are in other processes
+        return None
     if isinstance(value, jax.Array | np.ndarray) and np.issubdtype(value.dtype, np.floating):
         return np.asarray(value, float).reshape(-1)
     return None
@@ -134,17 +137,20 @@ def parameter(
     at_most: float | None = None,
     kinds: bool = False,
     drawn: bool = False,
+    **kwargs: Any,
 ) -> Any:
     """A field that holds an array which can be trained: given by keyword, converted by `as_parameter`, finite.
 
     **Arguments:** `default`: a number, or a tuple for a field with an axis of its own (`kinds`); None if the class
     fills it in; `unit`, `doc`: for help texts; `positive`: above 0, in training too; `at_least`, `below`,
-    `at_most`: the range; `drawn`: a configuration may give ``[low, high]`` to draw every neuron's value from.
+    `at_most`: the range; `drawn`: a configuration may give ``[low, high]`` to draw every neuron's value from;
+    `kwargs`: of `equinox.field`.
     """
     declared = Declaration(
         doc=doc,
         unit=unit,
-        above=0.0 if positive else None,
+        # A conductance may be 0 (a blocked channel) and is still positive where it is trained.
+        above=0.0 if positive and at_least is None else None,
         at_least=at_least,
         below=below,
         at_most=at_most,
@@ -153,7 +159,7 @@ def parameter(
         kinds=kinds or isinstance(default, tuple),
         drawn=drawn,
     )
-    return _field(declared, default, converter=_as_parameter_or_none)
+    return _field(declared, default, **({"converter": _as_parameter_or_none} | kwargs))
 
 
 def option(
@@ -234,6 +240,45 @@ def declarations(cls: type) -> dict[str, Declaration]:
     }
 
 
+def check_shapes(component: Component, shape: tuple[int, ...]) -> None:
+    """Raise `ValueError` unless every declared array fits a population of this shape: one value, or one each."""
+    for name, declared in declarations(type(component)).items():
+        value = getattr(component, name)
+        if not declared.trained or value is None:
+            continue
+        own = tuple(value.shape)[1 if declared.kinds else 0 :]
+        try:
+            fits = np.broadcast_shapes(own, shape) == shape
+        except ValueError:
+            fits = False
+        if not fits:
+            raise ValueError(
+                f"{type(component).__name__}: `{name}` has shape {tuple(value.shape)}, but the population has shape "
+                f"{shape}: give one value, or one for every neuron"
+            )
+
+
+def components(tree: Any) -> Iterator[Component]:
+    """All components in a tree of modules, tuples and dictionaries, outer ones first."""
+    if isinstance(tree, Component):
+        yield tree
+    if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
+        tree = {field.name: getattr(tree, field.name, None) for field in dataclasses.fields(tree)}
+    if isinstance(tree, dict | tuple | list):
+        for branch in tree.values() if isinstance(tree, dict) else tree:
+            yield from components(branch)
+
+
+def positive_fields(tree: Any) -> frozenset[str]:
+    """Names of the fields of a network's components that stay above 0 in training."""
+    return frozenset(
+        name
+        for one in components(tree)
+        for name, declared in declarations(type(one)).items()
+        if declared.positive
+    )
+
+
 def check_order(owner: object, low: str, high: str) -> None:
     """Raise `ValueError` unless the field `low` is below the field `high` everywhere, where both are known."""
     a, b = (known_numbers(getattr(owner, name)) for name in (low, high))
@@ -256,9 +301,12 @@ __all__ = [
     "Component",
     "Declaration",
     "check_order",
+    "check_shapes",
+    "components",
     "declarations",
     "known_numbers",
     "option",
     "parameter",
     "part",
+    "positive_fields",
 ]

@@ -1,27 +1,31 @@
-"""Gates: the smooth replacement of the spike threshold, and the four ways to release charge through it.
+"""Gates: the smooth replacement of the spike threshold.
 
-A gate is a density ``g >= 0`` with compact support (the *active zone*) and integral 1, and its integral
-``G``. Here ``u`` is the membrane potential measured from the centre of the active zone; which voltage that
-is, the neuron says (`spikejax.neurons.AbstractNeuron.released`).
+A gate is a density ``g >= 0`` with compact support (the *active zone*) and integral 1, and its integral ``G``.
+Here ``u`` is the membrane potential measured from the centre of the active zone. The neuron defines that centre
+(`spikejax.neurons.AbstractNeuron.released`), and a release (`spikejax.releases`) how charge passes the gate.
 """
 
 import abc
-from typing import Literal, get_args
+from typing import Any, ClassVar
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .component import Component, option, parameter, part
 from .elementary import quarter_sine
-from .parameters import as_parameter
+from .registry import Registry
 
-Release = Literal["charge", "graded", "surrogate", "hard"]
+KERNELS: "Registry[AbstractKernel]" = Registry("gate kernel")
+RELEASES: "Registry[AbstractRelease]" = Registry("release")
 
 
-class AbstractKernel(eqx.Module):
+class AbstractKernel(Component):
     """Shape of a gate on the unit zone: density ``k(x)`` with ``k = 0`` for ``|x| > 1``, integral 1, and
     cumulative ``K``."""
+
+    compact: ClassVar[bool] = True
+    """Whether the support is compact, as a gate's is; else it is a pseudo-derivative, for surrogate gradients."""
 
     @abc.abstractmethod
     def density(self, x: Float[Array, "*n"]) -> Float[Array, "*n"]:
@@ -32,6 +36,7 @@ class AbstractKernel(eqx.Module):
         """``K(x)``, the integral of ``k`` from -1: 0 at ``x <= -1``, 1 at ``x >= 1``."""
 
 
+@KERNELS.register("boxcar")
 class Boxcar(AbstractKernel):
     """``k(x) = 1/2``. Not continuous, and its gradient is exact all the same: no derivative of ``g`` enters
     it."""
@@ -43,6 +48,7 @@ class Boxcar(AbstractKernel):
         return 0.5 * (1 + jnp.clip(x, -1, 1))
 
 
+@KERNELS.register("triangle")
 class Triangle(AbstractKernel):
     """``k(x) = 1 - |x|``."""
 
@@ -54,6 +60,7 @@ class Triangle(AbstractKernel):
         return 0.5 + x - 0.5 * x * jnp.abs(x)
 
 
+@KERNELS.register("raised_cosine")
 class RaisedCosine(AbstractKernel):
     """``k(x) = (1 + cos(pi x))/2``: continuous with its derivative."""
 
@@ -83,11 +90,12 @@ def _raised_cumulative_jvp(primals, tangents):
     return _raised_cumulative(x), _raised_density(x) * dx
 
 
+@KERNELS.register("logistic")
 class TruncatedLogistic(AbstractKernel):
     """``k(x) = slope sigma'(slope x) / (sigma(slope) - sigma(-slope))``, the logistic density cut at ``|x| =
     1`` and renormalised."""
 
-    slope: float = eqx.field(static=True, default=5.0)
+    slope: float = option(5.0, doc="steepness of the logistic before it is cut", above=0.0)
 
     def density(self, x):
         p = jax.nn.sigmoid(self.slope * x)
@@ -103,11 +111,14 @@ class TruncatedLogistic(AbstractKernel):
         return 0.5 * (1 + jnp.tanh(self.slope / 2 * x) / scale)
 
 
+@KERNELS.register("fast_sigmoid")
 class FastSigmoid(AbstractKernel):
     """``k(x) = 1/(1 + |x|)^2``, the usual SuperSpike surrogate (Zenke & Ganguli 2018).
 
     Peak 1 and unbounded support: a pseudo-derivative, not a gate; only for ``release="surrogate"``.
     """
+
+    compact: ClassVar[bool] = False
 
     def density(self, x):
         return 1 / (1 + jnp.abs(x)) ** 2
@@ -116,9 +127,12 @@ class FastSigmoid(AbstractKernel):
         return 1 + x / (1 + jnp.abs(x))
 
 
+@KERNELS.register("arctan")
 class ArcTan(AbstractKernel):
     """``k(x) = 1/(1 + (pi x/2)^2)``, the arctan surrogate (Fang et al. 2021). Only for
     ``release="surrogate"``."""
+
+    compact: ClassVar[bool] = False
 
     def density(self, x):
         return 1 / (1 + (jnp.pi / 2 * x) ** 2)
@@ -127,18 +141,43 @@ class ArcTan(AbstractKernel):
         return 1 + 2 / jnp.pi * jnp.arctan(jnp.pi / 2 * x)
 
 
-KERNELS: dict[str, type[AbstractKernel]] = {
-    "boxcar": Boxcar,
-    "triangle": Triangle,
-    "raised_cosine": RaisedCosine,
-    "logistic": TruncatedLogistic,
-    "fast_sigmoid": FastSigmoid,
-    "arctan": ArcTan,
-}
-SURROGATE_ONLY = (FastSigmoid, ArcTan)
+class AbstractRelease(Component):
+    """How charge passes a gate in one step of a neuron, and what its derivative is.
+
+    A release is stateless; what it needs from one step to the next is the `level`. It is elementwise and
+    knows no weights.
+    """
+
+    needs_support: ClassVar[bool] = True
+    """Whether the gate's kernel must have compact support."""
+    from_below: ClassVar[bool] = False
+    """Whether the active zone ends at the threshold; else it is centred on it."""
+    exact: ClassVar[bool] = True
+    """Whether the derivative is that of what is simulated."""
+
+    def check(self, neuron: Any) -> None:
+        """Raise `ValueError` if `neuron` is none that this release serves."""
+        del neuron
+
+    def start(self, neuron: Any, gate: "Gate", state: Any) -> Any:
+        """The `level` before the first step; None unless a release has one."""
+        del neuron, gate, state
+
+    @abc.abstractmethod
+    def step(
+        self, neuron: Any, gate: "Gate", state: Any, level: Any, current: Any, dt: Any
+    ) -> tuple[Any, Any, Any]:
+        """One step of `dt` ms.
+
+        **Arguments:** `neuron`: an `AbstractNeuron`; `state`: its state, arrays ``(*n)``; `level` from `start` or
+        the step before; `current` ``(*n)``, or a `Drive`.
+
+        **Returns:** the state at the end of the step, the level there, and the charge ``(*n)`` released: 1 for a
+        whole spike, at any speed.
+        """
 
 
-class Gate(eqx.Module):
+class Gate(Component):
     """A threshold gate ``g_a`` of width ``width/sharpness`` and the way charge is released through it.
 
     ```
@@ -146,30 +185,21 @@ class Gate(eqx.Module):
     g_a(v) = a g(a (v - v0) + v0)                        sharpness a, about the fixed point v0
     ```
     so the zone of ``g_a`` is ``a`` times narrower and ``a -> inf`` is the ordinary threshold. ``width`` and
-    ``sharpness`` are arrays: changing them recompiles nothing, and `jax.vmap` runs over them. Each may have
-    one value for every layer of the network.
+    ``sharpness`` are arrays: changing them recompiles nothing, and `jax.vmap` runs over them. Each may have one
+    value for every layer of the network.
 
-    `release` is one word:
+    **Arguments:** `kernel`: an `AbstractKernel` or its name in `KERNELS`; `width`: support at sharpness 1, in
+    units of v (for `FastSigmoid` and `ArcTan`: twice the inverse slope); `sharpness`: dimensionless; `release`: an
+    `AbstractRelease` or its name in `RELEASES`: ``"charge"``, ``"graded"``, ``"surrogate"`` or ``"hard"``
+    (`spikejax.releases`).
 
-    - ``"charge"``: the paper's synapse driven by ``g(v) dv/dt``, integrated over the step: ``q = G(v_end) -
-      G(v_start)``, plus 1 for a reset inside the step. Smooth in every parameter; its gradient is exact.
-    - ``"graded"``: ``q = G(v_free)`` and a reset in proportion, with the zone centred on the threshold. Exact
-      for *that* model.
-    - ``"surrogate"``: ``q`` is the number of threshold crossings, its derivative is taken to be ``g``. Biased
-      by construction.
-    - ``"hard"``: ``q`` is the number of threshold crossings, its derivative is 0. For evaluation.
+    **Raises:** `ValueError` for an unknown kernel or release, a width or sharpness that is not above 0, and a
+    kernel without compact support with a release that needs it.
 
-    **Arguments:** `kernel`: an `AbstractKernel` or its name; `width`: support at sharpness 1, in units of v
-    (for `FastSigmoid` and `ArcTan`: twice the inverse slope); `sharpness`: dimensionless; `detach_reset`:
-    with ``"surrogate"``, leave the reset out of the gradient.
-
-    **Raises:** `ValueError` for an unknown kernel or release, and for a surrogate-only kernel with another
-    release.
-
-    **Reference:** Huh & Sejnowski, NeurIPS 2018, eqs. 2-4; Neftci et al., IEEE Signal Process. Mag. 2019
-    (surrogates).
+    **Reference:** Huh & Sejnowski, NeurIPS 2018, eqs. 2-4.
 
     !!! example
+        >>> import spikejax
         >>> gate = Gate("raised_cosine", width=0.5)
         >>> float(gate.cumulative(jnp.array(0.0)))
         0.5
@@ -177,67 +207,55 @@ class Gate(eqx.Module):
         Array(True, dtype=bool)
     """
 
-    kernel: AbstractKernel
-    width: Float[Array, "*layers"]
-    sharpness: Float[Array, "*layers"]
-    release: Release = eqx.field(static=True)
-    detach_reset: bool = eqx.field(static=True)
-
-    def __init__(
-        self,
-        kernel: str | AbstractKernel = "raised_cosine",
-        width=0.5,
-        sharpness=1.0,
-        *,
-        release: Release = "charge",
-        detach_reset: bool = False,
-    ):
-        if isinstance(kernel, str):
-            if kernel not in KERNELS:
-                raise ValueError(f"unknown gate kernel {kernel!r}: choose one of {', '.join(KERNELS)}")
-            kernel = KERNELS[kernel]()
-        self.kernel = kernel
-        self.width = as_parameter(width)
-        self.sharpness = as_parameter(sharpness)
-        self.release = release
-        self.detach_reset = detach_reset
+    kernel: AbstractKernel = part(KERNELS, "raised_cosine", doc="shape of the gate's density", kw_only=False)
+    width: Float[Array, "*layers"] = parameter(
+        0.5, doc="width of the active zone at sharpness 1, in units of v", positive=True, kw_only=False
+    )
+    sharpness: Float[Array, "*layers"] = parameter(
+        1.0, doc="by how much the zone is narrower than its width", positive=True, kw_only=False
+    )
+    release: AbstractRelease = part(RELEASES, "charge", doc="how charge passes the gate: the gradient method")
 
     def __check_init__(self):
-        if self.release not in get_args(Release):
+        if self.release.needs_support and not self.kernel.compact:
+            compact = ", ".join(name for name, kernel in KERNELS.items() if kernel.compact)
             raise ValueError(
-                f"unknown release {self.release!r}: choose one of {', '.join(get_args(Release))}"
+                f"kernel {KERNELS.name_of(self.kernel)!r} has no compact support and serves release='surrogate' only, "
+                f"not {RELEASES.name_of(self.release)!r}: choose {compact}"
             )
-        if isinstance(self.kernel, SURROGATE_ONLY) and self.release not in ("surrogate", "hard"):
-            raise ValueError(
-                f"kernel {type(self.kernel).__name__} has no compact support and serves release='surrogate' only, "
-                f"not {self.release!r}: choose boxcar, triangle, raised_cosine or logistic"
-            )
+        for name in ("width", "sharpness"):
+            if getattr(self, name).ndim > 1:
+                raise ValueError(
+                    f"Gate: `{name}` has shape {getattr(self, name).shape}: give a number, or one a layer"
+                )
 
     @property
     def support(self) -> Float[Array, "*layers"]:
         """Width of the active zone, in units of v."""
         return self.width / self.sharpness
 
-    def of_layer(self, i: int) -> "Gate":
-        """The gate of layer `i`: this one, unless its width or sharpness has one value a layer.
-
-        **Raises:** `ValueError` if there are not that many values.
-        """
-        for x in (self.width, self.sharpness):
-            if x.ndim and i >= x.shape[0]:
+    def check_layers(self, layers: int) -> None:
+        """Raise `ValueError` if width or sharpness has one value a layer, but of another number of layers."""
+        for name in ("width", "sharpness"):
+            x = getattr(self, name)
+            if x.ndim and x.shape[0] != layers:
                 raise ValueError(
-                    f"the gate has {x.shape[0]} values of width or sharpness, one a layer, but there is a layer {i}: give one for each"
+                    f"the gate's `{name}` has {x.shape[0]} values, one a layer, but the network has {layers} "
+                    f"layer{'s' if layers > 1 else ''}: give one for each"
                 )
+
+    def of_layer(self, i: int) -> "Gate":
+        """The gate of layer `i`: this one, unless its width or sharpness has one value a layer."""
         if not (self.width.ndim or self.sharpness.ndim):
             return self
         width, sharpness = (x[i] if x.ndim else x for x in (self.width, self.sharpness))
-        return Gate(self.kernel, width, sharpness, release=self.release, detach_reset=self.detach_reset)
+        return Gate(self.kernel, width, sharpness, release=self.release)
 
     def density(self, u: Float[Array, "*n"]) -> Float[Array, "*n"]:
-        """``g_a`` at distance `u` from the zone's centre, in 1/v. Surrogate-only kernels keep their
+        """``g_a`` at distance `u` from the zone's centre, in 1/v. Kernels without compact support keep their
         conventional peak of 1."""
         x = u * (2 / self.support)
-        peak = 1.0 if isinstance(self.kernel, SURROGATE_ONLY) else 2 / self.support
+        peak = 2 / self.support if self.kernel.compact else 1.0
         return self.kernel.density(x) * peak
 
     def cumulative(self, u: Float[Array, "*n"]) -> Float[Array, "*n"]:
@@ -249,28 +267,26 @@ class Gate(eqx.Module):
         gradient)."""
         return _surrogate(self, u, count)
 
-    def replace(
-        self, *, release: Release | None = None, sharpness=None, detach_reset: bool | None = None
-    ) -> "Gate":
-        """The same gate with another release, sharpness or treatment of the reset."""
-        kernel = self.kernel
-        release = self.release if release is None else release
-        detach = self.detach_reset if detach_reset is None else detach_reset
-        return Gate(
-            kernel,
-            self.width,
-            self.sharpness if sharpness is None else sharpness,
-            release=release,
-            detach_reset=detach,
-        )
+    def start(self, neuron: Any, state: Any) -> Any:
+        """The `level` before the first step of a neuron; see `AbstractRelease.start`."""
+        return self.release.start(neuron, self, state)
+
+    def step(self, neuron: Any, state: Any, level: Any, current: Any, dt: Any) -> tuple[Any, Any, Any]:
+        """One elementwise step of `dt` ms of a neuron through this gate: its state, the level and the charge
+        released; see `AbstractRelease.step`."""
+        return self.release.step(neuron, self, state, level, current, dt)
+
+    def with_release(self, release: "str | AbstractRelease") -> "Gate":
+        """The same gate with another release."""
+        return Gate(self.kernel, self.width, self.sharpness, release=release)
 
     def sharpen(self, sharpness) -> "Gate":
         """The same gate at another sharpness."""
-        return self.replace(sharpness=sharpness)
+        return Gate(self.kernel, self.width, sharpness, release=self.release)
 
     def hard(self) -> "Gate":
         """The ordinary threshold, the limit ``a -> inf``, for evaluation."""
-        return self.replace(release="hard")
+        return self.with_release("hard")
 
 
 @jax.custom_jvp
@@ -283,3 +299,18 @@ def _surrogate(gate, u, count):
 def _surrogate_jvp(primals, tangents):
     gate, u, count = primals
     return count, gate.density(u) * tangents[1]
+
+
+__all__ = [
+    "KERNELS",
+    "RELEASES",
+    "AbstractKernel",
+    "AbstractRelease",
+    "ArcTan",
+    "Boxcar",
+    "FastSigmoid",
+    "Gate",
+    "RaisedCosine",
+    "Triangle",
+    "TruncatedLogistic",
+]

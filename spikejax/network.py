@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from .component import parameter
 from .connections import AbstractConnection, Dense, Ports
-from .neurons import AbstractNeuron, Theta
+from .neurons import AbstractNeuron
 from .parameters import as_parameter, resolve
 from .synapses import AbstractSynapse
 
@@ -60,9 +60,10 @@ class Layer(eqx.Module):
     def __check_init__(self):
         shape = self.feedforward.out_shape
         if self.reversal is not None:
-            if isinstance(self.neuron, Theta):
+            if not self.neuron.conductances:
                 raise ValueError(
-                    "`reversal` makes conductances, but the v of theta neurons is a phase: use a LIF or QIF neuron"
+                    f"`reversal` makes conductances, which {type(self.neuron).__name__} neurons do not take: a neuron "
+                    "that does says `conductances = True` and takes a `Drive` in its `flow`"
                 )
             if shape[:1] != (1 + self.reversal.shape[0],):
                 raise ValueError(

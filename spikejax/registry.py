@@ -35,8 +35,13 @@ class Registry(Mapping[str, type[Family]], Generic[Family]):
         def enter(cls: Member) -> Member:
             known = self._classes.get(name)
             # The same class again is a module that was reloaded.
-            if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
-                raise ValueError(f"there is a {self.family} {name!r} already, {known.__module__}.{known.__qualname__}")
+            if known is not None and (known.__module__, known.__qualname__) != (
+                cls.__module__,
+                cls.__qualname__,
+            ):
+                raise ValueError(
+                    f"there is a {self.family} {name!r} already, {known.__module__}.{known.__qualname__}"
+                )
             self._classes[name] = cls
             return cls
 

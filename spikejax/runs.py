@@ -32,6 +32,7 @@ from . import distributed
 from .build import Run, batch_key, build, build_leash, build_noise, evaluator, initial_state
 from .config import Config, ConfigError, dump, load
 from .config.load import new_folder
+from .gates import RELEASES
 from .metrics import confusion
 from .network import Network
 from .training import checkpoint, train
@@ -231,7 +232,7 @@ def evaluate_network(run: Run, network: Network, config: Config) -> dict[str, An
     """Test-split results with the gate that training ended with, and with a hard threshold in its place."""
     evaluate = evaluator(config.loss, config.noise, config.dt)
     test = run.task.parts("test")
-    summary: dict[str, Any] = {"release": run.final_gate.release}
+    summary: dict[str, Any] = {"release": RELEASES.name_of(run.final_gate.release)}
     for name, gate in (("smooth", run.final_gate), ("hard", run.final_gate.hard())):
         result = evaluate(network, test, gate)
         summary["trials"] = len(result.durations)

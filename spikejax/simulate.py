@@ -171,6 +171,7 @@ def check_step(network: Network, gate: Gate, dt: float) -> None:
     if not dt > 0:
         raise ValueError(f"`dt` is {dt}: give a time step in ms above 0")
     network = resolve(network)
+    gate.check_layers(len(network.layers))
     for i, layer in enumerate(network.layers):
         taus = {"tau_syn": layer.synapse.tau_syn, **layer.neuron.time_constants()}
         for name, tau in taus.items():
@@ -179,15 +180,10 @@ def check_step(network: Network, gate: Gate, dt: float) -> None:
                     f"`dt` of {dt:g} ms is too large: layer {i} has a {name} of {np.min(np.asarray(tau)):g} ms; use a dt of at most that"
                 )
         neuron = layer.neuron
-        if gate.release == "graded" and neuron.reset == "none":
-            raise ValueError(
-                f"release='graded' takes a part of the reset, which layer {i}'s {type(neuron).__name__} neurons do not have: "
-                "use charge, surrogate or hard"
-            )
-        support = gate.of_layer(i).support
-        values = (support, neuron.v_th, neuron.v_reset)
-        if gate.release == "charge" and all(map(_concrete, values)):
-            width, room = float(np.max(support)), float(np.min(np.asarray(neuron.v_th - neuron.v_reset)))
+        gate.release.check(neuron)
+        support, (low, high) = gate.of_layer(i).support, neuron.bounds()
+        if gate.release.from_below and all(map(_concrete, (support, low, high))):
+            width, room = float(np.max(support)), float(np.min(np.asarray(high - low)))
             if width > room * (1 + 1e-6):
                 raise ValueError(
                     f"the active zone is {width:g} wide but layer {i} has only {room:g} between v_reset and v_th: "

@@ -33,10 +33,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..gates import Gate
+from ..gates import RELEASES, Gate
 from ..network import LinearReadout, Network
-from ..neurons import LIF, NIF, Theta
+from ..neurons import LIF, NIF, RESETS, AbstractResetNeuron, Split, Theta
 from ..parameters import resolve
+from ..releases import Charge
 from ..simulate import simulate
 from ..synapses import Exponential
 
@@ -211,12 +212,12 @@ def _check(network: Network, gate: Gate) -> None:
         raise ValueError(f"`paper_gradient` knows the step of {known}, not of {type(neuron).__name__}")
     if network.layers[0].reversal is not None or not isinstance(network.layers[0].synapse, Exponential):
         raise ValueError("`paper_gradient` takes current-based `Exponential` synapses")
-    if neuron.reset != "split":
+    if isinstance(neuron, AbstractResetNeuron) and not isinstance(neuron.reset, Split):
         raise ValueError(
-            f"`paper_gradient` takes reset='split', not {neuron.reset!r}: grid resets have another, wrong, derivative"
+            f"`paper_gradient` takes reset='split', not {RESETS.name_of(neuron.reset)!r}: grid resets have another, wrong, derivative"
         )
-    if gate.release != "charge":
-        raise ValueError(f"`paper_gradient` takes release='charge', not {gate.release!r}")
+    if not isinstance(gate.release, Charge):
+        raise ValueError(f"`paper_gradient` takes release='charge', not {RELEASES.name_of(gate.release)!r}")
 
 
 __all__ = ["PaperGradient", "gate_density", "lif_step", "nif_step", "paper_gradient", "theta_step"]

@@ -15,11 +15,12 @@ from jaxtyping import Float
 
 from ..adjoints import Costate, Leash
 from ..build import Run
-from ..gates import KERNELS, SURROGATE_ONLY, Gate
+from ..gates import KERNELS, Gate
 from ..network import Network
 from ..noise import Noise
 from ..parameters import cast
 from ..plotting import STYLE
+from ..releases import Charge, Surrogate
 from ..simulate import check_step
 from ..tasks import Trial
 from ..tasks.base import first_trials
@@ -126,16 +127,20 @@ def ways(run: Run, leash: Leash, options: Options) -> dict[str, Way]:
     """The gates by name: smooth ones, the last one of training with its leash if there is one, a surrogate,
     and the hard threshold."""
     final, own = run.final_gate, float(run.final_gate.sharpness)
-    kernel = "raised_cosine" if isinstance(final.kernel, SURROGATE_ONLY) else final.kernel
-    release = final.release if final.release in ("charge", "graded") else "charge"
+    kernel = final.kernel if final.kernel.compact else "raised_cosine"
+    release = final.release if final.release.exact and final.release.needs_support else Charge()
     found = {}
     for a in options.sharpness or (own, 4 * own, 16 * own):
         found[f"smooth, a = {a:g}"] = Way(Gate(kernel, final.width, a, release=release), Costate())
-    if final.release == release and not leash.off:
+    if type(final.release) is type(release) and not leash.off:
         found[f"smooth, a = {own:g}, {'clipped' if leash.damping is None else 'damped'}"] = Way(
             final, Costate(leash)
         )
-    surrogate = Gate(options.surrogate, final.width, release="surrogate", detach_reset=final.detach_reset)
+    surrogate = Gate(
+        options.surrogate,
+        final.width,
+        release=final.release if isinstance(final.release, Surrogate) else "surrogate",
+    )
     return found | {
         "surrogate gradient": Way(surrogate, Costate()),
         "hard threshold": Way(final.hard(), Costate()),
@@ -219,7 +224,9 @@ def _slice(network, direction, trials, loss, way, extent, points, common) -> Sli
     position = extent * np.linspace(-1, 1, points)
     line = along_line(network, direction, position, trials, loss, way.gate, adjoint=way.adjoint, **common)
     spans = extent * 10.0 ** np.arange(-DECADES, 0.25, 0.5)
-    forward = way.gate.hard() if way.gate.release == "surrogate" else way.gate  # the same, and compiled once
+    forward = (
+        way.gate.hard() if isinstance(way.gate.release, Surrogate) else way.gate
+    )  # the same, and compiled once
     line = Line(*map(np.asarray, line))
     return Slice(line, spans, np.asarray(secants(network, direction, spans, trials, loss, forward, **common)))
 

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import network
+from ..component import positive_fields
 from ..config import Config, ConfigError
 from ..config.schema import Layer as LayerConfig
 from ..connections import Dense
@@ -13,9 +14,6 @@ from ..network import Network
 from ..neurons import NEURONS, AbstractNeuron, Accommodating, HodgkinHuxley, Refractory
 from ..parameters import as_parameter, positive, resolve
 from ..synapses import DoubleExponential, Exponential
-
-POSITIVE = ("C", "g_L", "g_Na", "g_K", "Delta_T")
-"""Parameters of neurons that stay positive in training, as time constants do."""
 
 
 def build_network(config: Config, channels: int, outputs: int, key: jax.Array) -> Network:
@@ -35,8 +33,8 @@ def build_network(config: Config, channels: int, outputs: int, key: jax.Array) -
     else:
         out = network.LinearReadout.dense(shape, outputs, scale=readout.scale, key=keys[-1])
     out = eqx.tree_at(lambda r: r.connection, out, _readout_connection(config, out.connection, layers[-1]))
-    kept = [name for name in config.training.trainable if name.startswith("tau_") or name in POSITIVE]
-    return positive(Network(tuple(layers), out), kept)
+    made = Network(tuple(layers), out)
+    return positive(made, positive_fields(made) & set(config.training.trainable))
 
 
 def _readout_connection(config: Config, connection: Dense, last: network.Layer) -> Dense:
@@ -117,7 +115,7 @@ def _neuron(n, size: int, key: jax.Array) -> AbstractNeuron:
         make = HodgkinHuxley.cortical
     neuron = make(**fields)
     if (own := getattr(n, "accommodation", None)) is not None:
-        numbers = {"tau_accommodation": own.tau, "slope": own.slope, "v_half": own.v_half, "width": own.width}
+        numbers = {"tau": own.tau, "slope": own.slope, "v_half": own.v_half, "width": own.width}
         neuron = Accommodating(neuron, **{name: jnp.full((size,), x) for name, x in numbers.items()})
     if not getattr(n, "tau_ref", 0.0):
         return neuron

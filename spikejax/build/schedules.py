@@ -5,13 +5,19 @@ import optax
 
 from ..config import Config
 from ..gates import Gate
+from ..releases import Surrogate
 from ..training import Annealing, Plateau
 
 
 def build_gate(config: Config) -> tuple[Gate, Gate]:
     """The gate at the start and at the end of training."""
     g, annealing = config.gate, build_annealing(config)
-    gate = Gate(g.kernel, g.width, annealing.start, release=g.release, detach_reset=g.detach_reset)
+    gate = Gate(
+        g.kernel,
+        g.width,
+        annealing.start,
+        release=Surrogate(detach_reset=True) if g.detach_reset else g.release,
+    )
     return gate, gate.sharpen(annealing.end)
 
 

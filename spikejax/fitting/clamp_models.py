@@ -91,7 +91,7 @@ def _glif(p, start):
         v_init=start,
     )
     inner = Accommodating(
-        inner, tau_accommodation=p["tau_accommodation"], slope=p["slope"], v_half=p["v_half"], width=WIDTH
+        inner, tau=p["tau_accommodation"], slope=p["slope"], v_half=p["v_half"], width=WIDTH
     )
     return Refractory(inner, tau_ref=p["tau_ref"])
 

@@ -2,25 +2,26 @@
 
 from .accommodation import Accommodating
 from .adaptive import ALIF, GLIF
-from .base import AbstractNeuron, Drive, Input, Path, Reset, State, spiking_step, start_level
+from .base import (
+    NEURONS,
+    RESETS,
+    AbstractNeuron,
+    AbstractReset,
+    AbstractResetNeuron,
+    AnyState,
+    Drive,
+    Input,
+    Path,
+    State,
+)
 from .exponential import EIF, AdEx
 from .hodgkin_huxley import HodgkinHuxley
 from .integrate_and_fire import LIF, NIF
 from .izhikevich import Izhikevich
 from .refractory import Refractory
+from .resets import Split, Subtract, Zero
 from .theta import Theta
-
-NEURONS: dict[str, type[AbstractNeuron]] = {
-    "nif": NIF,
-    "lif": LIF,
-    "theta": Theta,
-    "alif": ALIF,
-    "glif": GLIF,
-    "eif": EIF,
-    "adex": AdEx,
-    "izhikevich": Izhikevich,
-    "hodgkin_huxley": HodgkinHuxley,
-}
+from .wrapper import WRAPPERS, Wrapper
 
 __all__ = [
     "ALIF",
@@ -29,18 +30,24 @@ __all__ = [
     "LIF",
     "NEURONS",
     "NIF",
+    "RESETS",
+    "WRAPPERS",
     "AbstractNeuron",
+    "AbstractReset",
+    "AbstractResetNeuron",
     "Accommodating",
     "AdEx",
+    "AnyState",
     "Drive",
     "HodgkinHuxley",
     "Input",
     "Izhikevich",
     "Path",
     "Refractory",
-    "Reset",
+    "Split",
     "State",
+    "Subtract",
     "Theta",
-    "spiking_step",
-    "start_level",
+    "Wrapper",
+    "Zero",
 ]

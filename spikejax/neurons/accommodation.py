@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from ..component import parameter
 from ..elementary import relative_decay
 from .base import AbstractNeuron
-from .wrapper import Wrapper, is_reset
+from .wrapper import WRAPPERS, Wrapper
 
 
 class AccommodatingState(NamedTuple):
@@ -22,6 +22,7 @@ class AccommodatingState(NamedTuple):
     """The inner neuron's state without its v."""
 
 
+@WRAPPERS.register("accommodation")
 class Accommodating(Wrapper):
     """A neuron whose threshold follows its membrane potential, as inactivating sodium channels make it.
 
@@ -33,7 +34,7 @@ class Accommodating(Wrapper):
     depolarisation block. f is linear in time between the ends of a step, for which phi is exact: an error of
     second order in dt.
 
-    **Arguments:** `neuron`: any neuron that is reset; `tau_accommodation` (ms), `slope` (dimensionless),
+    **Arguments:** `neuron`: any neuron that is reset; `tau` (ms), `slope` (dimensionless),
     `v_half` and `width` (in units of v), each a scalar or one per neuron.
 
     **Raises:** `ValueError` for a neuron without reset (theta, Hodgkin-Huxley).
@@ -43,16 +44,14 @@ class Accommodating(Wrapper):
     """
 
     neuron: AbstractNeuron
-    tau_accommodation: Float[Array, "..."] = parameter(20.0)
-    slope: Float[Array, "..."] = parameter(0.5)
-    v_half: Float[Array, "..."] = parameter(0.5)
-    width: Float[Array, "..."] = parameter(0.1)
-
-    def __check_init__(self):
-        if not is_reset(self.neuron):
-            raise ValueError(
-                f"a {type(self.neuron).__name__} neuron has no reset: its spike has no threshold that could accommodate"
-            )
+    tau: Float[Array, "..."] = parameter(20.0, unit="ms", doc="time constant of the threshold", positive=True)
+    slope: Float[Array, "..."] = parameter(
+        0.5, doc="rise of the steady threshold with the potential, far above v_half", at_least=0.0
+    )
+    v_half: Float[Array, "..."] = parameter(
+        0.5, doc="potential above which the threshold follows, in units of v"
+    )
+    width: Float[Array, "..."] = parameter(0.1, doc="width of the bend there, in units of v", positive=True)
 
     def steady(self, v: Float[Array, "*n"]) -> Float[Array, "*n"]:
         """``f(v)``, what accommodation adds to the threshold in the long run."""
@@ -66,7 +65,7 @@ class Accommodating(Wrapper):
         return self._outer(inner, self.steady(inner.v))
 
     def _follow(self, state, end, dt):
-        h = dt / self.tau_accommodation
+        h = dt / self.tau
         decay, mean = jnp.exp(-h), relative_decay(h)
         return state.phi * decay + self.steady(state.v) * (mean - decay) + self.steady(end.v) * (1 - mean)
 
@@ -82,7 +81,10 @@ class Accommodating(Wrapper):
         return super().threshold(state) + state.phi
 
     def on_spike(self, state):
-        return self._outer(self.neuron.on_spike(self._inner(state)), state.phi)
+        return self._outer(self._resetting.on_spike(self._inner(state)), state.phi)
 
     def time_constants(self):
-        return super().time_constants() | {"tau_accommodation": self.tau_accommodation}
+        return super().time_constants() | {"tau_accommodation": self.tau}
+
+
+__all__ = ["Accommodating", "AccommodatingState"]

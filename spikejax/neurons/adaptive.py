@@ -1,15 +1,14 @@
 """Leaky integrate-and-fire neurons that remember their spikes: adaptive threshold (ALIF), spike-triggered
 currents (GLIF)."""
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
-import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..component import parameter
+from ..component import parameter, part
 from ..elementary import relative_decay
-from .base import AbstractNeuron, Reset, parts
+from .base import NEURONS, RESETS, AbstractReset, AbstractResetNeuron, parts
 
 
 class AdaptiveState(NamedTuple):
@@ -20,7 +19,8 @@ class AdaptiveState(NamedTuple):
     """Trace of its own spikes."""
 
 
-class ALIF(AbstractNeuron):
+@NEURONS.register("alif")
+class ALIF(AbstractResetNeuron):
     """Adaptive leaky integrate-and-fire neuron: every spike lifts the threshold, which relaxes.
 
     ```
@@ -34,13 +34,17 @@ class ALIF(AbstractNeuron):
     **Reference:** Bellec et al., NeurIPS 2018, section 2 (there with a reset by subtraction on the grid).
     """
 
-    tau_mem: Float[Array, "..."] = parameter(20.0)
-    tau_adapt: Float[Array, "..."] = parameter(200.0)
-    beta: Float[Array, "..."] = parameter(0.2)
-    v_th: Float[Array, "..."] = parameter(1.0)
-    v_reset: Float[Array, "..."] = parameter(0.0)
-    v_init: Float[Array, "..."] = parameter(0.0)
-    reset: Reset = eqx.field(static=True, default="split", kw_only=True)
+    tau_mem: Float[Array, "..."] = parameter(20.0, unit="ms", doc="membrane time constant", positive=True)
+    tau_adapt: Float[Array, "..."] = parameter(
+        200.0, unit="ms", doc="time constant of the threshold", positive=True
+    )
+    beta: Float[Array, "..."] = parameter(0.2, doc="what a spike adds to the threshold")
+    v_th: Float[Array, "..."] = parameter(1.0, doc="threshold")
+    v_reset: Float[Array, "..."] = parameter(0.0, doc="potential after a spike")
+    v_init: Float[Array, "..."] = parameter(0.0, doc="membrane potential at the start of a trial", drawn=True)
+    reset: AbstractReset = part(RESETS, "split", doc="split the step at the crossing, or reset on the grid")
+
+    conductances: ClassVar[bool] = True
 
     def init(self, shape, *, key=None, noise=None):
         v = self._initial_v(shape, key, noise)
@@ -74,7 +78,8 @@ class GeneralisedState(NamedTuple):
     """Spike-triggered part of the threshold."""
 
 
-class GLIF(AbstractNeuron):
+@NEURONS.register("glif")
+class GLIF(AbstractResetNeuron):
     """Generalised leaky integrate-and-fire neuron: currents and a threshold component that every spike
     triggers.
 
@@ -92,15 +97,30 @@ class GLIF(AbstractNeuron):
     ``f_v = 0``, ``R_j = 1``).
     """
 
-    tau_mem: Float[Array, "..."] = parameter(20.0)
-    tau_asc: Float[Array, "kinds ..."] = parameter((10.0, 100.0))
-    jump_asc: Float[Array, "kinds ..."] = parameter((0.0, -0.2))
-    tau_theta: Float[Array, "..."] = parameter(50.0)
-    jump_theta: Float[Array, "..."] = parameter(0.1)
-    v_th: Float[Array, "..."] = parameter(1.0)
-    v_reset: Float[Array, "..."] = parameter(0.0)
-    v_init: Float[Array, "..."] = parameter(0.0)
-    reset: Reset = eqx.field(static=True, default="split", kw_only=True)
+    tau_mem: Float[Array, "..."] = parameter(20.0, unit="ms", doc="membrane time constant", positive=True)
+    tau_asc: Float[Array, "kinds ..."] = parameter(
+        (10.0, 100.0), unit="ms", doc="time constants of the spike-triggered currents", positive=True
+    )
+    jump_asc: Float[Array, "kinds ..."] = parameter(
+        (0.0, -0.2), doc="what a spike adds to each of these currents"
+    )
+    tau_theta: Float[Array, "..."] = parameter(
+        50.0, unit="ms", doc="time constant of the spike-triggered threshold", positive=True
+    )
+    jump_theta: Float[Array, "..."] = parameter(0.1, doc="what a spike adds to the threshold")
+    v_th: Float[Array, "..."] = parameter(1.0, doc="threshold")
+    v_reset: Float[Array, "..."] = parameter(0.0, doc="potential after a spike")
+    v_init: Float[Array, "..."] = parameter(0.0, doc="membrane potential at the start of a trial", drawn=True)
+    reset: AbstractReset = part(RESETS, "split", doc="split the step at the crossing, or reset on the grid")
+
+    conductances: ClassVar[bool] = True
+
+    def __check_init__(self):
+        kinds = self.tau_asc.shape[:1], self.jump_asc.shape[:1]
+        if kinds[0] != kinds[1]:
+            raise ValueError(
+                f"GLIF: `tau_asc` has {kinds[0][0]} entries and `jump_asc` {kinds[1][0]}: give as many"
+            )
 
     def init(self, shape, *, key=None, noise=None):
         v = self._initial_v(shape, key, noise)

@@ -1,13 +1,12 @@
 """Exponential integrate-and-fire neurons: EIF, and AdEx with adaptation. In mV, ms, pF, nS and pA."""
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
-import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..component import parameter
-from .base import AbstractNeuron, Reset, State, parts
+from ..component import option, parameter, part
+from .base import NEURONS, RESETS, AbstractReset, AbstractResetNeuron, State, parts
 from .solvers import runge_kutta
 
 
@@ -60,7 +59,8 @@ def _cut_off(neuron):
     return jnp.minimum(neuron.v_th, neuron.V_T + 12 * neuron.Delta_T)
 
 
-class EIF(AbstractNeuron):
+@NEURONS.register("eif")
+class EIF(AbstractResetNeuron):
     """Exponential integrate-and-fire neuron, ``C dv/dt = -g_L (v - E_L) + g_L Delta_T exp((v - V_T)/Delta_T)
     + I``.
 
@@ -74,16 +74,20 @@ class EIF(AbstractNeuron):
     **Reference:** Fourcaud-Trocme et al., J. Neurosci. 2003, eq. 7; the coordinate is derived here.
     """
 
-    C: Float[Array, "..."] = parameter(281.0)
-    g_L: Float[Array, "..."] = parameter(30.0)
-    E_L: Float[Array, "..."] = parameter(-70.6)
-    V_T: Float[Array, "..."] = parameter(-50.4)
-    Delta_T: Float[Array, "..."] = parameter(2.0)
-    v_th: Float[Array, "..."] = parameter(-40.4)
-    v_reset: Float[Array, "..."] = parameter(-70.6)
-    v_init: Float[Array, "..."] = parameter(-70.6)
-    reset: Reset = eqx.field(static=True, default="split", kw_only=True)
-    substeps: int = eqx.field(static=True, default=1, kw_only=True)
+    C: Float[Array, "..."] = parameter(281.0, unit="pF", doc="capacitance", positive=True)
+    g_L: Float[Array, "..."] = parameter(30.0, unit="nS", doc="leak conductance", positive=True)
+    E_L: Float[Array, "..."] = parameter(-70.6, unit="mV", doc="leak reversal potential")
+    V_T: Float[Array, "..."] = parameter(-50.4, unit="mV", doc="threshold of the upswing")
+    Delta_T: Float[Array, "..."] = parameter(2.0, unit="mV", doc="slope of the upswing", positive=True)
+    v_th: Float[Array, "..."] = parameter(-40.4, unit="mV", doc="cut-off of the upswing")
+    v_reset: Float[Array, "..."] = parameter(-70.6, unit="mV", doc="potential after a spike")
+    v_init: Float[Array, "..."] = parameter(
+        -70.6, unit="mV", doc="membrane potential at the start of a trial", drawn=True
+    )
+    reset: AbstractReset = part(RESETS, "split", doc="split the step at the crossing, or reset on the grid")
+    substeps: int = option(1, doc="Runge-Kutta steps to a time step", at_least=1)
+
+    conductances: ClassVar[bool] = True
 
     def flow(self, state, current, dt):
         current, conductance = parts(current)
@@ -103,7 +107,8 @@ class EIF(AbstractNeuron):
         return {"C/g_L": self.C / self.g_L}
 
 
-class AdEx(AbstractNeuron):
+@NEURONS.register("adex")
+class AdEx(AbstractResetNeuron):
     """Adaptive exponential integrate-and-fire neuron.
 
     ```
@@ -121,19 +126,25 @@ class AdEx(AbstractNeuron):
     it).
     """
 
-    C: Float[Array, "..."] = parameter(281.0)
-    g_L: Float[Array, "..."] = parameter(30.0)
-    E_L: Float[Array, "..."] = parameter(-70.6)
-    V_T: Float[Array, "..."] = parameter(-50.4)
-    Delta_T: Float[Array, "..."] = parameter(2.0)
-    tau_w: Float[Array, "..."] = parameter(144.0)
-    a: Float[Array, "..."] = parameter(4.0)
-    b: Float[Array, "..."] = parameter(80.5)
-    v_th: Float[Array, "..."] = parameter(-40.4)
-    v_reset: Float[Array, "..."] = parameter(-70.6)
-    v_init: Float[Array, "..."] = parameter(-70.6)
-    reset: Reset = eqx.field(static=True, default="split", kw_only=True)
-    substeps: int = eqx.field(static=True, default=1, kw_only=True)
+    C: Float[Array, "..."] = parameter(281.0, unit="pF", doc="capacitance", positive=True)
+    g_L: Float[Array, "..."] = parameter(30.0, unit="nS", doc="leak conductance", positive=True)
+    E_L: Float[Array, "..."] = parameter(-70.6, unit="mV", doc="leak reversal potential")
+    V_T: Float[Array, "..."] = parameter(-50.4, unit="mV", doc="threshold of the upswing")
+    Delta_T: Float[Array, "..."] = parameter(2.0, unit="mV", doc="slope of the upswing", positive=True)
+    tau_w: Float[Array, "..."] = parameter(
+        144.0, unit="ms", doc="time constant of the adaptation", positive=True
+    )
+    a: Float[Array, "..."] = parameter(4.0, unit="nS", doc="subthreshold adaptation")
+    b: Float[Array, "..."] = parameter(80.5, unit="pA", doc="what a spike adds to the adaptation current")
+    v_th: Float[Array, "..."] = parameter(-40.4, unit="mV", doc="cut-off of the upswing")
+    v_reset: Float[Array, "..."] = parameter(-70.6, unit="mV", doc="potential after a spike")
+    v_init: Float[Array, "..."] = parameter(
+        -70.6, unit="mV", doc="membrane potential at the start of a trial", drawn=True
+    )
+    reset: AbstractReset = part(RESETS, "split", doc="split the step at the crossing, or reset on the grid")
+    substeps: int = option(1, doc="Runge-Kutta steps to a time step", at_least=1)
+
+    conductances: ClassVar[bool] = True
 
     def init(self, shape, *, key=None, noise=None):
         v = self._initial_v(shape, key, noise)

@@ -1,17 +1,42 @@
 """The Hodgkin-Huxley neuron. In mV, ms, uF/cm2, mS/cm2 and uA/cm2."""
 
-from typing import Literal, NamedTuple
+from typing import ClassVar, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..component import parameter
+from ..component import option, parameter
 from ..elementary import relative_decay
-from .base import AbstractNeuron, Path, parts
+from ..parameters import as_parameter
+from .base import NEURONS, AbstractNeuron, Path, parts
 
-Kinetics = Literal["squid", "cortical"]
+_SQUID = {
+    "C": 1.0,
+    "g_Na": 120.0,
+    "g_K": 36.0,
+    "g_L": 0.3,
+    "g_M": 0.0,
+    "E_Na": 50.0,
+    "E_K": -77.0,
+    "E_L": -54.387,
+    "V_T": -61.5,
+    "tau_max": 608.0,
+    "v_init": -65.0,
+}
+_CORTICAL = _SQUID | {
+    "g_Na": 50.0,
+    "g_K": 5.0,
+    "g_L": 0.1,
+    "g_M": 0.07,
+    "E_K": -90.0,
+    "E_L": -70.3,
+    "V_T": -56.2,
+    "v_init": -70.0,
+}
+PARAMETERS = {"squid": _SQUID, "cortical": _CORTICAL}
+"""The parameters that come with each kinetics: the squid's, and the first pyramidal cell of Pospischil et al.
+2008."""
 
 
 class ChannelState(NamedTuple):
@@ -25,6 +50,7 @@ class ChannelState(NamedTuple):
     """Of the slow potassium (M) current; 0 with squid kinetics."""
 
 
+@NEURONS.register("hodgkin_huxley")
 class HodgkinHuxley(AbstractNeuron):
     """Hodgkin-Huxley neuron: sodium, potassium and leak, and with cortical kinetics a slow potassium current
     (M) that adapts.
@@ -51,43 +77,84 @@ class HodgkinHuxley(AbstractNeuron):
     Cybern. 2008 (after Traub & Miles 1991).
     """
 
-    C: Float[Array, "..."] = parameter(1.0)
-    g_Na: Float[Array, "..."] = parameter(120.0)
-    g_K: Float[Array, "..."] = parameter(36.0)
-    g_L: Float[Array, "..."] = parameter(0.3)
-    g_M: Float[Array, "..."] = parameter(0.0)
-    E_Na: Float[Array, "..."] = parameter(50.0)
-    E_K: Float[Array, "..."] = parameter(-77.0)
-    E_L: Float[Array, "..."] = parameter(-54.387)
-    V_T: Float[Array, "..."] = parameter(-61.5)
-    tau_max: Float[Array, "..."] = parameter(608.0)
-    v_th: Float[Array, "..."] = parameter(0.0)
-    v_init: Float[Array, "..."] = parameter(-65.0)
-    kinetics: Kinetics = eqx.field(static=True, default="squid", kw_only=True)
-    substeps: int = eqx.field(static=True, default=1, kw_only=True)
-    # No variable jumps.
-    reset: str = eqx.field(static=True, default="none", init=False)
+    C: Float[Array, "..."] = parameter(
+        None, unit="uF/cm2", doc="capacitance (default: that of the kinetics)", positive=True
+    )
+    g_Na: Float[Array, "..."] = parameter(
+        None,
+        unit="mS/cm2",
+        doc="sodium conductance (default: that of the kinetics)",
+        positive=True,
+        at_least=0.0,
+    )
+    g_K: Float[Array, "..."] = parameter(
+        None,
+        unit="mS/cm2",
+        doc="potassium conductance (default: that of the kinetics)",
+        positive=True,
+        at_least=0.0,
+    )
+    g_L: Float[Array, "..."] = parameter(
+        None,
+        unit="mS/cm2",
+        doc="leak conductance (default: that of the kinetics)",
+        positive=True,
+        at_least=0.0,
+    )
+    g_M: Float[Array, "..."] = parameter(
+        None,
+        unit="mS/cm2",
+        doc="slow potassium conductance (default: that of the kinetics)",
+        positive=True,
+        at_least=0.0,
+    )
+    E_Na: Float[Array, "..."] = parameter(
+        None, unit="mV", doc="sodium reversal potential (default: that of the kinetics)"
+    )
+    E_K: Float[Array, "..."] = parameter(
+        None, unit="mV", doc="potassium reversal potential (default: that of the kinetics)"
+    )
+    E_L: Float[Array, "..."] = parameter(
+        None, unit="mV", doc="leak reversal potential (default: that of the kinetics)"
+    )
+    V_T: Float[Array, "..."] = parameter(
+        None, unit="mV", doc="shift of the cortical kinetics (default: that of the kinetics)"
+    )
+    tau_max: Float[Array, "..."] = parameter(
+        None,
+        unit="ms",
+        doc="largest time constant of the slow potassium current (default: that of the kinetics)",
+        positive=True,
+    )
+    v_th: Float[Array, "..."] = parameter(
+        0.0, unit="mV", doc="a spike is an upward passage of this potential"
+    )
+    v_init: Float[Array, "..."] = parameter(
+        None,
+        unit="mV",
+        doc="membrane potential at the start of a trial (default: that of the kinetics)",
+        drawn=True,
+    )
+    kinetics: str = option(
+        "squid", doc="squid (1952), or cortical (Pospischil et al. 2008)", choices=tuple(PARAMETERS)
+    )
+    substeps: int = option(1, doc="steps of the solver to a time step", at_least=1)
+
+    conductances: ClassVar[bool] = True
+
+    def __post_init__(self):
+        for name, value in PARAMETERS.get(self.kinetics, {}).items():
+            if getattr(self, name) is None:
+                setattr(self, name, as_parameter(value))
 
     @classmethod
     def cortical(cls, **parameters) -> "HodgkinHuxley":
-        """A regular-spiking cortical neuron (Pospischil et al. 2008, their first pyramidal cell), with
-        `parameters` in place of its own."""
-        cell = {
-            "g_Na": 50.0,
-            "g_K": 5.0,
-            "g_L": 0.1,
-            "g_M": 0.07,
-            "E_K": -90.0,
-            "E_L": -70.3,
-            "V_T": -56.2,
-            "v_init": -70.0,
-        }
-        return cls(kinetics="cortical", **(cell | parameters))
+        """A regular-spiking cortical neuron, with `parameters` in place of its own."""
+        return cls(kinetics="cortical", **parameters)
 
-    @property
-    def v_reset(self) -> Float[Array, "..."]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The lowest membrane potential, ``E_K``: the active zone must end above it."""
-        return self.E_K
+    def bounds(self):
+        # No reset: the lowest potential is that to which potassium pulls.
+        return self.E_K, self.v_th
 
     def init(self, shape, *, key=None, noise=None):
         v = self._initial_v(shape, key, noise)
@@ -146,18 +213,17 @@ class HodgkinHuxley(AbstractNeuron):
 
     def crossed(self, gate, state, path):
         # Above the threshold there is nothing to cross.
-        return jnp.where(self._height(state) < 0, super().crossed(gate, state, path), 0.0)
+        return jnp.where(self.height(state) < 0, super().crossed(gate, state, path), 0.0)
 
     def travel(self, state, current, dt):
         end = self.flow(state, current, dt)
-        spiked = (self._height(state) < 0) & (self._height(end) >= 0)
+        spiked = (self.height(state) < 0) & (self.height(end) >= 0)
         return end, Path(end, spiked.astype(end.v.dtype))
-
-    def surrogate_reset(self, end, path, q, detach):
-        del path, q, detach
-        return end
 
 
 def _linear(x, rate, width):
     """``rate x/(exp(x/width) - 1)``, smooth through x = 0."""
     return rate * width * jnp.exp(-x / width) / relative_decay(x / width)
+
+
+__all__ = ["PARAMETERS", "ChannelState", "HodgkinHuxley"]

@@ -1,16 +1,18 @@
 """Integrate-and-fire neurons: non-leaky (NIF) and leaky (LIF)."""
 
-import equinox as eqx
+from typing import ClassVar
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..component import parameter
+from ..component import parameter, part
 from ..elementary import relative_decay
-from .base import AbstractNeuron, Drive, Reset, State, parts
+from .base import NEURONS, RESETS, AbstractReset, AbstractResetNeuron, Drive, State, parts
 
 
-class NIF(AbstractNeuron):
+@NEURONS.register("nif")
+class NIF(AbstractResetNeuron):
     """Non-leaky integrate-and-fire neuron, ``tau_mem dv/dt = I``.
 
     Its right-hand side is the same on both sides of the reset, so the split of the step is a subtraction,
@@ -22,11 +24,13 @@ class NIF(AbstractNeuron):
     **Reference:** Huh & Sejnowski 2018, section 2.
     """
 
-    tau_mem: Float[Array, "..."] = parameter(10.0)
-    v_th: Float[Array, "..."] = parameter(1.0)
-    v_reset: Float[Array, "..."] = parameter(0.0)
-    v_init: Float[Array, "..."] = parameter(0.0)
-    reset: Reset = eqx.field(static=True, default="split", kw_only=True)
+    tau_mem: Float[Array, "..."] = parameter(10.0, unit="ms", doc="membrane time constant", positive=True)
+    v_th: Float[Array, "..."] = parameter(1.0, doc="threshold")
+    v_reset: Float[Array, "..."] = parameter(0.0, doc="potential after a spike")
+    v_init: Float[Array, "..."] = parameter(0.0, doc="membrane potential at the start of a trial", drawn=True)
+    reset: AbstractReset = part(RESETS, "split", doc="split the step at the crossing, or reset on the grid")
+
+    conductances: ClassVar[bool] = True
 
     def flow(self, state, current, dt):
         drive, conductance = parts(current)
@@ -36,16 +40,17 @@ class NIF(AbstractNeuron):
             return State(state.v * jnp.exp(-h * conductance) + h * drive * relative_decay(h * conductance))
         return State(state.v + dt / self.tau_mem * drive)
 
-    def _split(self, state, free, current, dt):
+    def split(self, state, free, current, dt):
         if isinstance(current, Drive):
-            return super()._split(state, free, current, dt)
+            return super().split(state, free, current, dt)
         span = self.v_th - self.v_reset
         # Counted from the threshold, so that rounding cannot leave v at or above it uncounted.
         count = jax.lax.stop_gradient(jnp.maximum(jnp.floor((free.v - self.v_th) / span) + 1, 0.0))
         return State(free.v - count * span), count
 
 
-class LIF(AbstractNeuron):
+@NEURONS.register("lif")
+class LIF(AbstractResetNeuron):
     """Leaky integrate-and-fire neuron, ``tau_mem dv/dt = -v + I``, integrated exactly for a current constant
     in the step.
 
@@ -70,11 +75,13 @@ class LIF(AbstractNeuron):
     closed forms.
     """
 
-    tau_mem: Float[Array, "..."] = parameter(10.0)
-    v_th: Float[Array, "..."] = parameter(1.0)
-    v_reset: Float[Array, "..."] = parameter(0.0)
-    v_init: Float[Array, "..."] = parameter(0.0)
-    reset: Reset = eqx.field(static=True, default="split", kw_only=True)
+    tau_mem: Float[Array, "..."] = parameter(10.0, unit="ms", doc="membrane time constant", positive=True)
+    v_th: Float[Array, "..."] = parameter(1.0, doc="threshold")
+    v_reset: Float[Array, "..."] = parameter(0.0, doc="potential after a spike")
+    v_init: Float[Array, "..."] = parameter(0.0, doc="membrane potential at the start of a trial", drawn=True)
+    reset: AbstractReset = part(RESETS, "split", doc="split the step at the crossing, or reset on the grid")
+
+    conductances: ClassVar[bool] = True
 
     def flow(self, state, current, dt):
         current, conductance = parts(current)
@@ -85,7 +92,7 @@ class LIF(AbstractNeuron):
     def time_constants(self):
         return {"tau_mem": self.tau_mem}
 
-    def _split(self, state, free, current, dt):
+    def split(self, state, free, current, dt):
         current, conductance = parts(current)
         # Conductance scales time and the current: the same exponential towards I/(1 + g).
         current = current / (1 + conductance)

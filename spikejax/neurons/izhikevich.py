@@ -1,13 +1,12 @@
 """Izhikevich's two-variable neuron. In mV and ms."""
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
-import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..component import parameter
-from .base import AbstractNeuron, Reset, parts
+from ..component import option, parameter, part
+from .base import NEURONS, RESETS, AbstractReset, AbstractResetNeuron, parts
 from .solvers import runge_kutta
 
 
@@ -19,7 +18,8 @@ class IzhikevichState(NamedTuple):
     """Recovery variable, mV/ms."""
 
 
-class Izhikevich(AbstractNeuron):
+@NEURONS.register("izhikevich")
+class Izhikevich(AbstractResetNeuron):
     """Izhikevich neuron: a quadratic upswing and a recovery variable.
 
     ```
@@ -35,14 +35,18 @@ class Izhikevich(AbstractNeuron):
     **Reference:** Izhikevich, IEEE Trans. Neural Netw. 2003, eqs. 1-3 (regular spiking by default).
     """
 
-    a: Float[Array, "..."] = parameter(0.02)
-    b: Float[Array, "..."] = parameter(0.2)
-    d: Float[Array, "..."] = parameter(8.0)
-    v_th: Float[Array, "..."] = parameter(30.0)
-    v_reset: Float[Array, "..."] = parameter(-65.0)
-    v_init: Float[Array, "..."] = parameter(-70.0)
-    reset: Reset = eqx.field(static=True, default="split", kw_only=True)
-    substeps: int = eqx.field(static=True, default=4, kw_only=True)
+    a: Float[Array, "..."] = parameter(0.02, unit="1/ms", doc="rate of the recovery variable", positive=True)
+    b: Float[Array, "..."] = parameter(0.2, unit="1/ms", doc="sensitivity of the recovery variable")
+    d: Float[Array, "..."] = parameter(8.0, unit="mV/ms", doc="what a spike adds to the recovery variable")
+    v_th: Float[Array, "..."] = parameter(30.0, unit="mV", doc="peak, at which the neuron is reset")
+    v_reset: Float[Array, "..."] = parameter(-65.0, unit="mV", doc="potential after a spike")
+    v_init: Float[Array, "..."] = parameter(
+        -70.0, unit="mV", doc="membrane potential at the start of a trial", drawn=True
+    )
+    reset: AbstractReset = part(RESETS, "split", doc="split the step at the crossing, or reset on the grid")
+    substeps: int = option(4, doc="Runge-Kutta steps to a time step", at_least=1)
+
+    conductances: ClassVar[bool] = True
 
     def init(self, shape, *, key=None, noise=None):
         v = self._initial_v(shape, key, noise)

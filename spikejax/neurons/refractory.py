@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 
 from ..component import parameter
 from .base import AbstractNeuron
-from .wrapper import Wrapper, is_reset
+from .wrapper import WRAPPERS, Wrapper
 
 
 class RefractoryState(NamedTuple):
@@ -20,6 +20,7 @@ class RefractoryState(NamedTuple):
     """The inner neuron's state without its v."""
 
 
+@WRAPPERS.register("refractory")
 class Refractory(Wrapper):
     """A neuron that is held at its reset for ``tau_ref`` ms after a spike; adaptation variables go on
     meanwhile.
@@ -38,13 +39,7 @@ class Refractory(Wrapper):
     """
 
     neuron: AbstractNeuron
-    tau_ref: Float[Array, "..."] = parameter(2.0)
-
-    def __check_init__(self):
-        if not is_reset(self.neuron):
-            raise ValueError(
-                f"a {type(self.neuron).__name__} neuron has no reset after which it could be refractory"
-            )
+    tau_ref: Float[Array, "..."] = parameter(2.0, unit="ms", doc="absolute refractory period", at_least=0.0)
 
     def _outer(self, inner, left) -> RefractoryState:
         return RefractoryState(inner.v, left, inner._replace(v=None))
@@ -60,4 +55,7 @@ class Refractory(Wrapper):
 
     def on_spike(self, state):
         left = jnp.broadcast_to(self.tau_ref, state.left.shape)
-        return self._outer(self.neuron.on_spike(self._inner(state)), left)
+        return self._outer(self._resetting.on_spike(self._inner(state)), left)
+
+
+__all__ = ["Refractory", "RefractoryState"]

@@ -1,15 +1,17 @@
 """The theta neuron: the quadratic integrate-and-fire neuron on the circle."""
 
-import equinox as eqx
+from typing import ClassVar
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..component import parameter
 from ..elementary import angle, circle
-from .base import AbstractNeuron, State
+from .base import NEURONS, AbstractNeuron, Path, State
 
 
+@NEURONS.register("theta")
 class Theta(AbstractNeuron):
     """Theta (QIF) neuron, ``tau_mem dv/dt = (1 + cos 2 pi v) + (1 - cos 2 pi v) I`` on the circle ``0 <= v <
     1``.
@@ -31,18 +33,14 @@ class Theta(AbstractNeuron):
     **Reference:** Ermentrout & Kopell 1986; Huh & Sejnowski 2018, section 2; the map is derived here.
     """
 
-    tau_mem: Float[Array, "..."] = parameter(25.0)
-    v_init: Float[Array, "..."] = parameter(0.5)
-    # The reset is the wrap of the circle: neither is free.
-    reset: str = eqx.field(static=True, default="split", init=False)
+    tau_mem: Float[Array, "..."] = parameter(25.0, unit="ms", doc="membrane time constant", positive=True)
+    v_init: Float[Array, "..."] = parameter(0.5, doc="phase at the start of a trial", drawn=True)
 
-    @property
-    def v_th(self) -> Float[Array, ""]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return jnp.ones((), self.tau_mem.dtype)
+    partial_reset: ClassVar[bool] = True
 
-    @property
-    def v_reset(self) -> Float[Array, ""]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return jnp.zeros((), self.tau_mem.dtype)
+    def bounds(self):
+        one = jnp.ones((), self.tau_mem.dtype)
+        return jnp.zeros_like(one), one
 
     def init(self, shape, *, key=None, noise=None):
         state = super().init(shape, key=key, noise=noise)
@@ -66,14 +64,14 @@ class Theta(AbstractNeuron):
         half = 0.5 * gate.support
         return 1 - half, 1 + half
 
-    def surrogate_reset(self, end, path, q, detach):
-        # v and v - 1 are the same point of the circle: nothing to differentiate.
-        del path, q, detach
-        return end
-
-    def _split(self, state, free, current, dt):
+    def travel(self, state, current, dt):
+        free = self.flow(state, current, dt)
+        # v and v - 1 are the same point of the circle: the wrap has nothing to differentiate.
         count = jax.lax.stop_gradient(jnp.floor(free.v))
-        return State(free.v - count), count
+        return State(free.v - count), Path(free, count)
+
+    def landing(self, free):
+        return State(free.v - 1)
 
 
 def propagator(

@@ -1,37 +1,59 @@
 """Neurons around another neuron, to which they add one variable."""
 
-import dataclasses
-
 import equinox as eqx
 from jaxtyping import Array, Float
 
-from .base import AbstractNeuron
+from ..registry import Registry
+from .base import AbstractNeuron, AbstractReset, AbstractResetNeuron
+
+WRAPPERS: "Registry[Wrapper]" = Registry("addition to a neuron")
 
 
-class Wrapper(AbstractNeuron):
-    """A neuron with the threshold at rest, the reset and the initial potential of the one that it wraps."""
+class Wrapper(AbstractResetNeuron):
+    """A neuron with the threshold at rest, the reset and the initial potential of the one that it wraps.
+
+    A registered wrapper is a table of that name in the table of any neuron with a reset.
+
+    **Raises:** `ValueError` for a neuron without reset (theta, Hodgkin-Huxley).
+    """
 
     neuron: eqx.AbstractVar[AbstractNeuron]
+
+    def __check_init__(self):
+        if not isinstance(self.neuron, AbstractResetNeuron):
+            raise ValueError(
+                f"a {type(self.neuron).__name__} neuron has no reset: {type(self).__name__} needs one"
+            )
+
+    @property
+    def conductances(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether the inner neuron takes them."""
+        return self.neuron.conductances
+
+    @property
+    def _resetting(self) -> AbstractResetNeuron:
+        assert isinstance(self.neuron, AbstractResetNeuron)
+        return self.neuron
 
     @property
     def v_th(self) -> Float[Array, "..."]:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Of the inner neuron."""
-        return self.neuron.v_th
+        return self._resetting.v_th
 
     @property
     def v_reset(self) -> Float[Array, "..."]:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Of the inner neuron."""
-        return self.neuron.v_reset
+        return self._resetting.v_reset
 
     @property
     def v_init(self) -> Float[Array, "..."]:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Of the inner neuron."""
-        return self.neuron.v_init
+        return self._resetting.v_init
 
     @property
-    def reset(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def reset(self) -> AbstractReset:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Of the inner neuron."""
-        return self.neuron.reset
+        return self._resetting.reset
 
     def _inner(self, state):
         """The inner neuron's state: a wrapper's own keeps it in `others`, but for the v that they share."""
@@ -44,8 +66,4 @@ class Wrapper(AbstractNeuron):
         return self.neuron.time_constants()
 
 
-def is_reset(neuron: AbstractNeuron) -> bool:
-    """Whether a spike resets the neuron: theta and Hodgkin-Huxley neurons go on by their own equations."""
-    while isinstance(neuron, Wrapper):
-        neuron = neuron.neuron
-    return "v_reset" in {field.name for field in dataclasses.fields(neuron)}
+__all__ = ["WRAPPERS", "Wrapper"]
