@@ -26,6 +26,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
 
 from ..component import Declaration, declarations
+from ..errors import ConfigError
 from ..registry import Registry
 
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -49,6 +50,7 @@ class Table(BaseModel):
 
 
 Model = TypeVar("Model", bound=BaseModel)
+Made = TypeVar("Made")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,14 +114,16 @@ def key(hint: Any, declared: Declaration, default: Any) -> Any:
     """The definition of one key for `pydantic.create_model`."""
     description = declared.text
     if declared.registry is not None:
-        return Annotated[Any, Family(declared.registry, declared.default)], Field({}, description=description)
+        held = Family(declared.registry, declared.default)
+        return Annotated[Any, held, declared], Field({}, description=description)
     required = default is dataclasses.MISSING
     if declared.trained:
         # The annotation of an array says nothing of how it is written.
         hint = tuple[float, ...] if declared.kinds else float
         if declared.drawn:
-            hint = hint | tuple[float, float]
-            description += ", or [low, high] to draw from"
+            # Not the class's default: a value that is given is one for every neuron.
+            hint, default = hint | tuple[float, float], None
+            description += ", or [low, high] to draw from; default: the component's own"
     if not required and default is None:
         hint = hint | None
     return Annotated[hint, AfterValidator(functools.partial(_within, declared)), declared], Field(
@@ -174,8 +178,9 @@ class Family:
     the default kind.
 
     **Arguments:** `registry`: of the family; `default`: the kind of a table that says none; `base`: a table whose keys
-    all kinds have; `extras`: further keys of a class, as for `pydantic.create_model`; `staged`: whether a stage may
-    change the kind; `switch`: whether ``true`` (the default kind) and ``false`` (none) will do too.
+    all kinds have; `extras`: further keys of a class, as for `pydantic.create_model`; `defaults`: of keys that have
+    another default here than by themselves; `staged`: whether a stage may change the kind; `switch`: whether ``true``
+    (the default kind) and ``false`` (none) will do too.
     """
 
     def __init__(
@@ -185,11 +190,12 @@ class Family:
         *,
         base: type[Table] = Table,
         extras: Callable[[type], Mapping[str, Any]] | None = None,
+        defaults: Mapping[str, Any] | None = None,
         staged: bool = True,
         switch: bool = False,
     ):
         self.registry, self.default, self.base = registry, default, base
-        self.extras, self.staged, self.switch = extras, staged, switch
+        self.extras, self.defaults, self.staged, self.switch = extras, defaults or {}, staged, switch
         self._made: dict[type, type[Table]] = {}
 
     def tables(self) -> dict[str, type[Table]]:
@@ -200,7 +206,11 @@ class Family:
         """The table of one kind."""
         cls = self.registry.find(kind)
         if cls not in self._made:
-            more = tuple(self.extras(cls).items()) if self.extras else ()
+            known = keywords(cls)
+            own = {
+                name: key(*known[name][:2], default) for name, default in self.defaults.items() if name in known
+            }
+            more = tuple((own | dict(self.extras(cls) if self.extras else {})).items())
             self._made[cls] = _model(cls, kind, self.base, more)
         return self._made[cls]
 
@@ -214,7 +224,7 @@ class Family:
             value = {}
         given = {"kind": value} if isinstance(value, str) else value
         if not isinstance(given, dict):
-            words = " or ".join(["the name of one", "a table", *(["true or false"] if self.switch else [])])
+            words = "the name of one, a table, true or false" if self.switch else "the name of one, or a table"
             raise PydanticCustomError(
                 "family",
                 "{problem}",
@@ -226,7 +236,8 @@ class Family:
         except (ValueError, TypeError) as error:
             problem = str(error) if isinstance(kind, str) else f"is {kind!r}, but must be a word"
             refuse("family", problem, kind, () if isinstance(value, str) else ("kind",))
-        return read(found, {"kind": kind} | given)
+        known = {name: x for name, x in self.defaults.items() if name in found.model_fields}
+        return read(found, {"kind": kind} | known | given)
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
         del source, handler
@@ -245,7 +256,7 @@ class Each:
         members = tuple(self.registry.values())
         if members not in self._made:
             own: dict[str, Any] = {
-                name: (table(cls) | None, Field(None, description=first_sentence(cls)))
+                name: (Annotated[table(cls) | None, STAGED], Field(None, description=first_sentence(cls)))
                 for name, cls in self.registry.items()
             }
             self._made[members] = create_model(f"{self.registry.family} tables", __base__=Table, **own)
@@ -258,8 +269,25 @@ class Each:
     __get_pydantic_core_schema__ = Family.__get_pydantic_core_schema__
 
 
-def kind_of(field: FieldInfo, sort: type[Model] | type) -> Any:
-    """The metadata of a key that is of this sort, or None."""
+class Holds:
+    """Metadata of a key that holds this one table, such as that of a component without kinds."""
+
+    def __init__(self, model: type[Table]):
+        self.model = model
+
+    def table(self) -> type[Table]:
+        """That table."""
+        return self.model
+
+    def read(self, value: Any) -> Any:
+        """The table that a value stands for."""
+        return value if isinstance(value, Table) else read(self.model, value)
+
+    __get_pydantic_core_schema__ = Family.__get_pydantic_core_schema__
+
+
+def metadata(field: FieldInfo, sort: Any) -> Any:
+    """What a key is annotated with that is of this sort, or None."""
     return next((x for x in field.metadata if isinstance(x, sort)), None)
 
 
@@ -318,54 +346,96 @@ def plain_tables(field: FieldInfo) -> list[type[BaseModel]]:
     return list(within(field.annotation))
 
 
-def tables_of(field: FieldInfo) -> dict[str | None, type[BaseModel]]:
-    """The tables that a key can hold, by kind; None for one without kinds."""
-    family, each = kind_of(field, Family), kind_of(field, Each)
+def tables_of(field: FieldInfo) -> dict[str, type[BaseModel]]:
+    """The tables that a key can hold, by kind; of one without kinds the name is empty."""
+    family, one = metadata(field, Family), metadata(field, Each | Holds)
     if family is not None:
-        return family.tables()
-    return dict.fromkeys([None], each.table()) if each is not None else {None: x for x in plain_tables(field)}
+        return dict(family.tables())
+    if one is not None:
+        return {"": one.table()}
+    return dict(zip([""], plain_tables(field), strict=False))
 
 
 # From tables to components.
 
 
-def given(one: Table) -> dict[str, Any]:
-    """The keys that a component is made with: those that were written, without `kind`."""
-    known = keywords(one.component) if one.component is not None else type(one).model_fields
-    return {
-        name: getattr(one, name)
-        for name in type(one).model_fields
-        if name in one.model_fields_set & known.keys()
-    }
-
-
 def make(one: Table, where: str = "", *, component: Callable[..., Any] | None = None, **context: Any) -> Any:
     """The component of a table, and those of the tables in it.
 
-    **Arguments:** `where`: path of keys of the table, which an error begins with; `component`: another class than the
-    table's, which takes those of the keys that it declares; `context`: what no table says, such as the time step.
+    **Arguments:** `where`: path of keys of the table, which an error begins with; `component`: another class than
+    the table's, which takes those of the keys that it declares; `context`: what no table says, such as the time step.
 
-    **Raises:** `ValueError`.
+    **Raises:** `ConfigError`.
     """
     component = component or one.component
     if component is None:
         raise TypeError(f"{type(one).__name__} is no component's table")
     known = keywords(component)
-    values = {name: getattr(one, name) for name in one.model_fields_set & known.keys()}
+    values = {name: getattr(one, name) for name in known if name in one.model_fields_set}
     parts = {
-        name: make(value, f"{where}.{name}") if isinstance(value, Table) else value
-        for name, value in values.items()
+        name: make(value, f"{where}.{name}") if isinstance(value, Table) else value for name, value in values.items()
     }
     return at(where, getattr(component, "create", component), **parts, **context)
 
 
-def at(where: str, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Call a function whose `ValueError` is about the keys at `where`, and say so."""
-    from ..errors import ConfigError
+def at(where: str, call: Callable[..., Made], *args: Any, **kwargs: Any) -> Made:
+    """Call a function whose `ValueError` is about the keys at `where`, and say so.
 
+    **Raises:** `ConfigError`.
+    """
     try:
         return call(*args, **kwargs)
     except ConfigError:
         raise
     except ValueError as error:
         raise ConfigError(f"{where}: {error}" if where else str(error)) from error
+
+
+# What a table says of itself.
+
+
+def compiled(one: Table) -> dict[str, Any]:
+    """The values of a table but for those that may differ between networks that are trained as one program."""
+    found: dict[str, Any] = {}
+    for name, field in type(one).model_fields.items():
+        free, declared, value = metadata(field, Free), metadata(field, Declaration), getattr(one, name)
+        if free is not None and free.networks:
+            continue
+        if declared is not None and declared.trained:
+            # On or off is another program, the number is not.
+            found[name] = value is not None
+        else:
+            found[name] = compiled(value) if isinstance(value, Table) else value
+    return found
+
+
+def components_table(registry: Registry) -> str:
+    """A family as a table in Markdown: name, class, and what it is."""
+    rows = [f"| `{name}` | `{cls.__name__}` | {first_sentence(cls)} |" for name, cls in registry.items()]
+    return "\n".join([f"| {registry.family} | class | |", "|---|---|---|", *rows])
+
+
+__all__ = [
+    "STAGED",
+    "Count",
+    "Decay",
+    "Each",
+    "Family",
+    "Finite",
+    "Fraction",
+    "Free",
+    "Holds",
+    "NonNegative",
+    "PositiveFloat",
+    "Table",
+    "at",
+    "compiled",
+    "components_table",
+    "key",
+    "keywords",
+    "make",
+    "metadata",
+    "read",
+    "table",
+    "tables_of",
+]

@@ -1,0 +1,222 @@
+"""From a configuration to objects: every stage of its training, with what judges them."""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from ..errors import ConfigError, input_errors
+from ..gates import Gate
+from ..losses import AbstractLoss
+from ..network import Network
+from ..parameters import trainable
+from ..readouts import LinearReadout
+from ..simulate import check_step
+from ..simulators import ClockDriven
+from ..tasks import AbstractTask
+from ..training import Plan, Rollback, Stage, TrainState, fit_readout, make_train_step, start
+from ..training.optimisers import check_groups
+from .assemble_network import build_network
+from .assemble_parts import (
+    batch_key,
+    build_adjoint,
+    build_annealing,
+    build_gate,
+    build_loss,
+    build_noise,
+    build_optimiser,
+    evaluator,
+    learning_rate_schedule,
+    sharpness_schedule,
+    step_settings,
+    task_at_step,
+)
+from .schema import Config
+from .tables import Table, at
+
+TaskAt = Callable[[Table, float], AbstractTask]
+"""The task that a table of the configuration describes, at a time step (ms)."""
+
+
+class Run(NamedTuple):
+    """Everything that a configuration describes."""
+
+    task: AbstractTask
+    network: Network
+    """With its initial parameters."""
+    gate: Gate
+    """At the start of training."""
+    final_gate: Gate
+    """At the end of training."""
+    loss: AbstractLoss
+    plan: Plan
+    state: TrainState
+    fixed: Network
+    """The network without its trained parameters: ``equinox.combine(state.params, fixed)``."""
+
+
+def build(config: Config, mesh: Mesh | None = None) -> Run:
+    """The objects of a configuration.
+
+    **Arguments:** `mesh`: the devices that batches are cut over in training; see `spikejax.distributed`.
+
+    **Raises:** `ConfigError` where values that are valid by themselves do not fit together.
+    """
+    with input_errors():
+        return _build(config, mesh)
+
+
+def _build(config: Config, mesh: Mesh | None) -> Run:
+    key_network, _ = jax.random.split(jax.random.key(config.seed))
+    # One task for all stages that do not change it, and for the judge: recordings are encoded once.
+    task_at = functools.cache(lambda table, dt: task_at_step(table, dt, config.seed))
+    task, loss = at("task", task_at, config.task, config.dt), build_loss(config)
+    at("loss", loss.check, task)
+    model = build_network(config, task.channels, loss.outputs(task), key_network)
+    at("network", loss.check_network, model)
+    _check_score(config, loss)
+    _check_ridge(config, task, model)
+    params, fixed = eqx.partition(model, trainable(model, config.training.trainable))
+    at("training.learning_rate_scale", check_groups, params, config.training.learning_rate_scale)
+    optimiser = build_optimiser(config)
+    parts = config.parts
+    stages = tuple(_stage(part, task_at, model, fixed, optimiser, mesh) for part in parts)
+    gate, final = build_gate(parts[0])[0], build_gate(parts[-1])[1]
+
+    def restart(params, step: int) -> TrainState:
+        return start(params, optimiser, average=config.training.averaging > 0, step=step)
+
+    training = config.training
+    plan = Plan(
+        stages=stages,
+        evaluate=_judge(config, task_at, gate, final),
+        restart=restart,
+        evaluate_every=training.evaluate_every,
+        checkpoint_every=training.checkpoint_every,
+        score=training.score or loss.score,
+        rollback=None if training.rollback is None else Rollback(**training.rollback.model_dump()),
+        gradient_limit=training.gradient_limit,
+    )
+    return Run(task, model, gate, final, loss, plan, restart(params, 0), fixed)
+
+
+def _check_score(config: Config, loss: AbstractLoss) -> None:
+    known = ("loss", *loss.reports)
+    if config.training.score not in (None, *known):
+        raise ConfigError(
+            f"training.score is {config.training.score}, which the loss {config.loss.kind} does not report: use "
+            f"{' or '.join(known)}"
+        )
+
+
+def _check_ridge(config: Config, task: AbstractTask, model: Network) -> None:
+    if config.network.readout.init != "ridge":
+        return
+    if not isinstance(model.readout, LinearReadout) or task.target != "response":
+        raise ConfigError(
+            "network.readout.init is ridge, which needs a linear readout and a task whose target is a response"
+        )
+    if not {"weight", "bias"} <= set(config.training.trainable):
+        raise ConfigError(
+            "network.readout.init is ridge, which solves for weight and bias: training.trainable must name both"
+        )
+
+
+def _stage(
+    config: Config, task_at: TaskAt, model: Network, fixed: Network, optimiser, mesh: Mesh | None
+) -> Stage:
+    """One stage of training; `config` is the whole configuration as that stage sees it."""
+    training, task = config.training, task_at(config.task, config.dt)
+    if task.trials is not None and training.batch > task.trials:
+        raise ConfigError(
+            f"training.batch is {training.batch}, but the task has {task.trials} training trials"
+        )
+    if mesh is not None and training.batch % (training.accumulate * mesh.size):
+        at_once = "training.batch / training.accumulate" if training.accumulate > 1 else "training.batch"
+        raise ConfigError(
+            f"{at_once} is {training.batch // training.accumulate}, which {mesh.size} devices cannot share equally: "
+            f"make it a multiple of {mesh.size}"
+        )
+    gate, adjoint = build_gate(config)[0], build_adjoint(config)
+    for one in build_gate(config):
+        check_step(model, one, config.dt)
+    steps = (config.dt, config.dt / 2) if training.half_step_fraction else (config.dt,)
+
+    def choose(step: int) -> int:
+        return int(np.random.default_rng((config.seed, 2, step)).random() < training.half_step_fraction)
+
+    return Stage(
+        tasks=tuple(task_at(config.task, dt) for dt in steps),
+        simulators=tuple(ClockDriven(gate, dt, adjoint) for dt in steps),
+        update=make_train_step(fixed, **step_settings(config) | {"optimiser": optimiser, "mesh": mesh}),
+        sharpness_at=sharpness_schedule(config),
+        learning_rate_at=learning_rate_schedule(config),
+        steps=training.steps,
+        batch=training.batch,
+        choose=choose,
+        plateau=build_annealing(config).plateau,
+    )
+
+
+def _judge(config: Config, task_at: TaskAt, first: Gate, final: Gate):
+    """How held-out trials judge a network: the mean of the metrics over the gates that ``training.select_by``
+    names, and over the time steps that training uses."""
+    steps = (config.dt, config.dt / 2) if config.training.half_step_fraction else (config.dt,)
+    gates = {
+        "smooth": (final,),
+        "hard": (final.hard(),),
+        "both": (final, final.hard()),
+        "all": (first, final, final.hard()),
+    }
+    judges = []
+    for dt in steps:
+        held = task_at(config.task, dt).parts("validation")
+        if not any(len(part.stimulus) for part in held):
+            raise ConfigError(_no_trial(config))
+        evaluate = evaluator(config)
+        judges += [(evaluate, held, ClockDriven(gate, dt)) for gate in gates[config.training.select_by]]
+
+    def judge(network: Network) -> dict[str, float]:
+        each = [evaluate(network, held, simulator).metrics for evaluate, held, simulator in judges]
+        return {name: sum(m[name] for m in each) / len(each) for name in each[0]}
+
+    return judge
+
+
+def initial_state(config: Config, run: Run) -> TrainState:
+    """The state to start training from: the initial parameters, with the readout solved for if the
+    configuration asks for it."""
+    return solve_readout(config, run) if config.network.readout.init == "ridge" else run.state
+
+
+def solve_readout(config: Config, run: Run) -> TrainState:
+    """The state to start training from with ``network.readout.init = "ridge"``; see
+    `spikejax.training.fit_readout`."""
+    readout, key, stage = config.network.readout, jax.random.fold_in(batch_key(config), 1), run.plan.stages[0]
+    # In turn at the first and the last sharpness of the gate, and at every time step that training uses.
+    gates, steps = (run.gate, run.final_gate), [config.dt / 2**k for k in range(len(stage.tasks))]
+
+    def trials():
+        for i in range(readout.batches):
+            k = (i // 2) % len(steps)
+            yield stage.tasks[k].batch(key, i, config.training.batch), ClockDriven(gates[i % 2], steps[k])
+
+    def target(trial):
+        return trial.target.signal, trial.target.weight
+
+    network = fit_readout(run.network, trials(), target, ridge=readout.ridge, noise=build_noise(config))
+    params, _ = eqx.partition(network, trainable(network, config.training.trainable))
+    return run.plan.restart(params, 0)
+
+
+def _no_trial(config: Config) -> str:
+    name = next((name for name in ("validation", "held_out") if name in type(config.task).model_fields), None)
+    where = "task" if name is None else f"task.{name} of {getattr(config.task, name)}"
+    return f"{where} holds out no trial: hold out more"
+
+
+__all__ = ["Run", "build", "initial_state", "solve_readout"]
