@@ -16,7 +16,7 @@ from pathlib import Path
 
 import equinox as eqx
 
-from spikejax.adjoints import Costate, Leash
+from spikejax.adjoints import Costate
 from spikejax.analysis.gradients import gradient_report
 from spikejax.runs import trained
 from spikejax.sweeps import load_sweep, sweep_run
@@ -62,7 +62,7 @@ def leashes(folder: Path) -> None:
     for where, one in (("initial", run.network), ("trained", network)):
         for sharpness in (1.0, 5.0, 30.0):
             for damping, clip in LEASHES:
-                found = report(one, run.final_gate.sharpen(sharpness), Costate(Leash(damping, clip)))
+                found = report(one, run.final_gate.sharpen(sharpness), Costate(damping=damping, clip=clip))
                 shown = " | ".join("-" if x is None else f"{x:g}" for x in (damping, clip))
                 numbers = f"{found.norm:.2g} | {found.alignment:.2f} | {found.noise:.2g}"
                 print(f"| {where} | {sharpness:g} | {shown} | {numbers} |", flush=True)

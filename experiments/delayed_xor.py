@@ -20,7 +20,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from spikejax import Costate, Leash, Noise, simulate, trainable
+from spikejax import Costate, Noise, simulate, trainable
 from spikejax.analysis import record
 from spikejax.build import build, build_gate, build_loss, build_task, solve_readout
 from spikejax.cli import key_values
@@ -165,7 +165,7 @@ def damping(config: Config, out: Path) -> None:
     @eqx.filter_jit
     def gradient(network, trials, gate, rate):
         params, fixed = eqx.partition(network, trainable(network))
-        adjoint, dt = Costate(Leash(damping=rate)), config.dt
+        adjoint, dt = Costate(damping=rate), config.dt
 
         def one(model, trial):
             solution = simulate(

@@ -307,7 +307,7 @@ def brian2_error(dt: float) -> float:
         Refractory(LIF(tau_mem=reference["tau_mem"]), tau_ref=reference["tau_ref"]),
         Exponential(reference["tau_syn"]),
     )
-    network = Network((own,), LinearReadout.dense((1, size), 1, key=jax.random.key(0)))
+    network = Network((own,), LinearReadout.create((1, size), 1, key=jax.random.key(0)))
     gate = Gate(width=0.1, release="hard")
     run = jit(
         lambda n: simulate(n, jnp.zeros((steps, 1)), gate=gate, dt=dt, save=("release",)).layers[0].release

@@ -1,10 +1,10 @@
 """spikejax: a functional, differentiable simulator of spiking neural networks in JAX."""
 
-from .adjoints import Autodiff, Checkpointed, Costate, Leash
+from .adjoints import Autodiff, Checkpointed, Costate
 from .component import option, parameter
-from .connections import Dense, Ports
+from .connections import AbstractConnection, Dense, Ports
 from .gates import Gate
-from .network import Layer, LeakyReadout, LinearReadout, Network
+from .network import Layer, Network
 from .neurons import (
     ALIF,
     EIF,
@@ -22,8 +22,10 @@ from .neurons import (
 )
 from .noise import Noise
 from .parameters import Masked, Positive, Signed, positive, trainable
+from .readouts import LeakyReadout, LinearReadout
 from .releases import Charge, Graded, Hard, Surrogate
 from .simulate import Solution, check_step, simulate
+from .stimulus import Events
 from .synapses import AbstractSynapse, DoubleExponential, Exponential
 
 __version__ = "0.1.0"
@@ -34,6 +36,7 @@ __all__ = [
     "GLIF",
     "LIF",
     "NIF",
+    "AbstractConnection",
     "AbstractNeuron",
     "AbstractResetNeuron",
     "AbstractSynapse",
@@ -45,6 +48,7 @@ __all__ = [
     "Costate",
     "Dense",
     "DoubleExponential",
+    "Events",
     "Exponential",
     "Gate",
     "Graded",
@@ -53,7 +57,6 @@ __all__ = [
     "Izhikevich",
     "Layer",
     "LeakyReadout",
-    "Leash",
     "LinearReadout",
     "Masked",
     "Network",

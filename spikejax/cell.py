@@ -1,43 +1,30 @@
 """One elementwise time step of a population: neuron, gate and synapse together, without any weight."""
 
-from typing import NamedTuple
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from .gates import Gate
-from .network import LayerState
 from .neurons import AbstractNeuron, Drive, Input
+from .state import Carry, LayerState
 from .synapses import AbstractSynapse
 
 
-class Carry(NamedTuple):
-    """What a population carries from step to step."""
-
-    state: LayerState
-    level: Float[Array, "*n"] | None
-    """Where the membrane potential stands in the gate, ``G(v)``: see `spikejax.releases`; None
-    unless charge is released."""
-    count: Float[Array, "*n"]
-    """Charge released so far: the spike count, and smooth wherever the release is."""
-
-
 class Cell(eqx.Module):
-    """The step ``(carry, current) -> (carry, release)`` of a population. Knows no weights: the adjoint calls
-    its `jax.vjp`."""
+    """The step ``(carry, current) -> (carry, release)`` of a population. Knows no weights: the adjoint calls its
+    `jax.vjp`."""
 
     neuron: AbstractNeuron
     synapse: AbstractSynapse
     gate: Gate
     dt: float = eqx.field(static=True)
+    """Time step, ms."""
     reversal: Float[Array, "ports ..."] | None = None
 
     def start(self, state: LayerState) -> Carry:
         """The carry to start from, with nothing released yet."""
-        level = self.gate.start(self.neuron, state.neuron)
-        return Carry(state, level, jnp.zeros_like(state.neuron.v))
+        return Carry(state, self.gate.start(self.neuron, state.neuron), jnp.zeros_like(state.neuron.v))
 
     def __call__(
         self, carry: Carry, current: Float[Array, "*current"], mask: Bool[Array, ""] | None = None
@@ -49,7 +36,8 @@ class Cell(eqx.Module):
             self.neuron, state.neuron, level, self._input(current), self.dt
         )
         activation, hidden = self.synapse.step(state.activation, release, self.dt, state.hidden)
-        new = Carry(LayerState(neuron, activation, hidden), level, count + release)
+        after = state._replace(neuron=neuron, activation=activation, hidden=hidden)
+        new = Carry(after, level, count + release)
         if mask is None:
             return new, release
         hold = jax.tree.map(lambda a, b: jnp.where(mask, a, b), new, carry)
@@ -62,3 +50,6 @@ class Cell(eqx.Module):
         plain, conductance = current[0], current[1:]
         reversal = self.reversal.reshape(self.reversal.shape + (1,) * (conductance.ndim - self.reversal.ndim))
         return Drive(plain + jnp.sum(conductance * reversal, axis=0), jnp.sum(conductance, axis=0))
+
+
+__all__ = ["Cell"]

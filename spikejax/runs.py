@@ -29,7 +29,7 @@ import jax
 import numpy as np
 
 from . import distributed
-from .build import Run, batch_key, build, build_leash, build_noise, evaluator, initial_state
+from .build import Run, batch_key, build, build_damping, build_noise, evaluator, initial_state
 from .config import Config, ConfigError, dump, load
 from .config.load import new_folder
 from .gates import RELEASES
@@ -285,7 +285,7 @@ def landscape_run(folder: Path, config: Config | None = None, **options) -> list
     networks = {"trained": network, "initial": eqx.combine(initial_state(config, run).params, run.fixed)}
     try:
         return landscape(
-            run, networks, config.dt, target, wanted, leash=build_leash(last), noise=build_noise(config)
+            run, networks, config.dt, target, wanted, damping=build_damping(last), noise=build_noise(config)
         )
     except ValueError as error:
         raise ConfigError(str(error)) from error

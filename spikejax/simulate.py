@@ -4,15 +4,18 @@ from collections.abc import Iterable
 from typing import Literal, NamedTuple, get_args
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from .adjoints import AbstractAdjoint, Costate, Record
+from .adjoints import AbstractAdjoint, Costate
 from .cell import Cell
 from .gates import Gate
-from .network import Network, NetworkState
+from .network import Layer, Network
 from .noise import Noise
 from .parameters import resolve
+from .state import NetworkState, Record
+from .stimulus import Events, Stimulus
 
 Series = Literal["activation", "release", "v", "current"]
 
@@ -33,7 +36,7 @@ class Solution(NamedTuple):
 
 def simulate(
     network: Network,
-    stimulus: Float[Array, "time *channels"],
+    stimulus: Stimulus,
     *,
     gate: Gate,
     dt: float,
@@ -52,7 +55,7 @@ def simulate(
 
     **Arguments:**
 
-    - `stimulus`: ``(time, *channels)``, one row a step.
+    - `stimulus`: ``(time, *channels)``, one row a step, or a list of `Events`.
     - `gate`: the threshold gate and its release mode; not a part of the network, so one word changes the
       gradient method.
     - `dt`: ms.
@@ -91,33 +94,59 @@ def simulate(
         Cell(layer.neuron, layer.synapse, gate.of_layer(i), dt, layer.reversal)
         for i, layer in enumerate(network.layers)
     )
-    carries = tuple(cell.start(own) for cell, own in zip(cells, state.layers, strict=True))
-
+    # The loop over time has no use for a connection's last inputs: they stand beside the carry.
+    carries = tuple(
+        (cell.start(own._replace(inputs=None)), own.inputs)
+        for cell, own in zip(cells, state.layers, strict=True)
+    )
     background = _background(network, noise, key, stimulus.shape[0], dt)
+    # The first layer's input is made of the whole stimulus, so that nothing after this knows what that was.
+    into = network.layers[0].feedforward
+    first_inputs = state.layers[0].inputs
+    drive = into.over_time(stimulus, first_inputs)
 
     def advance(carry, xs):
         carries, tail = carry
-        x, m, currents = xs
-        ends, records = [], []
-        for layer, cell, own, current in zip(network.layers, cells, carries, currents, strict=True):
-            drive, plain = (
-                jax.vmap(layer.feedforward)(x),
-                layer.bias if current is None else layer.bias + current,
-            )
-            # The plain current comes before the conductances.
-            drive = drive + plain if layer.reversal is None else drive.at[:, 0].add(plain)
+        drive, m, currents = xs
+        ends, records, x = [], [], None
+        for layer, cell, (own, inputs), current in zip(network.layers, cells, carries, currents, strict=True):
+            if x is not None:
+                drive, inputs = layer.feedforward.over_time(x, inputs), _last_inputs(inputs, x, m)
+            drive = _biased(layer, drive, current)
             end, record = adjoint.layer(cell, layer.recurrent, drive, own, m, wanted | {"activation"})
             x = record.activation
-            ends.append(end)
+            ends.append((end, inputs))
             records.append(record if "activation" in wanted else record._replace(activation=None))
         tail, out = network.readout(tail, x, m, dt)
         return (tuple(ends), tail), (out, tuple(records))
 
     (carries, tail), (readout, records) = adjoint.over_time(
-        advance, (carries, state.readout), (stimulus, mask, background)
+        advance, (carries, state.readout), (drive, mask, background)
     )
-    state = NetworkState(tuple(c.state for c in carries), tail)
-    return Solution(readout, tuple(c.count for c in carries), records, state)
+    if first_inputs is not None:
+        dense = stimulus.dense() if isinstance(stimulus, Events) else stimulus
+        carries = ((carries[0][0], _last_inputs(first_inputs, dense, mask)), *carries[1:])
+    states = tuple(c.state._replace(inputs=inputs) for c, inputs in carries)
+    counts = tuple(c.count for c, _ in carries)
+    return Solution(readout, counts, records, NetworkState(states, tail))
+
+
+def _biased(layer: Layer, drive: Array, current: Array | None) -> Array:
+    """The current of every step, ``(time, *current)``, with bias and background added."""
+    plain = jnp.broadcast_to(layer.bias, layer.shape)[None]
+    plain = plain if current is None else plain + current
+    # The plain current comes before the conductances.
+    return drive + plain if layer.reversal is None else drive.at[:, 0].add(plain)
+
+
+def _last_inputs(inputs: Array | None, x: Array, mask: Array | None) -> Array | None:
+    """The inputs that a connection with a memory remembers after a stretch `x`: the last before its end, where a
+    mask says that it ends earlier."""
+    if inputs is None:
+        return None
+    whole = jnp.concatenate([inputs, x])
+    end = len(x) if mask is None else mask.sum()
+    return jax.lax.dynamic_slice_in_dim(whole, end, len(inputs))
 
 
 def _background(
@@ -142,8 +171,13 @@ def _check_save(save: str | Iterable[str]) -> frozenset[str]:
     return frozenset(names)
 
 
-def _check_stimulus(network: Network, stimulus, mask) -> None:
+def _check_stimulus(network: Network, stimulus: Stimulus, mask) -> None:
     expected = network.in_shape
+    if not hasattr(stimulus, "ndim"):
+        raise ValueError(
+            f"`stimulus` is a {type(stimulus).__name__}: give an array (time, {', '.join(map(str, expected))}), or "
+            "`Events`"
+        )
     if stimulus.ndim != 1 + len(expected):
         raise ValueError(
             f"`stimulus` has shape {stimulus.shape}, but one trial is (time, {', '.join(map(str, expected))}): use jax.vmap over trials"
@@ -189,3 +223,6 @@ def check_step(network: Network, gate: Gate, dt: float) -> None:
                     f"the active zone is {width:g} wide but layer {i} has only {room:g} between v_reset and v_th: "
                     "use a smaller gate width or a larger sharpness"
                 )
+
+
+__all__ = ["Series", "Solution", "check_step", "simulate"]

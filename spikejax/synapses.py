@@ -8,11 +8,26 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .component import Component, option, parameter
 from .elementary import relative_decay
 from .parameters import as_parameter, resolve
+from .registry import Registry
 
 
-class AbstractSynapse(eqx.Module):
+def _one_or_more(tau):
+    return jax.tree.map(jnp.atleast_1d, as_parameter(tau))
+
+
+def _times(default: float, doc: str):
+    return parameter((default,), unit="ms", doc=doc, positive=True, converter=_one_or_more, kw_only=False)
+
+
+def _rate_unit():
+    doc = "firing rate at which the activation is 1"
+    return option(0.02, unit="spikes per ms", doc=doc, above=0.0, kw_only=False)
+
+
+class AbstractSynapse(Component):
     """A linear filter of the released charge, one or several (`kinds`) side by side: its `step` is exact for
     a rate constant in the step."""
 
@@ -42,6 +57,10 @@ class AbstractSynapse(eqx.Module):
         released."""
 
 
+SYNAPSES: Registry[AbstractSynapse] = Registry("synapse")
+
+
+@SYNAPSES.register("exponential")
 class Exponential(AbstractSynapse):
     """Exponential synapses with one or several time constants side by side, ``tau_k ds_k/dt = -s_k +
     rho(t)/rate_unit``.
@@ -60,18 +79,15 @@ class Exponential(AbstractSynapse):
     **Reference:** Huh & Sejnowski 2018, eq. 3; the increment is derived here.
     """
 
-    tau_syn: Float[Array, "kinds *n"]
-    rate_unit: float = eqx.field(static=True)
-
-    def __init__(self, tau_syn=(10.0,), rate_unit: float = 1.0):
-        self.tau_syn = _one_or_more(tau_syn)
-        self.rate_unit = rate_unit
+    tau_syn: Float[Array, "kinds *n"] = _times(10.0, "decay times side by side")
+    rate_unit: float = _rate_unit()
 
     def step(self, activation, release, dt, hidden=None):
         decay = jnp.exp(-dt / _columns(self.tau_syn, activation))
         return decay * activation + (1 - decay) / (dt * self.rate_unit) * release, hidden
 
 
+@SYNAPSES.register("double_exponential")
 class DoubleExponential(AbstractSynapse):
     """Synapses with a rise time, one or several side by side: two exponential filters in a row.
 
@@ -86,13 +102,9 @@ class DoubleExponential(AbstractSynapse):
     `rate_unit` as in `Exponential`.
     """
 
-    tau_rise: Float[Array, "kinds *n"]
-    tau_syn: Float[Array, "kinds *n"]
-    rate_unit: float = eqx.field(static=True)
-
-    def __init__(self, tau_rise=(2.0,), tau_syn=(10.0,), rate_unit: float = 1.0):
-        self.tau_rise, self.tau_syn = _one_or_more(tau_rise), _one_or_more(tau_syn)
-        self.rate_unit = rate_unit
+    tau_rise: Float[Array, "kinds *n"] = _times(2.0, "rise times, one for all or one for each tau_syn")
+    tau_syn: Float[Array, "kinds *n"] = _times(10.0, "decay times side by side")
+    rate_unit: float = _rate_unit()
 
     def __check_init__(self):
         rise, kinds = resolve(self.tau_rise).shape[0], self.kinds
@@ -113,13 +125,9 @@ class DoubleExponential(AbstractSynapse):
         return new, target + (hidden - target) * jnp.exp(-rise)
 
 
-def _one_or_more(tau):
-    return jax.tree.map(jnp.atleast_1d, as_parameter(tau))
-
-
 def _columns(tau, like):
     """`tau` with as many axes as `like`."""
     return tau.reshape(tau.shape + (1,) * (like.ndim - tau.ndim))
 
 
-__all__ = ["AbstractSynapse", "DoubleExponential", "Exponential"]
+__all__ = ["SYNAPSES", "AbstractSynapse", "DoubleExponential", "Exponential"]

@@ -2,48 +2,57 @@
 
 import functools
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
-from .base import AbstractAdjoint, Leash, forward_step, record
+from ..loops import Damping, forward_step
+from ..state import Record
+from .base import ADJOINTS, AbstractAdjoint, clip_field, damping_field
 
 
+@ADJOINTS.register("autodiff")
 class Autodiff(AbstractAdjoint):
-    """What `jax.grad` makes of the scan. Memory grows with every intermediate of every step; derivatives of
-    any order and mode.
+    """What `jax.grad` makes of the scan. Memory grows with every intermediate of every step; derivatives of any
+    order and mode.
 
-    **Arguments:** `leash`: damping and clipping of the costate (biased; default: none).
+    **Arguments:** `damping` (per ms), `clip`: of the costate, biased; see `spikejax.loops.Damping`.
     """
 
-    leash: Leash = eqx.field(default_factory=Leash)
+    damping: Float[Array, ""] | None = damping_field()
+    clip: Float[Array, ""] | None = clip_field()
 
     def layer(self, cell, recurrent, drive, carry, mask, save):
+        damping = Damping(self.damping, self.clip)
+
         def step(carry, x):
             drive, m = x
-            if not self.leash.off:
-                state, level = _leashed(cell.dt, self.leash, (carry.state, carry.level))
+            if not damping.off:
+                state, level = _damped(cell.dt, damping, (carry.state, carry.level))
                 carry = carry._replace(state=state, level=level)
             carry, release, current = forward_step(cell, recurrent, carry, drive, m)
-            return carry, record(save, carry, release, current)
+            every = Record(carry.state.activation, release, carry.state.neuron.v, current)
+            return carry, Record(**{name: getattr(every, name) for name in save})
 
         return jax.lax.scan(step, carry, (drive, mask))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _leashed(dt, leash, state):
-    """Identity whose cotangent is leashed."""
-    del dt, leash
+def _damped(dt, damping, state):
+    """Identity whose cotangent is damped and clipped."""
+    del dt, damping
     return state
 
 
-def _leashed_fwd(dt, leash, state):
+def _damped_fwd(dt, damping, state):
     del dt
-    return state, leash
+    return state, damping
 
 
-def _leashed_bwd(dt, leash, costate):
-    return jax.tree.map(jnp.zeros_like, leash), leash(costate, dt)
+def _damped_bwd(dt, damping, costate):
+    return jax.tree.map(jnp.zeros_like, damping), damping(costate, dt)
 
 
-_leashed.defvjp(_leashed_fwd, _leashed_bwd)
+_damped.defvjp(_damped_fwd, _damped_bwd)
+
+__all__ = ["Autodiff"]

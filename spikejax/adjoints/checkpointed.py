@@ -2,14 +2,14 @@
 
 import math
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from .autodiff import Autodiff
-from .base import AbstractAdjoint
+from ..component import option, part
+from .base import ADJOINTS, AbstractAdjoint
 
 
+@ADJOINTS.register("checkpointed")
 class Checkpointed(AbstractAdjoint):
     """Keep the network's state at the ends of chunks, and run each chunk again on the way back.
 
@@ -18,15 +18,18 @@ class Checkpointed(AbstractAdjoint):
     that are saved still grow with T; spike counts and readouts are the cheap ones.
 
     **Arguments:** `chunk`: steps a chunk (default: ``ceil(sqrt(T))``); `inner`: the adjoint within a chunk;
-    its leash, if any, is the leash of the whole.
+    its damping and clip are those
+    of the whole.
     """
 
-    chunk: int | None = eqx.field(static=True, default=None)
-    inner: AbstractAdjoint = eqx.field(default_factory=Autodiff)
+    chunk: int | None = option(
+        None, doc="steps of a chunk (default: square root of the trial)", at_least=1, kw_only=False
+    )
+    inner: AbstractAdjoint = part(ADJOINTS, "autodiff", doc="the adjoint within a chunk")
 
-    def __check_init__(self):
-        if self.chunk is not None and self.chunk < 1:
-            raise ValueError(f"`chunk` is {self.chunk}: give a number of steps >= 1, or None for sqrt(T)")
+    @property
+    def exact(self) -> bool:
+        return self.inner.exact
 
     def layer(self, cell, recurrent, drive, carry, mask, save):
         return self.inner.layer(cell, recurrent, drive, carry, mask, save)
@@ -45,3 +48,6 @@ class Checkpointed(AbstractAdjoint):
             carry, last = jax.checkpoint(advance)(carry, tail)
             ys = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), ys, last)
         return carry, ys
+
+
+__all__ = ["Checkpointed"]

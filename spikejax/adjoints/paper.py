@@ -34,9 +34,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..gates import RELEASES, Gate
-from ..network import LinearReadout, Network
+from ..network import Network
 from ..neurons import LIF, NIF, RESETS, AbstractResetNeuron, Split, Theta
 from ..parameters import resolve
+from ..readouts import LinearReadout
 from ..releases import Charge
 from ..simulate import simulate
 from ..synapses import Exponential

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from ..adjoints import AbstractAdjoint, Costate, Leash
+from ..adjoints import AbstractAdjoint, Costate
 from ..gates import Gate
 from ..losses import AbstractLoss
 from ..network import Network
@@ -54,10 +54,7 @@ def gradient_report(
     `span`: length of a half of the secant relative to the norm of the parameters.
     """
     params, fixed = eqx.partition(network, trainable(network, fields))
-    leashes = [
-        x for x in jax.tree.leaves(adjoint, is_leaf=lambda x: isinstance(x, Leash)) if isinstance(x, Leash)
-    ]
-    adjoints = (adjoint,) if all(leash.off for leash in leashes) else (adjoint, Costate())
+    adjoints = (adjoint,) if adjoint.exact else (adjoint, Costate())
 
     def objective(params, trial, adjoint):
         network = eqx.combine(params, fixed)

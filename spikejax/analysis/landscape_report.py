@@ -13,7 +13,7 @@ import matplotlib as mpl
 import numpy as np
 from jaxtyping import Float
 
-from ..adjoints import Costate, Leash
+from ..adjoints import Costate
 from ..build import Run
 from ..gates import KERNELS, Gate
 from ..network import Network
@@ -123,8 +123,8 @@ Slices = dict[tuple[str, str, str, str], Slice]
 """By network, direction, trials and gate."""
 
 
-def ways(run: Run, leash: Leash, options: Options) -> dict[str, Way]:
-    """The gates by name: smooth ones, the last one of training with its leash if there is one, a surrogate,
+def ways(run: Run, damping: dict[str, float | None], options: Options) -> dict[str, Way]:
+    """The gates by name: smooth ones, the last one of training damped or clipped if it was, a surrogate,
     and the hard threshold."""
     final, own = run.final_gate, float(run.final_gate.sharpness)
     kernel = final.kernel if final.kernel.compact else "raised_cosine"
@@ -132,9 +132,9 @@ def ways(run: Run, leash: Leash, options: Options) -> dict[str, Way]:
     found = {}
     for a in options.sharpness or (own, 4 * own, 16 * own):
         found[f"smooth, a = {a:g}"] = Way(Gate(kernel, final.width, a, release=release), Costate())
-    if type(final.release) is type(release) and not leash.off:
-        found[f"smooth, a = {own:g}, {'clipped' if leash.damping is None else 'damped'}"] = Way(
-            final, Costate(leash)
+    if type(final.release) is type(release) and any(damping.values()):
+        found[f"smooth, a = {own:g}, {'damped' if damping['damping'] else 'clipped'}"] = Way(
+            final, Costate(**damping)
         )
     surrogate = Gate(
         options.surrogate,
@@ -160,7 +160,7 @@ def landscape(
     target: Path,
     options: Options,
     *,
-    leash: Leash,
+    damping: dict[str, float | None],
     noise: Noise | None = None,
 ) -> list[Path]:
     """Compute the landscapes around `networks` in float64 and write them into `target`: figures,
@@ -169,7 +169,7 @@ def landscape(
     The random direction of a network is drawn from the seed; the gradient direction is downhill by the mean
     gradient over the trials through the last gate of training.
 
-    **Arguments:** `networks`: by name, of one structure; `dt` in ms; `leash`: of the costate in training;
+    **Arguments:** `networks`: by name, of one structure; `dt` in ms; `damping`: damping and clip of the costate in training;
     `noise`: of the trials.
 
     **Raises:** `ValueError` for options that make no landscape here.
@@ -181,13 +181,13 @@ def landscape(
         raise ValueError(
             f"--trial is {options.trial}, but the {options.split} split has {count} trials, numbered from 0"
         )
-    gates = ways(run, leash, options)
+    gates = ways(run, damping, options)
     for way in gates.values():
         check_step(run.network, way.gate, dt)
     # Trained and drawn in the default precision, looked at in float64: chaos amplifies rounding to another
     # landscape.
     with jax.enable_x64(True):
-        trials, last = cast((trials, Way(run.final_gate, Costate(leash))), jnp.float64)
+        trials, last = cast((trials, Way(run.final_gate, Costate(**damping))), jnp.float64)
         # One by one: a pytree would sort the names.
         networks, gates = (
             {name: cast(x, jnp.float64) for name, x in named.items()} for named in (networks, gates)

@@ -4,7 +4,7 @@ from .network import build_network
 from .parts import (
     batch_key,
     build_adjoint,
-    build_leash,
+    build_damping,
     build_loss,
     build_noise,
     build_optimiser,
@@ -21,8 +21,8 @@ __all__ = [
     "build",
     "build_adjoint",
     "build_annealing",
+    "build_damping",
     "build_gate",
-    "build_leash",
     "build_loss",
     "build_network",
     "build_noise",

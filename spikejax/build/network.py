@@ -10,9 +10,11 @@ from ..component import positive_fields
 from ..config import Config, ConfigError
 from ..config.schema import Layer as LayerConfig
 from ..connections import Dense
+from ..initialise import dale_signs
 from ..network import Network
 from ..neurons import NEURONS, AbstractNeuron, Accommodating, HodgkinHuxley, Refractory
 from ..parameters import as_parameter, positive, resolve
+from ..readouts import LeakyReadout, LinearReadout
 from ..synapses import DoubleExponential, Exponential
 
 
@@ -23,15 +25,13 @@ def build_network(config: Config, channels: int, outputs: int, key: jax.Array) -
     layers, sign = [], None
     for layer, k in zip(config.network.layers, keys, strict=False):
         layers.append(_layer(layer, shape, sign, k))
-        sign = None if layer.excitatory is None else network.dale_signs(layer.size, layer.excitatory)
+        sign = None if layer.excitatory is None else dale_signs(layer.size, layer.excitatory)
         shape = (len(layer.synapse.tau_syn), layer.size)
     readout = config.network.readout
     if readout.kind == "leaky":
-        out = network.LeakyReadout.dense(
-            shape, outputs, scale=readout.scale, tau_out=readout.tau_out, key=keys[-1]
-        )
+        out = LeakyReadout.create(shape, outputs, scale=readout.scale, tau_out=readout.tau_out, key=keys[-1])
     else:
-        out = network.LinearReadout.dense(shape, outputs, scale=readout.scale, key=keys[-1])
+        out = LinearReadout.create(shape, outputs, scale=readout.scale, key=keys[-1])
     out = eqx.tree_at(lambda r: r.connection, out, _readout_connection(config, out.connection, layers[-1]))
     made = Network(tuple(layers), out)
     return positive(made, positive_fields(made) & set(config.training.trainable))

@@ -8,7 +8,7 @@ import optax
 from pydantic import BaseModel
 
 from .. import losses, tasks
-from ..adjoints import AbstractAdjoint, Autodiff, Checkpointed, Costate, Leash
+from ..adjoints import AbstractAdjoint, Autodiff, Checkpointed, Costate
 from ..config import Config
 from ..noise import Noise
 from ..parameters import field_name
@@ -38,15 +38,15 @@ def task_at_step(table: BaseModel, dt: float, seed: int) -> tasks.AbstractTask:
 
 def build_adjoint(config: Config) -> AbstractAdjoint:
     """The adjoint."""
-    kind, leash = config.adjoint.kind, build_leash(config)
+    kind, damping = config.adjoint.kind, build_damping(config)
     if kind == "checkpointed":
-        return Checkpointed(config.adjoint.chunk, inner=Autodiff(leash))
-    return Costate(leash) if kind == "costate" else Autodiff(leash)
+        return Checkpointed(config.adjoint.chunk, inner=Autodiff(**damping))
+    return Costate(**damping) if kind == "costate" else Autodiff(**damping)
 
 
-def build_leash(config: Config) -> Leash:
+def build_damping(config: Config) -> dict[str, float | None]:
     """Damping and clipping of the adjoint."""
-    return Leash(damping=config.adjoint.damping or None, clip=config.adjoint.clip)
+    return {"damping": config.adjoint.damping, "clip": config.adjoint.clip}
 
 
 def build_noise(config: Config) -> Noise:

@@ -8,11 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from ..adjoints import Costate, Leash
-from ..adjoints.base import Record
-from ..cell import Carry, Cell
+from ..adjoints import Costate
+from ..cell import Cell
 from ..gates import Gate
-from ..network import LayerState
+from ..state import Carry, LayerState, Record
 from ..synapses import Exponential
 from .clamp_models import MILLI, ClampModel, at_sweeps
 from .escape import force
@@ -159,7 +158,7 @@ def run_free(
     neuron = model.neuron(p, data.start)
     cell = Cell(neuron, Exponential((tau,)), gate, dt)
     state = LayerState(neuron.init(data.start.shape), cell.synapse.init(data.start.shape, data.start.dtype))
-    return Costate(Leash(model.damping)).layer(
+    return Costate(damping=model.damping).layer(
         cell, None, model.drive(p, data.current), cell.start(state), None, frozenset(save)
     )
 

@@ -10,9 +10,10 @@ from jaxtyping import Array, Float
 
 from ..connections import Dense
 from ..gates import Gate
-from ..network import LinearReadout, Network
+from ..network import Network
 from ..noise import Noise
 from ..parameters import Masked
+from ..readouts import LinearReadout
 from ..simulate import simulate
 from ..tasks import Trial
 from .step import randomness

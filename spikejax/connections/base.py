@@ -1,0 +1,78 @@
+"""What a connection is: a linear map of a stretch of time, which may remember a past."""
+
+import abc
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from ..component import Component
+from ..registry import Registry
+from ..stimulus import Events, Stimulus
+
+
+class AbstractConnection(Component):
+    """A map from activations (or a stimulus) to currents, linear in its input and in its own parameters.
+
+    A new one is written by `__call__`, its value at one moment, and `create`, which draws one at random. It then
+    works feed-forward and in recurrence, with every adjoint. One that does better than moment by moment overrides
+    `over_time`.
+    """
+
+    in_shape: eqx.AbstractVar[tuple[int, ...]]
+    out_shape: eqx.AbstractVar[tuple[int, ...]]
+
+    @property
+    def memory(self) -> int:
+        """Number of steps before the present one that it reads."""
+        return 0
+
+    @abc.abstractmethod
+    def __call__(
+        self, x: Float[Array, "*in"], past: Float[Array, "memory *in"] | None = None
+    ) -> Float[Array, "*out"]:
+        """Output at one moment, from the input `x` then and those of the `memory` steps before, the oldest first
+        (None without memory)."""
+
+    def over_time(
+        self, x: Stimulus, past: Float[Array, "memory *in"] | None = None
+    ) -> Float[Array, "time *out"]:
+        """Output over a stretch of time, from the input `x` and those of the `memory` steps before it (default:
+        0)."""
+        if isinstance(x, Events):
+            x = x.dense()
+        if not self.memory:
+            return jax.vmap(self)(x)
+        whole = jnp.concatenate([self.no_past(x.dtype) if past is None else past, x])
+        window = lambda t: jax.lax.dynamic_slice_in_dim(whole, t, self.memory)
+        return jax.vmap(lambda t, now: self(now, window(t)))(jnp.arange(len(x)), x)
+
+    def no_past(self, dtype: Any) -> Float[Array, "memory *in"] | None:
+        """The past of a trial that begins: 0, or None without memory."""
+        return jnp.zeros((self.memory, *self.in_shape), dtype) if self.memory else None
+
+    @classmethod
+    @abc.abstractmethod
+    def create(
+        cls, in_shape: tuple[int, ...], out_shape: tuple[int, ...], *, key: PRNGKeyArray, **options: Any
+    ) -> "AbstractConnection":
+        """One drawn at random, from inputs of `in_shape` to a population of `out_shape`.
+
+        The `options` of a class are keywords of its own, annotated ``Annotated[type, Declaration(...)]``: a
+        configuration's table of the connection follows from them.
+        """
+
+
+CONNECTIONS: Registry[AbstractConnection] = Registry("connection")
+
+
+def check_shapes(connection: AbstractConnection, expected: tuple[int, ...], name: str, given: str) -> None:
+    """Raise `ValueError` unless a connection called `name` takes inputs of the `expected` shape, which `given`
+    explains."""
+    if connection.in_shape != expected:
+        raise ValueError(f"`{name}` takes inputs of shape {connection.in_shape}, but {given} {expected}")
+
+
+__all__ = ["CONNECTIONS", "AbstractConnection", "check_shapes"]

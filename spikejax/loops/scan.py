@@ -1,0 +1,78 @@
+"""The loop as `jax.lax.scan`: the one that says what all others compute."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from ..state import Carry, LayerState, Record
+from .base import LOOPS, AbstractLoop, Cotangents, History, Trajectory, forward_step
+
+
+@LOOPS.register("scan")
+class Scan(AbstractLoop):
+    """`jax.lax.scan` there and back. Kept are the state, activation and current of every step; on the way back a
+    step's own intermediates are computed again by `jax.vjp` of the cell."""
+
+    def forward(self, cell, recurrent, drive, carry, mask, save):
+        def step(carry, x):
+            drive, m = x
+            new, release, current = forward_step(cell, recurrent, carry, drive, m)
+            rest = Record(
+                release=release if "release" in save else None, v=new.state.neuron.v if "v" in save else None
+            )
+            return new, (carry.state.neuron, carry.state.hidden, new.state.activation, current, rest)
+
+        last, series = jax.lax.scan(step, carry, (drive, mask))
+        return Trajectory(last, *series)
+
+    def backward(self, cell, recurrent, history: History, cotangents: Cotangents, damping):
+        floats, others = eqx.partition(cell, eqx.is_inexact_array)
+        activation = history.activation
+
+        def back(costate, x):
+            d_state, d_level, d_cell = costate
+            t, neuron, hidden, current, m, d_s, d_rest, d_shown = x
+            # Looked up rather than scanned over: a shifted copy of the whole series would be held through the loop.
+            before = jnp.where(t > 0, activation[jnp.maximum(t - 1, 0)], history.first)
+            d_neuron, d_own, d_hidden, d_past = d_state[:4]
+            if d_rest.v is not None:
+                d_neuron = d_neuron._replace(v=d_neuron.v + d_rest.v)
+            # The count starts at 0 here: it enters a step linearly, so its value does not matter to the derivative.
+            start = cell.start(LayerState(neuron, before, hidden))
+            out, pull = jax.vjp(lambda c, k, i: eqx.combine(c, others)(k, i, m), floats, start, current)
+            d_release = jnp.zeros_like(out[1]) if d_rest.release is None else d_rest.release
+            d_after = LayerState(d_neuron, d_own + d_s, d_hidden)
+            d_step, d_start, d_current = pull((Carry(d_after, d_level, cotangents.last.count), d_release))
+            if d_shown is not None:
+                d_current = d_current + d_shown
+            d_state = d_start.state
+            if recurrent is not None:
+                d_state = _through_recurrence(recurrent, d_state, d_past, d_current, before, m)
+            d_state, d_level = d_state, d_start.level
+            if not damping.off:
+                d_state, d_level = damping((d_state, d_level), cell.dt)
+            return (d_state, d_level, jax.tree.map(jnp.add, d_cell, d_step)), d_current
+
+        start = (cotangents.last.state, cotangents.last.level, jax.tree.map(jnp.zeros_like, floats))
+        steps = jnp.arange(len(history.current))
+        xs = (steps, history.neuron, history.hidden, history.current, history.mask)
+        xs = (*xs, cotangents.activation, cotangents.rest, cotangents.current)
+        (d_state, d_level, d_cell), d_current = jax.lax.scan(back, start, xs, reverse=True)
+        return d_cell, d_current, Carry(d_state, d_level, cotangents.last.count)
+
+
+def _through_recurrence(recurrent, d_state: LayerState, d_past, d_current, activation, mask) -> LayerState:
+    """The costate before a step, with what reaches it through the recurrent current: ``W^T dI``."""
+    if d_past is None:
+        (d_back,) = jax.linear_transpose(recurrent, activation)(d_current)
+        return d_state._replace(activation=d_state.activation + d_back)
+    d_back, d_window = jax.linear_transpose(recurrent, activation, d_past)(d_current)
+    # The step moves the past on by one: its newest entry was the activation, its oldest is forgotten.
+    moved = jnp.concatenate([jnp.zeros_like(d_past[:1]), d_past[:-1]])
+    newest = d_past[-1]
+    if mask is not None:
+        moved, newest = jnp.where(mask, moved, d_past), jnp.where(mask, newest, 0.0)
+    return d_state._replace(activation=d_state.activation + d_back + newest, past=moved + d_window)
+
+
+__all__ = ["Scan"]

@@ -1,0 +1,112 @@
+"""Readouts: what a network says, linear in the activation of its last layer."""
+
+import abc
+from typing import Annotated, Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from .component import Component, Declaration, parameter
+from .connections import AbstractConnection, Dense
+from .parameters import as_parameter
+from .registry import Registry
+
+Scale = Annotated[float, Declaration(doc="initial weights are N(0, scale^2/n)", at_least=0.0)]
+
+
+class AbstractReadout(Component):
+    """A linear readout of the last layer's activation."""
+
+    connection: eqx.AbstractVar[AbstractConnection]
+    bias: eqx.AbstractVar[Float[Array, " out"]]
+
+    @abc.abstractmethod
+    def init(self) -> Float[Array, "..."]:
+        """State at the start of a trial."""
+
+    @abc.abstractmethod
+    def __call__(
+        self, state, activation: Float[Array, "time kinds *n"], mask, dt: float
+    ) -> tuple[Any, Float[Array, "time out"]]:
+        """Readout over a stretch of time, and the state at its end."""
+
+    @classmethod
+    @abc.abstractmethod
+    def create(
+        cls, in_shape: tuple[int, ...], size: int, *, key: PRNGKeyArray, **options: Any
+    ) -> "AbstractReadout":
+        """One drawn at random, of `size` outputs; `options` as in `AbstractConnection.create`."""
+
+
+READOUTS: Registry[AbstractReadout] = Registry("readout")
+
+
+def _drawn(in_shape: tuple[int, ...], size: int, scale: float, key: PRNGKeyArray) -> dict[str, Any]:
+    return {"connection": Dense.normal(in_shape, (size,), scale, key=key), "bias": jnp.zeros(size)}
+
+
+@READOUTS.register("linear")
+class LinearReadout(AbstractReadout):
+    """``o(t) = O s(t) + bias``, at the end of each step."""
+
+    connection: AbstractConnection
+    bias: Float[Array, " out"]
+
+    @classmethod
+    def create(cls, in_shape, size, *, key: PRNGKeyArray, scale: Scale = 1.0) -> "LinearReadout":
+        """Weights ``N(0, scale^2/n)``, bias 0."""
+        return cls(**_drawn(in_shape, size, scale, key))
+
+    def init(self):
+        return jnp.zeros((0,), self.bias.dtype)
+
+    def __call__(self, state, activation, mask, dt):
+        del mask, dt
+        return state, self.connection.over_time(activation) + self.bias[None]
+
+
+@READOUTS.register("leaky")
+class LeakyReadout(AbstractReadout):
+    """``tau_out do/dt = -o + O s + bias``: the linear readout, low-pass filtered (exactly, for s constant in a
+    step)."""
+
+    connection: AbstractConnection
+    bias: Float[Array, " out"]
+    tau_out: Float[Array, "..."] = parameter(
+        20.0, unit="ms", doc="time constant of the leaky readout", positive=True
+    )
+
+    @classmethod
+    def create(
+        cls,
+        in_shape,
+        size,
+        *,
+        key: PRNGKeyArray,
+        scale: Scale = 1.0,
+        tau_out: Annotated[
+            float, Declaration(doc="time constant of the leaky readout", unit="ms", above=0.0)
+        ] = 20.0,
+    ) -> "LeakyReadout":
+        """Weights ``N(0, scale^2/n)``, bias 0; `tau_out` in ms."""
+        return cls(**_drawn(in_shape, size, scale, key), tau_out=as_parameter(tau_out))
+
+    def init(self):
+        return jnp.zeros(self.bias.shape, self.bias.dtype)
+
+    def __call__(self, state, activation, mask, dt):
+        decay = jnp.exp(-dt / self.tau_out)
+        target = self.connection.over_time(activation) + self.bias[None]
+
+        def step(o, x):
+            target, m = x
+            new = decay * o + (1 - decay) * target
+            o = new if m is None else jnp.where(m, new, o)
+            return o, o
+
+        return jax.lax.scan(step, state, (target, mask))
+
+
+__all__ = ["READOUTS", "AbstractReadout", "LeakyReadout", "LinearReadout"]
