@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from ..registry import Registry
 from .tables import Family, metadata, tables_of
 
 ALLOWED = {
@@ -95,25 +96,34 @@ def _plain(allowed: str) -> str:
     return re.sub(r"(?<=\d)\.0$", "", allowed)
 
 
-def describe(schema: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Every key of a schema with its description and default, for ``--help``; a key of several kinds comes once for
-    each."""
+def describe(
+    schema: type[BaseModel], prefix: str = "", within: tuple[Registry, ...] = ()
+) -> Iterator[tuple[str, str]]:
+    """Every key of a schema with its description and default, for ``--help``; a key that not all kinds have, or not
+    in the same way, says whose it is.
+
+    **Arguments:** `prefix` of the keys; `within`: the families that they are in, as an adjoint in an adjoint: shown
+    once, though it could hold another.
+    """
     for name, field in schema.model_fields.items():
         tables = tables_of(field)
         if not tables:
             if name != "kind":
                 yield f"{prefix}{name}", f"{field.description} [{_default(field)}]"
             continue
+        path = f"{prefix}{name}{'.0' if get_origin(field.annotation) is tuple else ''}"
         family = metadata(field, Family)
-        item = ".0" if get_origin(field.annotation) is tuple else ""
-        path = f"{prefix}{name}{item}"
         if family is not None:
-            what = "; ".join(f"{kind}: {table.__doc__}" for kind, table in tables.items())
-            yield f"{path}.kind", f"{field.description or family.registry.family} ({what}) [{family.default}]"
+            if within.count(family.registry) > 1:
+                continue
+            what = field.description or family.registry.family
+            yield path, f"{what}: one of {', '.join(tables)} [{family.default}]"
+        kinds: dict[tuple[str, str], list[str]] = {}
         for kind, table in tables.items():
-            # One key, as many lines as kinds have it.
-            of = f"{kind}: " if kind else ""
-            yield from ((key, of + text) for key, text in describe(table, f"{path}."))
+            for line in describe(table, f"{path}.", within if family is None else (*within, family.registry)):
+                kinds.setdefault(line, []).append(kind)
+        for (key, text), whose in kinds.items():
+            yield key, text if len(whose) == len(tables) else f"{', '.join(whose)}: {text}"
 
 
 def _default(field: FieldInfo) -> str:

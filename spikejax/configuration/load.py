@@ -18,9 +18,9 @@ import tomli_w
 from pydantic import BaseModel, ValidationError
 
 from ..errors import ConfigError
-from .assemble import try_parts
+from .assemble_parts import try_parts
 from .explain import explain
-from .fit import FITS, CurrentClampFit, SoundFit
+from ..config.fit import FITS, CurrentClampFit, SoundFit
 from .schema import Config
 from .tables import read as read_table
 from .upgrade import old_keys, upgrade
@@ -147,8 +147,16 @@ def validate(data: dict[str, Any], source: str, schema: type[Schema]) -> Schema:
 
 
 def dump(config: BaseModel) -> str:
-    """The configuration as TOML, every value written out."""
-    return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True, exclude_unset=False))
+    """The configuration as TOML, every value written out; a component without keys is its bare word."""
+    return tomli_w.dumps(_short(config.model_dump(mode="json", exclude_none=True, exclude_unset=False)))
+
+
+def _short(tree: Any) -> Any:
+    if isinstance(tree, list):
+        return [_short(x) for x in tree]
+    if not isinstance(tree, dict):
+        return tree
+    return tree["kind"] if tree.keys() == {"kind"} else {name: _short(x) for name, x in tree.items()}
 
 
 def place(data: dict[str, Any], name: str, value: Any) -> None:

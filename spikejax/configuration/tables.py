@@ -205,6 +205,8 @@ class Family:
     def table(self, kind: str) -> type[Table]:
         """The table of one kind."""
         cls = self.registry.find(kind)
+        if self.extras is None and not self.defaults:
+            return table(cls, kind, self.base)
         if cls not in self._made:
             known = keywords(cls)
             own = {
@@ -359,7 +361,9 @@ def tables_of(field: FieldInfo) -> dict[str, type[BaseModel]]:
 # From tables to components.
 
 
-def make(one: Table, where: str = "", *, component: Callable[..., Any] | None = None, **context: Any) -> Any:
+def make(
+    one: Table, where: str = "", /, *, component: Callable[..., Any] | None = None, **context: Any
+) -> Any:
     """The component of a table, and those of the tables in it.
 
     **Arguments:** `where`: path of keys of the table, which an error begins with; `component`: another class than
@@ -375,10 +379,10 @@ def make(one: Table, where: str = "", *, component: Callable[..., Any] | None = 
     parts = {
         name: make(value, f"{where}.{name}") if isinstance(value, Table) else value for name, value in values.items()
     }
-    return at(where, getattr(component, "create", component), **parts, **context)
+    return at(where, getattr(component, "create", component), **(parts | context))
 
 
-def at(where: str, call: Callable[..., Made], *args: Any, **kwargs: Any) -> Made:
+def at(where: str, call: Callable[..., Made], /, *args: Any, **kwargs: Any) -> Made:
     """Call a function whose `ValueError` is about the keys at `where`, and say so.
 
     **Raises:** `ConfigError`.
@@ -403,7 +407,7 @@ def compiled(one: Table) -> dict[str, Any]:
             continue
         if declared is not None and declared.trained:
             # On or off is another program, the number is not.
-            found[name] = value is not None
+            found[name] = bool(value)
         else:
             found[name] = compiled(value) if isinstance(value, Table) else value
     return found
