@@ -20,7 +20,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from spikejax import Costate, Noise, simulate, trainable
+from spikejax import ClockDriven, Costate, Noise, trainable
 from spikejax.analysis import record
 from spikejax.build import build, build_gate, build_loss, build_task, solve_readout
 from spikejax.cli import key_values
@@ -29,7 +29,7 @@ from spikejax.network import Network
 from spikejax.plotting import STYLE
 from spikejax.runs import analyse_run, finished_run, trained
 from spikejax.tasks.delayed_xor import KINDS, DelayedXOR
-from spikejax.training import make_evaluate
+from spikejax.training import make_evaluate, run_trial
 from spikejax.training.log import read_metrics
 
 CONFIG = Path(__file__).parent.parent / "configs" / "delayed_xor.toml"
@@ -49,17 +49,17 @@ def accuracies(network: Network, config: Config) -> dict[str, float]:
     loss, found = build_loss(config), {}
     gates = {"smooth": gate, "sharpest": final, "hard": gate.hard()}
     for dt in (config.dt, config.dt / 2):
-        evaluate = make_evaluate(loss, dt=dt, at_once=120)
+        evaluate = make_evaluate(loss, at_once=120)
         for longest in (100.0, 200.0, 400.0, 700.0, 1000.0):
             trials = task_at(config, dt, delays=(config.task.delays[0], longest)).split("test")
             for name, g in gates.items():
-                metrics = evaluate(network, trials, g).metrics
+                metrics = evaluate(network, trials, ClockDriven(g, dt)).metrics
                 found[f"dt {dt:g} ms, {name} | {longest:.0f}"] = metrics["accuracy"]
                 if longest == 700:
                     found[f"squared error, dt {dt:g} ms, {name} | 700"] = metrics["squared"]
         trials = task_at(config, dt).aligned(700.0, TRIALS)
         for name, g in gates.items():
-            result = evaluate(network, trials, g)
+            result = evaluate(network, trials, ClockDriven(g, dt))
             found[f"dt {dt:g} ms, {name} | both 700"] = result.metrics["accuracy"]
             if dt == config.dt:
                 rate = (
@@ -74,9 +74,10 @@ def accuracies(network: Network, config: Config) -> dict[str, float]:
                 )
     trials = task_at(config, config.dt).split("test")
     for noise in (0.0, 0.02, 0.05, 0.1, 0.2):
-        evaluate = make_evaluate(loss, dt=config.dt, at_once=120, noise=Noise(noise))
+        evaluate = make_evaluate(loss, at_once=120, noise=Noise(noise))
         for name, g in gates.items():
-            found[f"noise, {name} | {noise:g}"] = evaluate(network, trials, g).metrics["accuracy"]
+            metrics = evaluate(network, trials, ClockDriven(g, config.dt)).metrics
+            found[f"noise, {name} | {noise:g}"] = metrics["accuracy"]
     return found
 
 
@@ -87,7 +88,7 @@ def untrained(config: Config) -> dict[str, float]:
     for dt in (config.dt, config.dt / 2):
         trials = task_at(config, dt).split("test")
         for name, g in (("smooth", run.gate), ("sharpest", run.final_gate), ("hard", run.gate.hard())):
-            metrics = make_evaluate(run.loss, dt=dt, at_once=120)(network, trials, g).metrics
+            metrics = make_evaluate(run.loss, at_once=120)(network, trials, ClockDriven(g, dt)).metrics
             found |= {f"untrained, dt {dt:g} ms, {name} | accuracy": metrics["accuracy"]}
             found |= {f"untrained, dt {dt:g} ms, {name} | squared error": metrics["squared"]}
     return found
@@ -165,13 +166,10 @@ def damping(config: Config, out: Path) -> None:
     @eqx.filter_jit
     def gradient(network, trials, gate, rate):
         params, fixed = eqx.partition(network, trainable(network))
-        adjoint, dt = Costate(damping=rate), config.dt
+        simulator = ClockDriven(gate, config.dt, Costate(damping=rate))
 
         def one(model, trial):
-            solution = simulate(
-                model, trial.stimulus, gate=gate, dt=dt, mask=trial.mask, adjoint=adjoint, save=loss.series
-            )
-            return loss(solution, trial, dt)[0]
+            return loss(run_trial(model, trial, simulator, save=loss.series), trial)[0]
 
         def objective(params):
             return jnp.mean(jax.vmap(lambda trial: one(eqx.combine(params, fixed), trial))(trials))

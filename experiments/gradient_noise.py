@@ -43,7 +43,7 @@ def per_trial(network: Network, trials, gate: Gate, dt: float) -> np.ndarray:
         def one(trial):
             def objective(p):
                 solution = simulate(eqx.combine(p, fixed), trial.stimulus, gate=gate, dt=dt)
-                return SquaredError()(solution, trial, dt)[0]
+                return SquaredError()(solution, trial)[0]
 
             return jnp.concatenate([x.reshape(-1) for x in jax.tree.leaves(jax.grad(objective)(params))])
 

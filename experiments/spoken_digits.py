@@ -25,7 +25,7 @@ import optax
 from braille import logistic_regression
 from matplotlib.figure import Figure
 
-from spikejax.build import batch_key, build, build_optimiser, build_task, rate_schedule
+from spikejax.build import batch_key, build, build_optimiser, build_task, learning_rate_schedule
 from spikejax.config import Config, load
 from spikejax.parameters import trainable
 from spikejax.plotting import STYLE
@@ -89,7 +89,8 @@ def train_rates(config: Config, folder: Path) -> dict:
     """Train the rate network of a configuration as `spikejax.training.train` does a spiking one; returns and
     writes its summary."""
     run, t, begin = build(config), config.training, time.perf_counter()
-    optimiser, rate_at, key = build_optimiser(config), rate_schedule(config), batch_key(config)
+    optimiser, key = build_optimiser(config), batch_key(config)
+    learning_rate_at = learning_rate_schedule(config)
     params, fixed = eqx.partition(run.network, trainable(run.network, t.trainable))
     main = run.loss.parts[0] if hasattr(run.loss, "parts") else run.loss  # the others are of spikes
 
@@ -97,18 +98,17 @@ def train_rates(config: Config, folder: Path) -> dict:
         network = eqx.combine(params, fixed)
 
         def one(trial):
-            return main(
-                Solution(rate_readout(network, trial.stimulus, config.dt), (), (), None), trial, config.dt
-            )
+            readout = rate_readout(network, trial.stimulus, config.dt)
+            return main(Solution(readout, (), (), None, jnp.asarray(len(readout) * config.dt)), trial)
 
         value, scalars = jax.vmap(one)(trials)
         return jnp.mean(value), scalars["accuracy"]
 
     @eqx.filter_jit
-    def step(params, average, state, trials, rate):
+    def step(params, average, state, trials, lr):
         gradient, _ = jax.grad(scores, has_aux=True)(params, trials)
         updates, state = optimiser.update(gradient, state, params)
-        params = optax.apply_updates(params, jax.tree.map(lambda u: rate * u, updates))
+        params = optax.apply_updates(params, jax.tree.map(lambda u: lr * u, updates))
         average = jax.tree.map(lambda a, p: t.averaging * a + (1 - t.averaging) * p, average, params)
         return params, average, state
 
@@ -120,7 +120,9 @@ def train_rates(config: Config, folder: Path) -> dict:
     average, state, best = params, optimiser.init(params), (-1.0, params)
     for i in range(t.steps):
         trials = run.task.batch(key, i, t.batch)
-        params, average, state = step(params, average, state, trials, jnp.asarray(rate_at(i), jnp.float32))
+        params, average, state = step(
+            params, average, state, trials, jnp.asarray(learning_rate_at(i), jnp.float32)
+        )
         if (i + 1) % t.evaluate_every == 0 or i + 1 == t.steps:
             score = accuracy(average, "validation")
             best = (score, average) if score >= best[0] else best

@@ -25,6 +25,7 @@ from .parameters import Masked, Positive, Signed, positive, trainable
 from .readouts import LeakyReadout, LinearReadout
 from .releases import Charge, Graded, Hard, Surrogate
 from .simulate import Solution, check_step, simulate
+from .simulators import AbstractSimulator, ClockDriven
 from .stimulus import Events
 from .synapses import AbstractSynapse, DoubleExponential, Exponential
 
@@ -39,12 +40,14 @@ __all__ = [
     "AbstractConnection",
     "AbstractNeuron",
     "AbstractResetNeuron",
+    "AbstractSimulator",
     "AbstractSynapse",
     "Accommodating",
     "AdEx",
     "Autodiff",
     "Charge",
     "Checkpointed",
+    "ClockDriven",
     "Costate",
     "Dense",
     "DoubleExponential",

@@ -15,9 +15,10 @@ from .metrics import confusion, rates
 from .network import Network
 from .noise import Noise
 from .parameters import resolve
-from .simulate import Solution, simulate
+from .simulate import Solution
+from .simulators import ClockDriven
 from .tasks.base import first_trials
-from .training import make_evaluate
+from .training import make_evaluate, run_trial
 from .training.log import read_metrics
 
 STYLE = {
@@ -39,11 +40,12 @@ def run_figures(
     gate = run.final_gate
 
     @eqx.filter_jit
-    def simulated(network, x, gate, mask):
-        return simulate(network, x, gate=gate, dt=dt, save=("release", "v", "activation"), mask=mask)
+    def simulated(network, trial, simulator):
+        return run_trial(network, trial, simulator, save=("release", "v", "activation"))
 
-    solution = simulated(network, trial.stimulus, gate, trial.mask)
-    result = make_evaluate(run.loss, dt=dt, noise=noise)(network, test, gate)
+    simulator = ClockDriven(gate, dt)
+    solution = simulated(network, trial, simulator)
+    result = make_evaluate(run.loss, noise=noise)(network, test, simulator)
     name = f"test trial 0 ({run.task.labels[int(trial.label)]})" if run.task.labels else "test trial 0"
     with mpl.rc_context(STYLE):
         metrics = read_metrics(folder / "metrics.jsonl")

@@ -35,6 +35,7 @@ from .config.load import new_folder
 from .gates import RELEASES
 from .metrics import confusion
 from .network import Network
+from .simulators import ClockDriven
 from .training import checkpoint, train
 from .training.checkpoint import write_atomically
 
@@ -230,11 +231,11 @@ def trained(folder: Path, config: Config | None = None) -> tuple[Run, Network, C
 
 def evaluate_network(run: Run, network: Network, config: Config) -> dict[str, Any]:
     """Test-split results with the gate that training ended with, and with a hard threshold in its place."""
-    evaluate = evaluator(config.loss, config.noise, config.dt)
+    evaluate = evaluator(config.loss, config.noise)
     test = run.task.parts("test")
     summary: dict[str, Any] = {"release": RELEASES.name_of(run.final_gate.release)}
     for name, gate in (("smooth", run.final_gate), ("hard", run.final_gate.hard())):
-        result = evaluate(network, test, gate)
+        result = evaluate(network, test, ClockDriven(gate, config.dt))
         summary["trials"] = len(result.durations)
         summary[name] = result.metrics
         if result.labels is not None:

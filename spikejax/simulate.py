@@ -32,6 +32,8 @@ class Solution(NamedTuple):
     """Per layer, the saved time series."""
     state: NetworkState
     """State after the last step; pass it back as ``state=`` to go on."""
+    duration: Float[Array, ""]
+    """Length of the trial, ms, without the steps that a mask leaves out."""
 
 
 def simulate(
@@ -128,7 +130,8 @@ def simulate(
         carries = ((carries[0][0], _last_inputs(first_inputs, dense, mask)), *carries[1:])
     states = tuple(c.state._replace(inputs=inputs) for c, inputs in carries)
     counts = tuple(c.count for c, _ in carries)
-    return Solution(readout, counts, records, NetworkState(states, tail))
+    duration = _duration(stimulus.shape[0], mask, dt, readout.dtype)
+    return Solution(readout, counts, records, NetworkState(states, tail), duration)
 
 
 def _biased(layer: Layer, drive: Array, current: Array | None) -> Array:
@@ -147,6 +150,11 @@ def _last_inputs(inputs: Array | None, x: Array, mask: Array | None) -> Array | 
     whole = jnp.concatenate([inputs, x])
     end = len(x) if mask is None else mask.sum()
     return jax.lax.dynamic_slice_in_dim(whole, end, len(inputs))
+
+
+def _duration(steps: int, mask: Array | None, dt: float, dtype) -> Float[Array, ""]:
+    """Length of a trial of `steps` steps, those where the mask is False left out, ms."""
+    return jnp.asarray(steps * dt, dtype) if mask is None else mask.sum().astype(dtype) * dt
 
 
 def _background(

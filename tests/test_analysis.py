@@ -8,7 +8,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from spikejax import LIF, Costate, Dense, Exponential, Gate, Layer, Leash, Network, simulate, trainable
+from spikejax import (
+    LIF,
+    ClockDriven,
+    Costate,
+    Dense,
+    Exponential,
+    Gate,
+    Layer,
+    Leash,
+    Network,
+    Noise,
+    simulate,
+    trainable,
+)
 from spikejax.analysis import (
     ablate_neurons,
     ablate_synapses,
@@ -30,6 +43,7 @@ from spikejax.cli import main
 from spikejax.config import check, dump
 from spikejax.losses import SquaredError
 from spikejax.tasks import Trial
+from spikejax.training import run_trial
 
 from .test_curriculum import XOR
 
@@ -201,7 +215,7 @@ def test_ablation(network, trials):
     def score(n):
         return float(
             jnp.mean(
-                jax.vmap(lambda t: loss(simulate(n, t.stimulus, gate=GATE, dt=1.0, mask=t.mask), t, 1.0)[0])(
+                jax.vmap(lambda t: loss(simulate(n, t.stimulus, gate=GATE, dt=1.0, mask=t.mask), t)[0])(
                     trials
                 )
             )
@@ -235,6 +249,21 @@ def test_ablation(network, trials):
     assert np.array_equal(synapses.parts[0], np.unravel_index(np.argmax(carried), carried.shape))
 
 
+def test_ablation_and_gradients_are_of_the_noisy_network(network, trials):
+    loss, noise, simulator = SquaredError(), Noise(0.3), ClockDriven(GATE, 1.0)
+    given = trials._replace(key=jax.random.split(jax.random.key(4), 6))
+
+    def mean(noise):
+        run = lambda t: loss(run_trial(network, t, simulator, noise=noise), t)[0]
+        return float(jnp.mean(jax.vmap(run)(given)))
+
+    assert not np.isclose(mean(None), mean(noise))
+    for found in (ablate_neurons, ablate_synapses):
+        assert np.isclose(found(network, given, loss, gate=GATE, dt=1.0, noise=noise).whole[0], mean(noise))
+    report = gradient_report(network, given, loss, GATE, dt=1.0, adjoint=Costate(), noise=noise)
+    assert np.isclose(report.loss, mean(noise))
+
+
 def test_analyse_command(tmp_path, capsys, quick_compiles):
     path = tmp_path / "xor.toml"
     path.write_text(dump(check(XOR)))
@@ -262,7 +291,7 @@ def test_gradient_report(network, trials, quick_jit):
         solution = simulate(
             eqx.combine(params, fixed), trial.stimulus, gate=GATE, dt=1.0, mask=trial.mask, adjoint=adjoint
         )
-        return SquaredError()(solution, trial, 1.0)[0]
+        return SquaredError()(solution, trial)[0]
 
     each = quick_jit(jax.vmap(jax.grad(loss), (None, 0)))(params, trials)
     flat = np.concatenate([np.asarray(x).reshape(6, -1) for x in jax.tree.leaves(each)], axis=1)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from spikejax import LIF, Exponential, Gate, Network, simulate
-from spikejax.build import build, build_annealing, gate_schedule
+from spikejax.build import build, build_annealing, sharpness_schedule
 from spikejax.config import ConfigError
 from spikejax.config.load import check
 from spikejax.training import Annealing, Plateau, train
@@ -28,7 +28,7 @@ def with_gate(**gate):
 
 
 def schedule(config) -> np.ndarray:
-    return np.array([gate_schedule(config)(i).sharpness for i in range(config.training.steps)])
+    return np.array([sharpness_schedule(config)(i) for i in range(config.training.steps)])
 
 
 def test_linear_and_geometric_schedules():
@@ -95,9 +95,9 @@ def test_the_loop_sharpens_on_plateaus_and_resumes(tmp_path, quick_compiles):
     def dies(*inputs):
         if int(inputs[0].step) == 6:
             raise KeyboardInterrupt
-        return run.plan.stages[0].updates[0](*inputs)
+        return run.plan.stages[0].update(*inputs)
 
-    first = run.plan.stages[0]._replace(updates=(dies,))
+    first = run.plan.stages[0]._replace(update=dies)
     again = tmp_path / "again"
     again.mkdir()
     with pytest.raises(KeyboardInterrupt):

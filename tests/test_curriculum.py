@@ -7,8 +7,8 @@ import numpy as np
 import optax
 import pytest
 
-from spikejax import Dense, Masked, Noise, simulate, trainable
-from spikejax.build import build, gate_schedule, solve_readout
+from spikejax import ClockDriven, Dense, Masked, Noise, simulate, trainable
+from spikejax.build import build, sharpness_schedule, solve_readout
 from spikejax.config import ConfigError, check, dump
 from spikejax.losses import CrossEntropy
 from spikejax.parameters import resolve
@@ -65,7 +65,7 @@ def with_keys(config, **tables):
 
 def test_stages_follow_each_other(problem, tmp_path):  # noqa: F811
     _network, trials, gate = problem
-    seen = []
+    seen, simulator = [], ClockDriven(gate, DT)
 
     class Task:
         def __init__(self, name):
@@ -76,17 +76,26 @@ def test_stages_follow_each_other(problem, tmp_path):  # noqa: F811
             return jax.tree.map(lambda x: x[:size], trials)
 
     plan, state, fixed = plan_for(problem)
-    step = plan.stages[0].updates[0]
+    step = plan.stages[0].update
     one = Stage(
-        (Task("a"), Task("fine")),
-        (step, step),
-        lambda i, level: gate,
-        lambda i: 1.0,
-        3,
-        8,
-        lambda i: int(i == 1),
+        tasks=(Task("a"), Task("fine")),
+        simulators=(simulator, simulator),
+        update=step,
+        sharpness_at=lambda i, level: np.asarray(1.0),
+        learning_rate_at=lambda i: 1.0,
+        steps=3,
+        batch=8,
+        choose=lambda i: int(i == 1),
     )
-    two = Stage((Task("b"),), (step,), lambda i, level: gate.sharpen(2.0 + i), lambda i: 0.1 * i, 2, 4)
+    two = one._replace(
+        tasks=(Task("b"),),
+        simulators=(simulator,),
+        sharpness_at=lambda i, level: np.asarray(2.0 + i),
+        learning_rate_at=lambda i: 0.1 * i,
+        steps=2,
+        batch=4,
+        choose=lambda i: 0,
+    )
     train(plan._replace(stages=(one, two)), state, fixed, tmp_path, key=jax.random.key(0), progress=False)
     assert seen == [("a", 0, 8), ("fine", 1, 8), ("a", 2, 8), ("b", 3, 4), ("b", 4, 4)]
     metrics = read_metrics(tmp_path / "metrics.jsonl")
@@ -94,13 +103,13 @@ def test_stages_follow_each_other(problem, tmp_path):  # noqa: F811
     assert np.allclose([m["learning_rate"] for m in metrics], [1.0, 1.0, 1.0, 0.0, 0.1])
 
 
-def test_rate_scales_the_update(problem):  # noqa: F811
+def test_a_factor_of_the_learning_rate_scales_the_update(problem):  # noqa: F811
     network, trials, gate = problem
     step, state, _ = stepper(network, optax.sgd(0.1))
     before = jax.device_get(state.params)
-    whole = jax.device_get(step(state, trials, gate)[0].params)
+    whole = jax.device_get(step(state, trials, ClockDriven(gate, DT))[0].params)
     step, state, _ = stepper(network, optax.sgd(0.1))
-    half = jax.device_get(step(state, trials, gate, 0.5)[0].params)
+    half = jax.device_get(step(state, trials, ClockDriven(gate, DT), 0.5)[0].params)
     for a, b, c in zip(*map(jax.tree.leaves, (before, whole, half)), strict=True):
         np.testing.assert_allclose(c - a, 0.5 * (b - a), rtol=1e-9, atol=1e-15)
 
@@ -163,11 +172,11 @@ def test_averaging(problem):  # noqa: F811
     network, trials, gate = problem
     params, fixed = eqx.partition(network, trainable(network))
     optimiser = optax.sgd(0.1)
-    step = make_train_step(fixed, CrossEntropy(), optimiser, dt=DT, averaging=0.75)
+    step = make_train_step(fixed, CrossEntropy(), optimiser, averaging=0.75)
     state = start(params, optimiser, average=True)
     average = jax.device_get(state.params)
     for _ in range(3):
-        state, _ = step(state, trials, gate)
+        state, _ = step(state, trials, ClockDriven(gate, DT))
         average = jax.tree.map(lambda a, p: 0.75 * a + 0.25 * np.asarray(p), average, state.params)
     for a, b in zip(jax.tree.leaves(average), jax.tree.leaves(state.judged), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12)
@@ -221,7 +230,7 @@ def test_masked_synapses_stay_absent(problem):  # noqa: F811
     assert np.array_equal(a, b)
     step, state, fixed = stepper(network, optax.adam(0.1))
     for _ in range(3):
-        state, _ = step(state, trials, gate)
+        state, _ = step(state, trials, ClockDriven(gate, DT))
     trained = eqx.combine(state.params, fixed).layers[0].recurrent.weight
     assert isinstance(trained, Masked)
     value = np.asarray(resolve(trained))
@@ -234,7 +243,9 @@ def test_ridge_readout_is_the_least_squares_solution(problem):  # noqa: F811
     target = jax.random.normal(jax.random.key(3), (8, 20, 3))
     weight = jnp.linspace(0.1, 1.0, 20)
     batch = trials._replace(target=target)
-    fitted = fit_readout(network, [(batch, gate, DT)], lambda trial: (trial.target, weight), ridge=1e-14)
+    fitted = fit_readout(
+        network, [(batch, ClockDriven(gate, DT))], lambda trial: (trial.target, weight), ridge=1e-14
+    )
     s = np.asarray(
         jax.vmap(lambda x: simulate(network, x, gate=gate, dt=DT, save="activation").layers[0].activation)(
             trials.stimulus
@@ -250,7 +261,9 @@ def test_ridge_readout_is_the_least_squares_solution(problem):  # noqa: F811
     only = eqx.tree_at(
         lambda n: n.readout.connection, network, network.readout.connection.masked(jnp.arange(6) < 4)
     )
-    masked = fit_readout(only, [(batch, gate, DT)], lambda trial: (trial.target, weight), ridge=1e-14)
+    masked = fit_readout(
+        only, [(batch, ClockDriven(gate, DT))], lambda trial: (trial.target, weight), ridge=1e-14
+    )
     expected = np.linalg.lstsq(
         root * features[:, [0, 1, 2, 3, 6]], root * np.asarray(target).reshape(160, 3), rcond=None
     )[0]
@@ -263,10 +276,10 @@ def test_ridge_readout_of_a_configuration_lowers_the_loss():
     config = check(XOR)
     run = build(config)
     state = solve_readout(config, run)
-    evaluate = make_evaluate(run.loss, dt=config.dt)
+    evaluate = make_evaluate(run.loss)
     trials = run.task.split("validation")
     before, after = (
-        evaluate(n, trials, run.gate).metrics["loss"]
+        evaluate(n, trials, ClockDriven(run.gate, config.dt)).metrics["loss"]
         for n in (run.network, eqx.combine(state.params, run.fixed))
     )
     assert after < before
@@ -275,13 +288,13 @@ def test_ridge_readout_of_a_configuration_lowers_the_loss():
 def test_mixture_of_sharpness():
     gate = {"sharpness": 1.0, "sharpness_end": 16.0, "anneal": 1e-3, "mixture": [0.25, 0.25]}
     config = check(with_keys(XOR, gate=gate, training=XOR["training"] | {"steps": 2000}))
-    drawn = np.array([float(gate_schedule(config)(i).sharpness) for i in range(1, 2000)])
+    drawn = np.array([float(sharpness_schedule(config)(i)) for i in range(1, 2000)])
     assert 0.2 < np.mean(drawn == 1.0) < 0.3
     assert 0.2 < np.mean(np.isclose(drawn, 16.0)) < 0.3
     between = np.log(drawn[(drawn > 1.0) & (drawn < 15.999)]) / np.log(16.0)
     assert abs(between.mean() - 0.5) < 0.03
     assert abs(between.std() - 12**-0.5) < 0.03
-    again = [float(gate_schedule(config)(i).sharpness) for i in range(1, 20)]
+    again = [float(sharpness_schedule(config)(i)) for i in range(1, 20)]
     assert np.array_equal(again, drawn[:19])
 
 
@@ -344,7 +357,8 @@ def test_finer_updates_see_the_same_task_at_half_the_step():
     config = check(with_keys(XOR, training=XOR["training"] | {"finer": 0.4}))
     stage = build(config).plan.stages[0]
     assert [task.dt for task in stage.tasks] == [2.0, 1.0]
-    picks = np.array([stage.pick(i) for i in range(1000)])
+    assert [simulator.dt for simulator in stage.simulators] == [2.0, 1.0]
+    picks = np.array([stage.choose(i) for i in range(1000)])
     assert 0.35 < picks.mean() < 0.45
 
 
@@ -371,7 +385,9 @@ def test_noise_of_the_initial_state(problem):  # noqa: F811
     assert abs(v.std() - 0.1) < 0.003
     keys = jax.random.split(jax.random.key(5), 8)
     quiet, noisy = (
-        make_evaluate(CrossEntropy(), dt=DT, noise=Noise(noise))(network, trials._replace(key=keys), gate)
+        make_evaluate(CrossEntropy(), noise=Noise(noise))(
+            network, trials._replace(key=keys), ClockDriven(gate, DT)
+        )
         for noise in (0.0, 0.2)
     )
     assert quiet.metrics["loss"] != noisy.metrics["loss"]

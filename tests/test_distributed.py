@@ -94,7 +94,7 @@ import equinox as eqx, jax, jax.numpy as jnp, numpy as np
 jax.config.update("jax_enable_x64", True)
 from functools import partial
 from pathlib import Path
-from spikejax import distributed
+from spikejax import ClockDriven, distributed
 from spikejax.build import batch_key, build, build_adjoint, step_settings
 from spikejax.config import ConfigError, load
 from spikejax.runs import train_run
@@ -104,26 +104,27 @@ from spikejax.training.step import update
 config = load(Path(sys.argv[1]))
 run, mesh = build(config), distributed.mesh(0)
 assert distributed.mesh() is None and mesh.size == 2
-trials, rate, adjoint = run.task.batch(batch_key(config), 0, 4), jnp.asarray(0.01), build_adjoint(config)
+trials, rate = run.task.batch(batch_key(config), 0, 4), jnp.asarray(0.01)
+simulator = ClockDriven(run.gate, config.dt, build_adjoint(config))
 for parts in (1, 2):
     settings = step_settings(config) | {"accumulate": parts}
     found = []
     for m in (None, mesh):
-        step, state = make_train_step(run.fixed, adjoint=adjoint, mesh=m, **settings), run.plan.restart(run.state.params, 0)
+        step, state = make_train_step(run.fixed, mesh=m, **settings), run.plan.restart(run.state.params, 0)
         for _ in range(2):
-            state, metrics = step(state, trials, run.gate, rate)
+            state, metrics = step(state, trials, simulator, rate)
         found.append((distributed.local(state), metrics))
     for a, b in zip(*map(jax.tree.leaves, found), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
 try:
-    step(state, jax.tree.map(lambda x: x[:2], trials), run.gate, rate)
+    step(state, jax.tree.map(lambda x: x[:2], trials), simulator, rate)
 except ValueError as error:
     print(error)
 try:
     build(load(Path(sys.argv[1]), [("training.batch", "5")]), mesh)
 except ConfigError as error:
     print(error)
-dynamic, static = eqx.partition((run.fixed, adjoint, distributed.share(trials, mesh), run.gate, rate), eqx.is_array)
+dynamic, static = eqx.partition((run.fixed, distributed.share(trials, mesh), simulator, rate), eqx.is_array)
 distributed.mesh = lambda devices: None
 print("SUMMARY", train_run(config, Path(sys.argv[1]).parent / "alone", progress=False, figures=False)["hard"]["loss"])
 whole = lambda x, state: update(eqx.combine(x, static), state, mesh=mesh, **step_settings(config))

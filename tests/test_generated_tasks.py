@@ -8,7 +8,8 @@ import pytest
 
 from spikejax import LIF, Exponential, Gate, Network, simulate
 from spikejax.adjoints import Record
-from spikejax.losses import ActivityCost, LogRate, LowVoltage, ResponseError, SquaredError, Sum, WholeCharge
+from spikejax.losses import ResponseError, SquaredError, Sum
+from spikejax.penalties import ActivityCost, LogRate, LowVoltage, WholeCharge
 from spikejax.simulate import Solution
 from spikejax.tasks import DelayedXOR, PredictiveCoding, Trial
 from spikejax.tasks.delayed_xor import KINDS, PULSES, SIGNS
@@ -161,7 +162,9 @@ def test_bad_tasks_are_named():
 
 
 def solution(readout, **record):
-    return Solution(jnp.asarray(readout), (jnp.array([0.0, 2.0, -0.1]),), (Record(**record),), None)
+    readout = jnp.asarray(readout)
+    counts, duration = (jnp.array([0.0, 2.0, -0.1]),), jnp.asarray(float(len(readout)))
+    return Solution(readout, counts, (Record(**record),), None, duration)
 
 
 def test_response_error():
@@ -170,7 +173,7 @@ def test_response_error():
     loss = ResponseError(margin=0.2)
     shape = trial.target.signal
     for factor, label in ((1.0, 2), (0.6, 2), (0.4, 1), (-0.4, 1), (-0.6, 0)):
-        value, scalars = loss(solution(factor * shape), trial, 2.0)
+        value, scalars = loss(solution(factor * shape), trial)
         assert int(scalars["label"]) == label
         assert float(scalars["accuracy"]) == (label == 2)
         squared = float(trial.target.weight @ ((factor - 1) * shape[:, 0]) ** 2)
@@ -186,18 +189,21 @@ def test_costs():
     trial = Trial(jnp.zeros((4, 1)), jnp.zeros((4, 1)), jnp.arange(4) < 3)
     whole = trial._replace(mask=None)
     assert np.isclose(
-        ActivityCost(0.3)(record, trial, 1.0)[0],
+        ActivityCost(weight=0.3)(record, trial)[0],
         0.15 * np.mean(np.sum(np.asarray(activation)[:3, 1] ** 2, axis=-1)),
     )
-    assert np.isclose(LowVoltage(0.5)(record, whole, 1.0)[0], 0.25 * np.mean([0.0, 1.0, 0.25]))
+    assert np.isclose(LowVoltage(weight=0.5)(record, whole)[0], 0.25 * np.mean([0.0, 1.0, 0.25]))
     rates = np.array([0.0, 2 / 4e-3, 0.0])
     assert np.isclose(
-        LogRate(0.4, 20.0)(record, whole, 1.0)[0], 0.2 * np.mean((np.log1p(rates) - np.log(21)) ** 2)
+        LogRate(weight=0.4, target=20.0)(record, whole)[0], 0.2 * np.mean((np.log1p(rates) - np.log(21)) ** 2)
     )
-    assert Sum((SquaredError(), ActivityCost(1.0), LowVoltage(1.0))).series == {"activation", "v"}
+    assert Sum((SquaredError(), ActivityCost(weight=1.0), LowVoltage(weight=1.0))).series == {
+        "activation",
+        "v",
+    }
     # One neuron releases half a spike and takes it back, one a whole spike, one a spike and a half.
     release = jnp.array([[0.5, 0.5, 1.0], [-0.5, 0.5, 0.25], [0.0, 0.0, 0.25], [0.0, 0.0, 0.0]])
-    partial = WholeCharge(2.0)(solution(jnp.zeros((4, 1)), release=release), whole, 1.0)[0]
+    partial = WholeCharge(weight=2.0)(solution(jnp.zeros((4, 1)), release=release), whole)[0]
     assert np.isclose(partial, 2.0 * (1 + 1 + 0.75 + 1 + 1) / 12)
 
 
@@ -209,13 +215,9 @@ def test_lingering_in_the_zone_costs(quick_jit):
 
     def cost(bias, sharpness):
         moved = eqx.tree_at(lambda n: n.layers[0].bias, network, jnp.full(2, bias))
-        return WholeCharge(1.0)(
-            simulate(
-                moved, trial.stimulus, gate=Gate(width=0.5, sharpness=sharpness), dt=0.05, save="release"
-            ),
-            trial,
-            0.5,
-        )[0]
+        gate = Gate(width=0.5, sharpness=sharpness)
+        solution = simulate(moved, trial.stimulus, gate=gate, dt=0.05, save="release")
+        return WholeCharge(weight=1.0)(solution, trial)[0]
 
     cost, slope_of = quick_jit(cost), quick_jit(jax.grad(cost))
     assert cost(0.75, 1.0) > 0.4 > 0.3 > cost(3.0, 1.0) > 0

@@ -104,7 +104,7 @@ def test_directions_of_other_parameters(network):
 
 
 def value(network, trials, gate):
-    one = lambda t: LOSS(simulate(network, t.stimulus, gate=gate, dt=DT, mask=t.mask), t, DT)[0]
+    one = lambda t: LOSS(simulate(network, t.stimulus, gate=gate, dt=DT, mask=t.mask), t)[0]
     return float(np.mean([one(jax.tree.map(lambda a: a[i], trials)) for i in range(3)]))
 
 
@@ -188,7 +188,6 @@ def test_the_gradient_direction_goes_down_and_is_as_long_as_the_parameters(
         one = lambda t: LOSS(
             simulate(eqx.combine(p, fixed), t.stimulus, gate=GATE, dt=DT, mask=t.mask, adjoint=Autodiff()),
             t,
-            DT,
         )[0]
         return jnp.mean(jax.vmap(one)(trials))
 
@@ -315,9 +314,7 @@ def test_command(run_folder, capsys, quick_compiles):
     run, network, config = trained(run_folder)
     held = jax.tree.map(lambda x: x[0], run.task.split("validation"))
     solution = simulate(network, held.stimulus, gate=run.final_gate, dt=config.dt)
-    assert here["trained", "smooth, a = 1"] == pytest.approx(
-        float(run.loss(solution, held, config.dt)[0]), rel=1e-3
-    )
+    assert here["trained", "smooth, a = 1"] == pytest.approx(float(run.loss(solution, held)[0]), rel=1e-3)
     plane = curves["trained/smooth, a = 1/plane/loss"]
     assert plane[10, 10] == pytest.approx(here["trained", "smooth, a = 1"], rel=1e-3)
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from spikejax import ClockDriven
 from spikejax.build import build
 from spikejax.config import check
 from spikejax.tasks import AbstractRecordings, Braille, SpokenDigits, spike_file
@@ -221,12 +222,12 @@ def tiny(folder=DATA, **changes):
 
 def test_a_stream_is_judged_like_the_whole(folder, monkeypatch):
     run = build(tiny(folder))
-    evaluate = make_evaluate(run.loss, dt=10.0)
-    whole = evaluate(run.network, run.task.split("test"), run.gate)
+    evaluate = make_evaluate(run.loss)
+    whole = evaluate(run.network, run.task.split("test"), ClockDriven(run.gate, 10.0))
     monkeypatch.setattr(MODULE, "PART", 10)
     sizes = [len(part.stimulus) for part in run.task.parts("test")]
     assert sizes == [10, 10, 4]
-    stream = evaluate(run.network, run.task.parts("test"), run.gate)
+    stream = evaluate(run.network, run.task.parts("test"), ClockDriven(run.gate, 10.0))
     for name, value in whole.metrics.items():
         assert np.isclose(stream.metrics[name], value, rtol=1e-12), name
     for name in ("labels", "classes", "durations"):

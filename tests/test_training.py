@@ -14,10 +14,20 @@ import numpy as np
 import optax
 import pytest
 
-from spikejax import LIF, Exponential, Gate, Network, simulate, trainable
-from spikejax.losses import CrossEntropy, RateBand, SquaredError, Sum
+from spikejax import LIF, ClockDriven, Costate, Exponential, Gate, Leash, Network, simulate, trainable
+from spikejax.losses import CrossEntropy, SquaredError, Sum
+from spikejax.penalties import RateBand
 from spikejax.tasks import Trial
-from spikejax.training import TrainingStopped, checkpoint, make_evaluate, make_train_step, start, train
+from spikejax.training import (
+    TrainingStopped,
+    apply,
+    checkpoint,
+    gradient,
+    make_evaluate,
+    make_train_step,
+    start,
+    train,
+)
 from spikejax.training.log import read_metrics
 from spikejax.training.loop import Plan, Stage
 
@@ -49,7 +59,7 @@ def stepper(network, optimiser, loss=None, **kwargs):
     params, fixed = eqx.partition(network, trainable(network))
     # The step donates its state; the fixture's arrays must survive it.
     state = start(jax.tree.map(jnp.copy, params), optimiser)
-    return make_train_step(fixed, loss, optimiser, dt=DT, **kwargs), state, fixed
+    return make_train_step(fixed, loss, optimiser, **kwargs), state, fixed
 
 
 def test_step_is_gradient_descent(problem):
@@ -67,7 +77,7 @@ def test_step_is_gradient_descent(problem):
 
     params = eqx.filter(network, trainable(network))
     value, grads = jax.value_and_grad(loss)(params)
-    new, metrics = step(state, trials, gate)
+    new, metrics = step(state, trials, ClockDriven(gate, DT))
     assert jnp.allclose(metrics["loss"], value, rtol=1e-12)
     assert jnp.allclose(metrics["gradient"], optax.tree.norm(grads), rtol=1e-12)
     for a, b, g in zip(*map(jax.tree.leaves, (new.params, params, grads)), strict=True):
@@ -79,7 +89,7 @@ def test_accumulation_is_the_whole_batch(problem):
     results = []
     for parts in (1, 4):
         step, state, _ = stepper(network, optax.sgd(0.1), accumulate=parts)
-        results.append(step(state, trials, gate))
+        results.append(step(state, trials, ClockDriven(gate, DT)))
     (a, metrics_a), (b, metrics_b) = results
     for x, y in zip(jax.tree.leaves(a.params), jax.tree.leaves(b.params), strict=True):
         assert jnp.allclose(x, y, rtol=1e-12, atol=1e-14)
@@ -92,13 +102,29 @@ def test_a_step_that_is_not_finite_is_not_made(problem):
     network, trials, gate = problem
     step, state, _ = stepper(network, optax.adam(0.1))
     before = jax.device_get(state.params)
-    new, metrics = step(state, trials._replace(stimulus=trials.stimulus.at[0, 3, 1].set(jnp.nan)), gate)
+    bad = trials._replace(stimulus=trials.stimulus.at[0, 3, 1].set(jnp.nan))
+    new, metrics = step(state, bad, ClockDriven(gate, DT))
     assert not bool(metrics["finite"])
     for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(new.params), strict=True):
         assert np.array_equal(a, b)
 
 
-def test_annealing_does_not_retrace(problem):
+def test_gradient_and_apply_are_the_step(problem):
+    network, trials, gate = problem
+    simulator, optimiser = ClockDriven(gate, DT), optax.adam(0.1)
+    step, state, fixed = stepper(network, optimiser)
+    grads, metrics = gradient(state.params, fixed, trials, simulator, loss=CrossEntropy())
+    by_hand = apply(state, grads, 0.5, optimiser=optimiser)
+    # The state is not donated: it can be differentiated, which an inner loop of meta-learning does.
+    assert all(not x.is_deleted() for x in jax.tree.leaves(state))
+    new, found = step(state, trials, simulator, 0.5)
+    assert metrics.keys() == found.keys()
+    assert jnp.allclose(metrics["loss"], found["loss"], rtol=1e-12)
+    for a, b in zip(*map(jax.tree.leaves, (by_hand.params, new.params)), strict=True):
+        assert jnp.allclose(a, b, rtol=1e-9, atol=1e-12)
+
+
+def test_what_is_in_arrays_does_not_retrace(problem):
     network, trials, gate = problem
     traces = []
 
@@ -109,23 +135,28 @@ def test_annealing_does_not_retrace(problem):
 
     step, state, _ = stepper(network, optax.adam(1e-3), Counting())
     for sharpness in (1.0, 1.5, 2.0, 4.0):
-        state, _ = step(state, trials, gate.sharpen(sharpness))
+        for damping in (0.01, 0.1):
+            simulator = ClockDriven(gate, DT, Costate(Leash(damping))).sharpen(sharpness)
+            state, _ = step(state, trials, simulator, 1 / sharpness)
     assert len(traces) == 1
+    # The step is compiled in.
+    step(state, trials, ClockDriven(gate, DT / 2, Costate(Leash(0.1))))
+    assert len(traces) == 2
 
 
 def test_losses(problem):
     network, trials, gate = problem
     solution = simulate(network, trials.stimulus[0], gate=gate, dt=DT)
     trial = Trial(trials.stimulus[0], jnp.ones((20, 3)), jnp.arange(20) < 10)
-    value, scalars = SquaredError()(solution, trial, DT)
+    value, scalars = SquaredError()(solution, trial)
     by_hand = np.mean(np.sum((np.asarray(solution.readout)[:10] - 1) ** 2, axis=1))
     assert np.isclose(value, by_hand / 2)
     assert np.isclose(scalars["error"], by_hand / 3)
     rates = np.asarray(solution.counts[0]) / 20e-3
-    value, _ = RateBand(0.5, 5.0, 20.0)(solution, trial._replace(mask=None), DT)
+    value, _ = RateBand(weight=0.5, low=5.0, high=20.0)(solution, trial._replace(mask=None))
     assert np.isclose(value, 0.5 * np.mean(np.maximum(5 - rates, 0) ** 2 + np.maximum(rates - 20, 0) ** 2))
-    total, _ = Sum((SquaredError(), RateBand(0.5)))(solution, trial, DT)
-    assert np.isclose(total, SquaredError()(solution, trial, DT)[0] + RateBand(0.5)(solution, trial, DT)[0])
+    total, _ = Sum((SquaredError(), RateBand(weight=0.5)))(solution, trial)
+    assert np.isclose(total, SquaredError()(solution, trial)[0] + RateBand(weight=0.5)(solution, trial)[0])
 
 
 def test_windows_of_the_cross_entropy(problem):
@@ -144,7 +175,7 @@ def test_windows_of_the_cross_entropy(problem):
 def plan_for(problem, **changes):
     network, trials, gate = problem
     step, state, fixed = stepper(network, optax.adam(1e-2))
-    evaluate = make_evaluate(CrossEntropy(), dt=DT, at_once=4)
+    evaluate, simulator = make_evaluate(CrossEntropy(), at_once=4), ClockDriven(gate, DT)
 
     class Task:
         def batch(self, key, step, size):
@@ -154,14 +185,15 @@ def plan_for(problem, **changes):
         return start(params, optax.adam(1e-2), step=at)
 
     stage = Stage(
-        (changes.pop("task", Task()),),
-        (step,),
-        lambda i, level: gate,
-        lambda i: 1.0,
-        changes.pop("steps", 6),
-        8,
+        tasks=(changes.pop("task", Task()),),
+        simulators=(simulator,),
+        update=step,
+        sharpness_at=lambda i, level: np.asarray(1.0),
+        learning_rate_at=lambda i: 1.0,
+        steps=changes.pop("steps", 6),
+        batch=8,
     )
-    plan = Plan((stage,), lambda n: evaluate(n, trials, gate).metrics, restart, 2, 2)
+    plan = Plan((stage,), lambda n: evaluate(n, trials, simulator).metrics, restart, 2, 2)
     return plan._replace(**changes), state, fixed
 
 

@@ -12,9 +12,11 @@ from ..connections import Dense
 from ..gates import Gate
 from ..losses import AbstractLoss
 from ..network import Network
+from ..noise import Noise
 from ..parameters import resolve
-from ..simulate import simulate
+from ..simulators import AbstractSimulator, ClockDriven
 from ..tasks import Trial
+from ..training.step import run_trial
 
 
 class Ablation(NamedTuple):
@@ -30,10 +32,12 @@ class Ablation(NamedTuple):
     """Change of the loss that the gradient predicts, ``-w dL/dw`` (synapses)."""
 
 
-def _score(network, trials, loss, gate, dt):
+def _score(
+    network: Network, trials: Trial, loss: AbstractLoss, simulator: AbstractSimulator, noise: Noise | None
+):
     def one(trial):
-        solution = simulate(network, trial.stimulus, gate=gate, dt=dt, mask=trial.mask, save=loss.series)
-        value, scalars = loss(solution, trial, dt)
+        solution = run_trial(network, trial, simulator, save=loss.series, noise=noise)
+        value, scalars = loss(solution, trial)
         return value, scalars.get("accuracy", jnp.asarray(jnp.nan, value.dtype))
 
     value, accuracy = jax.vmap(one)(trials)
@@ -66,9 +70,18 @@ def _silenced(network: Network, layer: int, alive: Bool[Array, " n"]) -> Network
 
 
 def ablate_neurons(
-    network: Network, trials: Trial, loss: AbstractLoss, *, gate: Gate, dt: float, layer: int = 0
+    network: Network,
+    trials: Trial,
+    loss: AbstractLoss,
+    *,
+    gate: Gate,
+    dt: float,
+    layer: int = 0,
+    noise: Noise | None = None,
 ) -> Ablation:
     """Remove each neuron of a layer in turn: its spikes reach nobody any more.
+
+    **Arguments:** `trials`: a batch; `dt` in ms; `noise`: what is random within a trial.
 
     **Raises:** `ValueError` unless the connections that leave the layer are dense.
     """
@@ -77,14 +90,14 @@ def ablate_neurons(
     size = network.layers[layer].bias.size
 
     @eqx.filter_jit
-    def run(network, trials, gate):
-        whole = _score(network, trials, loss, gate, dt)
-        return whole, jax.lax.map(
-            lambda i: _score(_silenced(network, layer, jnp.arange(size) != i), trials, loss, gate, dt),
-            jnp.arange(size),
-        )
+    def run(network, trials, simulator):
+        def without(i):
+            left = _silenced(network, layer, jnp.arange(size) != i)
+            return _score(left, trials, loss, simulator, noise)
 
-    whole, (value, accuracy) = run(network, trials, gate)
+        return _score(network, trials, loss, simulator, noise), jax.lax.map(without, jnp.arange(size))
+
+    whole, (value, accuracy) = run(network, trials, ClockDriven(gate, dt))
     return Ablation(
         tuple(map(float, whole)), np.asarray(value), np.asarray(accuracy), np.arange(size)[:, None]
     )
@@ -99,6 +112,7 @@ def ablate_synapses(
     dt: float,
     layer: int = 0,
     count: int = 60,
+    noise: Noise | None = None,
 ) -> Ablation:
     """Remove the recurrent synapses of a layer one at a time: the `count` of them that carry most current,
     ``|w| <|s|>``.
@@ -106,6 +120,8 @@ def ablate_synapses(
     The gradient predicts for every synapse at once what its removal does, to first order: ``L(w -> 0) - L =
     -w dL/dw``. It is exact for small changes; how far it reaches is what the comparison shows. Where the
     trajectory is unstable it reaches nowhere.
+
+    **Arguments:** `trials`: a batch; `dt` in ms; `noise`: what is random within a trial.
 
     **Raises:** `ValueError` unless the layer has a dense recurrence.
     """
@@ -119,34 +135,31 @@ def ablate_synapses(
         return eqx.tree_at(lambda n: n.layers[layer].recurrent.weight, network, weight)
 
     @eqx.filter_jit
-    def predict(network, trials, gate):
+    def predict(network, trials, simulator):
         weight = network.layers[layer].recurrent.weight
-        gradient = jax.grad(lambda w: _score(with_weight(network, w), trials, loss, gate, dt)[0])(weight)
+        value = lambda w: _score(with_weight(network, w), trials, loss, simulator, noise)[0]
+        gradient = jax.grad(value)(weight)
 
         def activity(trial):
-            solution = simulate(network, trial.stimulus, gate=gate, dt=dt, mask=trial.mask, save="activation")
+            solution = run_trial(network, trial, simulator, save="activation", noise=noise)
             return jnp.mean(jnp.abs(solution.layers[layer].activation), axis=0)
 
         return -weight * gradient, jnp.abs(weight) * jnp.mean(jax.vmap(activity)(trials), axis=0)
 
     @eqx.filter_jit
-    def run(network, trials, gate, chosen):
+    def run(network, trials, simulator, chosen):
         weight = network.layers[layer].recurrent.weight
 
         def without(i):
-            return _score(
-                with_weight(network, weight.reshape(-1).at[i].set(0.0).reshape(weight.shape)),
-                trials,
-                loss,
-                gate,
-                dt,
-            )
+            left = with_weight(network, weight.reshape(-1).at[i].set(0.0).reshape(weight.shape))
+            return _score(left, trials, loss, simulator, noise)
 
-        return _score(network, trials, loss, gate, dt), jax.lax.map(without, chosen)
+        return _score(network, trials, loss, simulator, noise), jax.lax.map(without, chosen)
 
-    predicted, carried = map(np.asarray, predict(network, trials, gate))
+    simulator = ClockDriven(gate, dt)
+    predicted, carried = map(np.asarray, predict(network, trials, simulator))
     chosen = np.argsort(-carried.reshape(-1))[:count]
-    whole, (value, accuracy) = run(network, trials, gate, jnp.asarray(chosen))
+    whole, (value, accuracy) = run(network, trials, simulator, jnp.asarray(chosen))
     parts = np.stack(np.unravel_index(chosen, predicted.shape), axis=1)
     return Ablation(
         tuple(map(float, whole)),

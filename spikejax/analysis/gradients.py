@@ -12,9 +12,11 @@ from ..adjoints import AbstractAdjoint, Costate
 from ..gates import Gate
 from ..losses import AbstractLoss
 from ..network import Network
+from ..noise import Noise
 from ..parameters import trainable
-from ..simulate import simulate
+from ..simulators import ClockDriven
 from ..tasks import Trial
+from ..training.step import run_trial
 
 
 class GradientReport(NamedTuple):
@@ -47,21 +49,21 @@ def gradient_report(
     adjoint: AbstractAdjoint,
     fields: tuple[str, ...] = ("weight", "bias"),
     span: float = 1e-3,
+    noise: Noise | None = None,
 ) -> GradientReport:
     """Gradient of the mean loss in the parameters named by `fields`, one trial at a time.
 
     **Arguments:** `trials`: a batch; `dt` in ms; `adjoint`: how the gradient is computed, which may bias it;
-    `span`: length of a half of the secant relative to the norm of the parameters.
+    `span`: length of a half of the secant relative to the norm of the parameters; `noise`: what is random
+    within a trial.
     """
     params, fixed = eqx.partition(network, trainable(network, fields))
     adjoints = (adjoint,) if adjoint.exact else (adjoint, Costate())
 
     def objective(params, trial, adjoint):
         network = eqx.combine(params, fixed)
-        solution = simulate(
-            network, trial.stimulus, gate=gate, dt=dt, adjoint=adjoint, mask=trial.mask, save=loss.series
-        )
-        return loss(solution, trial, dt)[0]
+        simulator = ClockDriven(gate, dt, adjoint)
+        return loss(run_trial(network, trial, simulator, save=loss.series, noise=noise), trial)[0]
 
     def one(totals, trial):
         found = []

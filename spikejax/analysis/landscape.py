@@ -16,16 +16,16 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from ..adjoints import AbstractAdjoint
+from ..adjoints import AbstractAdjoint, Costate
 from ..connections import Dense
 from ..gates import Gate
 from ..losses import AbstractLoss
 from ..network import Network
 from ..noise import Noise
 from ..parameters import Masked, Signed, trainable
-from ..simulate import simulate
+from ..simulators import AbstractSimulator, ClockDriven
 from ..tasks import Trial
-from ..training.step import randomness
+from ..training.step import run_trial
 
 FIELDS = ("weight", "bias")
 
@@ -135,7 +135,7 @@ def gradient_direction(
     **Raises:** `ValueError` if the gradient is 0 or not finite.
     """
     params, fixed = eqx.partition(network, trainable(network, fields))
-    gradient = _gradient(params, fixed, trials, loss, gate, dt, adjoint, noise)
+    gradient = _gradient(params, fixed, trials, loss, _simulator(gate, dt, adjoint), noise)
     size = float(optax.tree.norm(gradient))
     if not (np.isfinite(size) and size > 0):
         raise ValueError(
@@ -168,9 +168,8 @@ def along_line(
     batch; `dt` in ms; `adjoint`: default `Costate()`, exact; `at_once`: positions run together.
     """
     position = jnp.asarray(position, _dtype(direction))
-    return Line(
-        position, *_line(network, direction, position, trials, loss, gate, dt, adjoint, noise, at_once)
-    )
+    simulator = _simulator(gate, dt, adjoint)
+    return Line(position, *_line(network, direction, position, trials, loss, simulator, noise, at_once))
 
 
 def loss_at(
@@ -188,7 +187,7 @@ def loss_at(
     """The mean loss at ``p + sum_k c_k d_k`` for every row c of `coefficients`; the other arguments as in
     `along_line`."""
     c = jnp.asarray(coefficients, _dtype(directions))
-    return _losses(network, directions, c, trials, loss, gate, dt, noise, at_once)
+    return _losses(network, directions, c, trials, loss, _simulator(gate, dt), noise, at_once)
 
 
 def on_plane(
@@ -215,29 +214,20 @@ def secants(
     return (up - down) / (2 * spans)
 
 
-def _mean_loss(network, trials, loss, gate, dt, adjoint, noise):
+def _simulator(gate: Gate, dt: float, adjoint: AbstractAdjoint | None = None) -> AbstractSimulator:
+    return ClockDriven(gate, dt, Costate() if adjoint is None else adjoint)
+
+
+def _mean_loss(network, trials, loss, simulator, noise):
     def one(trial):
-        start = randomness(trial, noise)
-        solution = simulate(
-            network,
-            trial.stimulus,
-            gate=gate,
-            dt=dt,
-            adjoint=adjoint,
-            mask=trial.mask,
-            save=loss.series,
-            **start,
-        )
-        return loss(solution, trial, dt)[0]
+        return loss(run_trial(network, trial, simulator, save=loss.series, noise=noise), trial)[0]
 
     return jnp.mean(jax.vmap(one)(trials))
 
 
 @eqx.filter_jit
-def _gradient(params, fixed, trials, loss, gate, dt, adjoint, noise):
-    return jax.grad(lambda p: _mean_loss(eqx.combine(p, fixed), trials, loss, gate, dt, adjoint, noise))(
-        params
-    )
+def _gradient(params, fixed, trials, loss, simulator, noise):
+    return jax.grad(lambda p: _mean_loss(eqx.combine(p, fixed), trials, loss, simulator, noise))(params)
 
 
 def _moved(network, directions, coefficients):
@@ -247,18 +237,16 @@ def _moved(network, directions, coefficients):
 
 
 @eqx.filter_jit
-def _line(network, direction, position, trials, loss, gate, dt, adjoint, noise, at_once):
+def _line(network, direction, position, trials, loss, simulator, noise, at_once):
     # The derivative in x is the gradient times the direction, by the chain rule and in whatever way the
     # adjoint computes the gradient.
-    along = lambda x: _mean_loss(
-        _moved(network, (direction,), x[None]), trials, loss, gate, dt, adjoint, noise
-    )
+    along = lambda x: _mean_loss(_moved(network, (direction,), x[None]), trials, loss, simulator, noise)
     return jax.lax.map(jax.value_and_grad(along), position, batch_size=min(at_once, len(position)))
 
 
 @eqx.filter_jit
-def _losses(network, directions, coefficients, trials, loss, gate, dt, noise, at_once):
-    at = lambda c: _mean_loss(_moved(network, directions, c), trials, loss, gate, dt, None, noise)
+def _losses(network, directions, coefficients, trials, loss, simulator, noise, at_once):
+    at = lambda c: _mean_loss(_moved(network, directions, c), trials, loss, simulator, noise)
     return jax.lax.map(at, coefficients, batch_size=min(at_once, len(coefficients)))
 
 

@@ -12,9 +12,9 @@ from ..gates import Gate
 from ..network import Network
 from ..noise import Noise
 from ..parameters import resolve
-from ..simulate import simulate
+from ..simulators import ClockDriven
 from ..tasks import Trial
-from ..training.step import randomness
+from ..training.step import run_trial
 
 
 class Recording(NamedTuple):
@@ -47,12 +47,10 @@ def record(
     slowest = [int(np.argmax(tau.reshape(len(tau), -1).max(axis=1))) for tau in taus]
 
     @eqx.filter_jit
-    def run(network, trials, gate):
+    def run(network, trials, simulator):
         def one(trial):
-            save, start = ("release", "v", "activation"), randomness(trial, noise)
-            solution = simulate(
-                network, trial.stimulus, gate=gate, dt=dt, mask=trial.mask, save=save, **start
-            )
+            save = ("release", "v", "activation")
+            solution = run_trial(network, trial, simulator, save=save, noise=noise)
             steps = len(trial.stimulus)
 
             def flat(each):
@@ -64,7 +62,7 @@ def record(
 
         return jax.lax.map(one, trials, batch_size=min(at_once, len(trials.stimulus)))
 
-    found = [np.asarray(x) for x in run(network, trials, gate)]
+    found = [np.asarray(x) for x in run(network, trials, ClockDriven(gate, dt))]
     shape = trials.stimulus.shape[:2]
     mask = np.ones(shape, bool) if trials.mask is None else np.asarray(trials.mask)
     return Recording(*found, mask, dt)

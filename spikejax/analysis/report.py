@@ -39,7 +39,7 @@ def analyse(
     numbers.
 
     **Arguments:** `dt` in ms; `size`: trials of the probe; `every`: spacing of the decoders in time, ms;
-    `noise`: of the initial membrane potentials in the recording (ablation and linearisation are without).
+    `noise`: what is random within a trial (linearisation is without).
     """
     probe = run.task.probe(dt, size)
     # Linearisation and ablation's gradient need the smooth gate; the rest uses the same, so that all figures
@@ -85,10 +85,10 @@ def analyse(
     )
     if dense:
         last = len(network.layers) - 1
-        neurons = ablate_neurons(network, few, run.loss, gate=gate, dt=dt, layer=last)
+        neurons = ablate_neurons(network, few, run.loss, gate=gate, dt=dt, layer=last, noise=noise)
         synapses = None
         if network.layers[-1].recurrent is not None:
-            synapses = ablate_synapses(network, few, run.loss, gate=gate, dt=dt, layer=last)
+            synapses = ablate_synapses(network, few, run.loss, gate=gate, dt=dt, layer=last, noise=noise)
         pages["ablation"] = lambda: figures.ablation(neurons, synapses)
         summary["ablation"] = {
             "intact": neurons.whole,

@@ -13,7 +13,7 @@ from .parts import (
     step_settings,
 )
 from .run import Run, build, initial_state, solve_readout
-from .schedules import build_annealing, build_gate, gate_schedule, rate_schedule
+from .schedules import build_annealing, build_gate, learning_rate_schedule, sharpness_schedule
 
 __all__ = [
     "Run",
@@ -29,9 +29,9 @@ __all__ = [
     "build_optimiser",
     "build_task",
     "evaluator",
-    "gate_schedule",
     "initial_state",
-    "rate_schedule",
+    "learning_rate_schedule",
+    "sharpness_schedule",
     "solve_readout",
     "step_settings",
 ]

@@ -7,7 +7,7 @@ import jax
 import optax
 from pydantic import BaseModel
 
-from .. import losses, tasks
+from .. import losses, penalties, tasks
 from ..adjoints import AbstractAdjoint, Autodiff, Checkpointed, Costate
 from ..config import Config
 from ..noise import Noise
@@ -62,17 +62,19 @@ def build_loss(config: Config) -> losses.AbstractLoss:
 def _loss(c) -> losses.AbstractLoss:
     main = {
         "squared_error": losses.SquaredError,
-        "response": lambda: losses.ResponseError(c.margin),
-        "cross_entropy": lambda: losses.CrossEntropy(c.windows, c.smoothing),
+        "response": lambda: losses.ResponseError(margin=c.margin),
+        "cross_entropy": lambda: losses.CrossEntropy(windows=c.windows, smoothing=c.smoothing),
     }[c.kind]()
     extra = [
-        (c.rate_weight, lambda: losses.RateBand(c.rate_weight, c.rate_low, c.rate_high)),
-        (c.log_rate_weight, lambda: losses.LogRate(c.log_rate_weight, c.log_rate)),
-        (c.activity_weight, lambda: losses.ActivityCost(c.activity_weight)),
-        (c.voltage_weight, lambda: losses.LowVoltage(c.voltage_weight, c.voltage_low)),
-        (c.partial_weight, lambda: losses.WholeCharge(c.partial_weight)),
+        ("rate_band", c.rate_weight, {"low": c.rate_low, "high": c.rate_high}),
+        ("log_rate", c.log_rate_weight, {"target": c.log_rate}),
+        ("activity", c.activity_weight, {}),
+        ("low_voltage", c.voltage_weight, {"low": c.voltage_low}),
+        ("whole_charge", c.partial_weight, {}),
     ]
-    parts = [make() for weight, make in extra if weight]
+    parts = [
+        penalties.PENALTIES.make(kind, weight=weight, **fields) for kind, weight, fields in extra if weight
+    ]
     return losses.Sum((main, *parts)) if parts else main
 
 
@@ -100,7 +102,6 @@ def step_settings(config: Config) -> dict[str, Any]:
     return {
         "loss": build_loss(config),
         "optimiser": build_optimiser(config),
-        "dt": config.dt,
         "accumulate": training.accumulate,
         "noise": build_noise(config),
         "averaging": training.averaging,
@@ -108,7 +109,7 @@ def step_settings(config: Config) -> dict[str, Any]:
 
 
 @functools.cache
-def evaluator(loss: BaseModel, noise: BaseModel, dt: float):
+def evaluator(loss: BaseModel, noise: BaseModel):
     """The evaluation for two tables of the configuration; the same one for all networks, so that it is
     compiled once."""
-    return make_evaluate(_loss(loss), dt=dt, noise=Noise(**noise.model_dump()))
+    return make_evaluate(_loss(loss), noise=Noise(**noise.model_dump()))

@@ -16,6 +16,7 @@ from ..gates import Gate
 from ..network import Network
 from ..parameters import trainable
 from ..simulate import check_step
+from ..simulators import ClockDriven
 from ..training import Plan, Rollback, Stage, TrainState, fit_readout, make_train_step, start
 from ..training.optimisers import check_groups
 from .network import build_network
@@ -29,7 +30,7 @@ from .parts import (
     step_settings,
     task_at_step,
 )
-from .schedules import build_annealing, build_gate, gate_schedule, rate_schedule
+from .schedules import build_annealing, build_gate, learning_rate_schedule, sharpness_schedule
 
 TaskAt = Callable[[BaseModel, float], tasks.AbstractTask]
 """The task that a table of the configuration describes, at a time step (ms)."""
@@ -129,7 +130,6 @@ def _stage(
 ) -> Stage:
     """One stage of training; `config` is the whole configuration as that stage sees it."""
     training, task = config.training, task_at(config.task, config.dt)
-    tasks_at, updates = [], []
     if task.trials is not None and training.batch > task.trials:
         raise ConfigError(
             f"training.batch is {training.batch}, but the task has {task.trials} training trials"
@@ -140,26 +140,24 @@ def _stage(
             f"{at_once} is {training.batch // training.accumulate}, which {mesh.size} devices cannot share equally: "
             f"make it a multiple of {mesh.size}"
         )
-    for gate in build_gate(config):
-        check_step(model, gate, config.dt)
-    for dt in (config.dt, config.dt / 2) if training.finer else (config.dt,):
-        tasks_at.append(task_at(config.task, dt))
-        settings = step_settings(config) | {"optimiser": optimiser, "dt": dt, "mesh": mesh}
-        updates.append(make_train_step(fixed, adjoint=build_adjoint(config), **settings))
+    gate, adjoint = build_gate(config)[0], build_adjoint(config)
+    for one in build_gate(config):
+        check_step(model, one, config.dt)
+    steps = (config.dt, config.dt / 2) if training.finer else (config.dt,)
 
-    def pick(step: int) -> int:
+    def choose(step: int) -> int:
         return int(np.random.default_rng((config.seed, 2, step)).random() < training.finer)
 
-    plateau, gate_at = build_annealing(config).plateau, gate_schedule(config)
     return Stage(
-        tuple(tasks_at),
-        tuple(updates),
-        gate_at,
-        rate_schedule(config),
-        training.steps,
-        training.batch,
-        pick,
-        plateau,
+        tasks=tuple(task_at(config.task, dt) for dt in steps),
+        simulators=tuple(ClockDriven(gate, dt, adjoint) for dt in steps),
+        update=make_train_step(fixed, **step_settings(config) | {"optimiser": optimiser, "mesh": mesh}),
+        sharpness_at=sharpness_schedule(config),
+        learning_rate_at=learning_rate_schedule(config),
+        steps=training.steps,
+        batch=training.batch,
+        choose=choose,
+        plateau=build_annealing(config).plateau,
     )
 
 
@@ -180,11 +178,11 @@ def _judge(config: Config, task_at: TaskAt, first: Gate, final: Gate):
             raise ConfigError(
                 f"task.validation of {config.task.validation:g} holds out no trial: use a larger fraction"
             )
-        evaluate = evaluator(config.loss, config.noise, dt)
-        judges += [(evaluate, held, gate) for gate in gates[config.training.judge]]
+        evaluate = evaluator(config.loss, config.noise)
+        judges += [(evaluate, held, ClockDriven(gate, dt)) for gate in gates[config.training.judge]]
 
     def judge(network: Network) -> dict[str, float]:
-        each = [evaluate(network, held, gate).metrics for evaluate, held, gate in judges]
+        each = [evaluate(network, held, simulator).metrics for evaluate, held, simulator in judges]
         return {name: sum(m[name] for m in each) / len(each) for name in each[0]}
 
     return judge
@@ -206,7 +204,7 @@ def solve_readout(config: Config, run: Run) -> TrainState:
     def trials():
         for i in range(readout.batches):
             k = (i // 2) % len(steps)
-            yield stage.tasks[k].batch(key, i, config.training.batch), gates[i % 2], steps[k]
+            yield stage.tasks[k].batch(key, i, config.training.batch), ClockDriven(gates[i % 2], steps[k])
 
     def target(trial):
         return trial.target.signal, trial.target.weight

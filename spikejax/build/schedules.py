@@ -2,6 +2,7 @@
 
 import numpy as np
 import optax
+from jaxtyping import Float
 
 from ..config import Config
 from ..gates import Gate
@@ -30,28 +31,23 @@ def build_annealing(config: Config) -> Annealing:
     return Annealing(kind, *values, plateau=Plateau(**g.plateau.model_dump()) if kind == "plateau" else None)
 
 
-def gate_schedule(config: Config):
-    """The gate at a step of a stage, and at the number of plateaus of the loss so far: the annealed one, or a
-    mixture up to that."""
-    g, (gate, _), annealing, steps = (
-        config.gate,
-        build_gate(config),
-        build_annealing(config),
-        config.training.steps,
-    )
+def sharpness_schedule(config: Config):
+    """The sharpness of the gate at a step of a stage, and at the number of plateaus of the loss so far: the
+    annealed one, or a mixture up to that."""
+    g, annealing, steps = config.gate, build_annealing(config), config.training.steps
 
-    def gate_at(step: int, level: int = 0) -> Gate:
+    def sharpness_at(step: int, level: int = 0) -> Float[np.ndarray, "*layers"]:
         stretch = 1.0
         if g.mixture is not None:
             first, last = g.mixture
             draw = np.random.default_rng((config.seed, 1, step)).random()
             stretch = min(max(draw - first, 0.0) / max(1 - first - last, 1e-9), 1.0)
-        return gate.sharpen(annealing.at(step, steps, level=level, stretch=stretch))
+        return annealing.at(step, steps, level=level, stretch=stretch)
 
-    return gate_at
+    return sharpness_at
 
 
-def rate_schedule(config: Config):
+def learning_rate_schedule(config: Config):
     """The learning rate at a step of a stage: linear warm-up, cosine decay."""
     t = config.training
     warm = round(t.warmup * t.steps)

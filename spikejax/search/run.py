@@ -29,6 +29,7 @@ from ..build import evaluator
 from ..config import Config, ConfigError
 from ..config.load import new_folder
 from ..runs import finished_run, trained
+from ..simulators import ClockDriven
 from ..training import TrainingStopped
 from ..training.checkpoint import CheckpointError, write_atomically
 from ..training.loop import Interrupted
@@ -213,9 +214,9 @@ def judge(place: Path, config: Config, gate: str) -> float:
     threshold."""
     run, network, _ = trained(place)
     final = run.final_gate if gate == "smooth" else run.final_gate.hard()
-    return evaluator(config.loss, config.noise, config.dt)(
-        network, run.task.parts("validation"), final
-    ).metrics[run.plan.score]
+    evaluate = evaluator(config.loss, config.noise)
+    found = evaluate(network, run.task.parts("validation"), ClockDriven(final, config.dt))
+    return found.metrics[run.plan.score]
 
 
 def _again(study, number: int, deaths: int) -> None:

@@ -21,9 +21,10 @@ import jax
 
 from .. import distributed
 from ..analysis.gradients import gradient_report
-from ..build import build, build_adjoint, build_loss
+from ..build import build, build_adjoint, build_loss, build_noise
 from ..config import Config, load
 from ..config.load import new_folder
+from ..noise import Noise
 from ..runs import clock, evaluate_network, finished_run, prepare, same, trained, write_json
 from ..tasks.base import first_trials
 from ..training import TrainingStopped
@@ -121,13 +122,15 @@ def _train_alone(point: Point, place: Path, progress: bool) -> None:
 
 
 @functools.cache
-def _report(loss: str, dt: float, fields: tuple[str, ...]):
+def _report(loss: str, noise: Noise, dt: float, fields: tuple[str, ...]):
     """Compiled once for all points that share it; `loss` is its table as text, which a cache can hold."""
     objective = build_loss(Config.model_validate_json(json.dumps({"loss": json.loads(loss)})))
 
     @eqx.filter_jit
     def report(network, trials, gate, adjoint):
-        return gradient_report(network, trials, objective, gate, dt=dt, adjoint=adjoint, fields=fields)
+        return gradient_report(
+            network, trials, objective, gate, dt=dt, adjoint=adjoint, fields=fields, noise=noise
+        )
 
     return report
 
@@ -136,7 +139,7 @@ def _finish(config: Config, place: Path, run, network, reason: str | None, minut
     summary = evaluate_network(run, network, config)
     trials = first_trials(run.task.parts("validation"), TRIALS)
     last = config.stage(len(config.stages) - 1) if config.stages else config
-    report = _report(config.loss.model_dump_json(), config.dt, config.training.trainable)
+    report = _report(config.loss.model_dump_json(), build_noise(config), config.dt, config.training.trainable)
     found = report(network, trials, run.final_gate, build_adjoint(last))
     summary["gradient"] = {name: float(x) for name, x in jax.device_get(found)._asdict().items()}
     summary |= {"training_minutes": minutes, "steps": run.plan.steps, "seed": config.seed, "lost": reason}

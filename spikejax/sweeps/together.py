@@ -14,9 +14,10 @@ from jaxtyping import PRNGKeyArray, PyTree
 from tqdm import tqdm
 
 from .. import distributed
-from ..build import Run, batch_key, build, build_adjoint, solve_readout, step_settings
+from ..build import Run, batch_key, build, solve_readout, step_settings
 from ..config import Config
 from ..network import Network
+from ..parameters import as_parameter
 from ..training import checkpoint, make_group_step
 from ..training.log import MetricsLog
 from ..training.loop import Interrupt, Progress, TrainingStopped, lost
@@ -180,19 +181,22 @@ def train_together(
                 number, within = plan.number_at(i)
                 stages = [p.stages[number] for p in plans]
                 if number not in steps:
-                    parts = [p.config.stage(number) if p.config.stages else p.config for p in points]
-                    adjoint = spread(stack([build_adjoint(c) for c in parts]), mesh)
-                    steps[number] = (make_group_step(mesh=mesh, **step_settings(parts[0])), adjoint)
-                step, adjoint = steps[number]
+                    own = points[0].config
+                    part = own.stage(number) if own.stages else own
+                    steps[number] = make_group_step(mesh=mesh, **step_settings(part))
                 for one in so_far:
                     one.enter(number)
-                gates = [stage.gate_at(within, one.level) for one, stage in zip(so_far, stages, strict=True)]
-                rates = [one.scale * stage.rate_at(within) for one, stage in zip(so_far, stages, strict=True)]
+                pairs = list(zip(so_far, stages, strict=True))
+                sharpness = [as_parameter(stage.sharpness_at(within, one.level)) for one, stage in pairs]
+                lrs = [one.scale * stage.learning_rate_at(within) for one, stage in pairs]
+                simulators = [
+                    stage.simulators[0].sharpen(a) for a, stage in zip(sharpness, stages, strict=True)
+                ]
                 batches = stack(
                     [o.run.plan.stages[number].tasks[0].batch(o.key, i, stages[0].batch) for o in owners]
                 )
-                inputs = (fixed, adjoint, *spread((stack(gates), jnp.asarray(rates), which), mesh))
-                state, found = step(inputs, batches, state)
+                inputs = (fixed, *spread((stack(simulators), jnp.asarray(lrs), which), mesh))
+                state, found = steps[number](inputs, batches, state)
                 found = jax.device_get(found)
                 judge, networks, helds = (i + 1) % plan.evaluate_every == 0 or i + 1 == plan.steps, {}, {}
                 if judge:
@@ -213,8 +217,8 @@ def train_together(
                     if reasons[k]:
                         continue
                     metrics = {
-                        "sharpness": gates[k].sharpness,
-                        "learning_rate": rates[k],
+                        "sharpness": sharpness[k],
+                        "learning_rate": lrs[k],
                         **{name: x[k] for name, x in found.items()},
                     }
                     if judge:

@@ -4,7 +4,18 @@ from .annealing import Annealing, Plateau
 from .loop import Interrupted, Plan, Rollback, Stage, TrainingStopped, train
 from .optimisers import scale_by_tensor_adam, scale_groups
 from .readout import fit_readout
-from .step import Evaluation, TrainState, make_evaluate, make_group_step, make_train_step, start
+from .step import (
+    Evaluation,
+    TrainState,
+    apply,
+    gradient,
+    make_evaluate,
+    make_group_step,
+    make_train_step,
+    run_trial,
+    start,
+    update,
+)
 
 __all__ = [
     "Annealing",
@@ -16,12 +27,16 @@ __all__ = [
     "Stage",
     "TrainState",
     "TrainingStopped",
+    "apply",
     "fit_readout",
+    "gradient",
     "make_evaluate",
     "make_group_step",
     "make_train_step",
+    "run_trial",
     "scale_by_tensor_adam",
     "scale_groups",
     "start",
     "train",
+    "update",
 ]

@@ -10,12 +10,14 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import PRNGKeyArray, PyTree
+import numpy as np
+from jaxtyping import Float, PRNGKeyArray, PyTree
 from tqdm import tqdm
 
 from .. import distributed
-from ..gates import Gate
 from ..network import Network
+from ..parameters import as_parameter
+from ..simulators import AbstractSimulator
 from ..tasks import AbstractTask
 from . import checkpoint
 from .annealing import Plateau
@@ -43,17 +45,20 @@ class Stage(NamedTuple):
 
     tasks: tuple[AbstractTask, ...]
     """The task, and possibly the same at other time steps."""
-    updates: tuple[Callable, ...]
-    """The train step (from `make_train_step`) that goes with each."""
-    gate_at: Callable[[int, int], Gate]
-    """The gate at a step of the stage, and at the number of plateaus of the loss so far: the sharpness
+    simulators: tuple[AbstractSimulator, ...]
+    """What goes with each: the same gate and adjoint, at the task's time step."""
+    update: Callable
+    """The train step (`make_train_step`)."""
+    sharpness_at: Callable[[int, int], Float[np.ndarray, "*layers"]]
+    """The sharpness of the gate at a step of the stage, and at the number of plateaus of the loss so far: its
     schedule."""
-    rate_at: Callable[[int], float]
-    """The factor of the update at a step of the stage: the learning-rate schedule."""
+    learning_rate_at: Callable[[int], float]
+    """The factor of the update at a step of the stage: the schedule of the learning rate."""
     steps: int
     batch: int
-    pick: Callable[[int], int] = lambda step: 0
-    """Which of the tasks a step of the stage is trained on."""
+    """Trials of an update."""
+    choose: Callable[[int], int] = lambda step: 0
+    """Number of the task that a step of the stage is trained on."""
     plateau: Plateau | None = None
     """What counts as a plateau of the loss; None: nothing does."""
 
@@ -224,12 +229,12 @@ def train(
                 number, within = plan.number_at(i)
                 stage = plan.stages[number]
                 so_far.enter(number)
-                gate, rate = stage.gate_at(within, so_far.level), so_far.scale * stage.rate_at(within)
-                which = stage.pick(within)
-                state, metrics = stage.updates[which](
-                    state, stage.tasks[which].batch(key, i, stage.batch), gate, rate
-                )
-                metrics = {"sharpness": gate.sharpness, "learning_rate": rate, **jax.device_get(metrics)}
+                sharpness = as_parameter(stage.sharpness_at(within, so_far.level))
+                lr = so_far.scale * stage.learning_rate_at(within)
+                which = stage.choose(within)
+                trials = stage.tasks[which].batch(key, i, stage.batch)
+                state, metrics = stage.update(state, trials, stage.simulators[which].sharpen(sharpness), lr)
+                metrics = {"sharpness": sharpness, "learning_rate": lr, **jax.device_get(metrics)}
                 if (i + 1) % plan.evaluate_every == 0 or i + 1 == plan.steps:
                     judged = distributed.local(state.judged)
                     network = eqx.combine(judged, fixed)

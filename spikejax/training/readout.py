@@ -9,19 +9,18 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ..connections import Dense
-from ..gates import Gate
 from ..network import Network
 from ..noise import Noise
 from ..parameters import Masked
 from ..readouts import LinearReadout
-from ..simulate import simulate
+from ..simulators import AbstractSimulator
 from ..tasks import Trial
-from .step import randomness
+from .step import run_trial
 
 
 def fit_readout(
     network: Network,
-    trials: Iterable[tuple[Trial, Gate, float]],
+    trials: Iterable[tuple[Trial, AbstractSimulator]],
     target: Callable[[Trial], tuple[Float[Array, "time out"], Float[Array, " time"]]],
     *,
     ridge: float = 1e-2,
@@ -33,9 +32,9 @@ def fit_readout(
     minimise  mean_trials sum_t w(t) |O s(t) + b - y(t)|^2 + ridge m |(O, b)|^2
     ```
     with m the mean square of the features, so that `ridge` is dimensionless. A network that does not yet do
-    its task often carries what the task needs; with a readout that finds it, the gradient starts from there.
+    its task often carries what the task needs: a fitted readout gives training a better starting point.
 
-    **Arguments:** `trials`: batches, each with the gate and the time step (ms) to run it at; `target`: of one
+    **Arguments:** `trials`: batches, each with what to simulate it with; `target`: of one
     trial, the signal ``(time, out)`` and the weight of each step; `noise`: what is random within a trial.
     Masked synapses stay absent (the mask of the first output is taken for all).
 
@@ -48,12 +47,9 @@ def fit_readout(
         )
 
     @eqx.filter_jit
-    def moments(batch, gate, dt):
+    def moments(batch, simulator):
         def one(trial):
-            save, start = ("activation",), randomness(trial, noise)
-            solution = simulate(
-                network, trial.stimulus, gate=gate, dt=dt, mask=trial.mask, save=save, **start
-            )
+            solution = run_trial(network, trial, simulator, save="activation", noise=noise)
             s = solution.layers[-1].activation
             features = jnp.concatenate([s.reshape(len(s), -1), jnp.ones((len(s), 1), s.dtype)], axis=1)
             y, w = target(trial)
@@ -62,8 +58,8 @@ def fit_readout(
         return jax.tree.map(lambda x: jnp.sum(x, axis=0), jax.lax.map(one, batch, batch_size=32))
 
     square, cross, count = 0.0, 0.0, 0
-    for batch, gate, dt in trials:
-        a, b = moments(batch, gate, dt)
+    for batch, simulator in trials:
+        a, b = moments(batch, simulator)
         square, cross, count = (
             square + np.asarray(a, float),
             cross + np.asarray(b, float),

@@ -1,4 +1,8 @@
-"""One training step: simulate a batch, differentiate, update. Pure and jitted."""
+"""One training step: simulate a batch, differentiate, update.
+
+`gradient` and `apply` are pure and not jitted, so that they can stand inside other programs (an inner loop of
+meta-learning, say); `update` is both, and `make_train_step` and `make_group_step` compile it.
+"""
 
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -10,15 +14,14 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, PyTree
 
-from ..adjoints import AbstractAdjoint
 from ..distributed import AXIS, replicate, share
-from ..gates import Gate
 from ..losses import AbstractLoss
 from ..metrics import group_norms, rates, saturated_fraction, silent_fraction
 from ..network import Network
 from ..noise import Noise
 from ..parameters import as_parameter
-from ..simulate import simulate
+from ..simulate import Series, Solution
+from ..simulators import AbstractSimulator
 from ..tasks import Trial
 
 CROWDED = 1.5
@@ -56,72 +59,114 @@ def start(
     return TrainState(params, optimiser.init(params), jnp.asarray(step, jnp.int32), kept)
 
 
-def update(
-    inputs: tuple[Network, AbstractAdjoint | None, Trial, Gate, Float[Array, ""]],
-    state: TrainState,
+def run_trial(
+    network: Network,
+    trial: Trial,
+    simulator: AbstractSimulator,
+    *,
+    save: Series | Iterable[Series] = (),
+    noise: Noise | None = None,
+) -> Solution:
+    """Simulate one trial, with its mask and its randomness; `jax.vmap` over trials.
+
+    **Arguments:** `save`: time series of the solution; `noise`: what is random, drawn with the trial's key; a
+    trial without a key has none.
+    """
+    random = {} if noise is None or noise.silent or trial.key is None else {"key": trial.key, "noise": noise}
+    return simulator(network, trial.stimulus, save=save, mask=trial.mask, **random)
+
+
+def gradient(
+    params: PyTree,
+    fixed: Network,
+    trials: Trial,
+    simulator: AbstractSimulator,
     *,
     loss: AbstractLoss,
-    optimiser: optax.GradientTransformation,
-    dt: float,
     accumulate: int = 1,
     noise: Noise | None = None,
-    averaging: float = 0.0,
     mesh: Mesh | None = None,
-) -> tuple[TrainState, dict[str, Array]]:
-    """One update: pure, not jitted; `make_train_step` and `make_group_step` compile it.
+) -> tuple[PyTree, dict[str, Array]]:
+    """The gradient of the mean loss over a batch in `params`, and the metrics of `make_train_step`.
 
-    **Arguments:** `inputs`: the part of the network that is not trained, the adjoint, a batch of trials, the
-    gate, and the factor of the update: the arrays that may differ between networks that are trained together;
-    the others as in `make_train_step`.
+    **Arguments:** `params`, `fixed`: the parts of the network that are and are not trained
+    (`equinox.partition`); `trials`: a batch; the others as in `make_train_step`.
     """
-    fixed, adjoint, trials, gate, rate = inputs
 
     def objective(params, trials: Trial):
         network = eqx.combine(params, fixed)
 
-        def run(trial):
-            solution = simulate(
-                network,
-                trial.stimulus,
-                gate=gate,
-                dt=dt,
-                adjoint=adjoint,
-                mask=trial.mask,
-                save=loss.series,
-                **randomness(trial, noise),
-            )
-            value, scalars = loss(solution, trial, dt)
-            return value, (scalars, solution.counts)
+        def one(trial):
+            solution = run_trial(network, trial, simulator, save=loss.series, noise=noise)
+            value, scalars = loss(solution, trial)
+            return value, (scalars, solution.counts, solution.duration)
 
-        values, aux = jax.vmap(run)(trials)
+        values, aux = jax.vmap(one)(trials)
         return jnp.mean(values), aux
 
-    gradient = eqx.filter_value_and_grad(objective, has_aux=True)
+    value_and_grad = eqx.filter_value_and_grad(objective, has_aux=True)
     if accumulate == 1:
-        (value, (scalars, counts)), grads = gradient(state.params, trials)
+        (value, aux), grads = value_and_grad(params, trials)
     else:
         parts = jax.tree.map(lambda x: x.reshape(accumulate, -1, *x.shape[1:]), trials)
         if mesh is not None:
             # Each part over all devices, and not each device a part.
             parts = eqx.filter_shard(parts, NamedSharding(mesh, PartitionSpec(None, AXIS)))
-        (value, aux), grads = jax.lax.map(lambda part: gradient(state.params, part), parts)
+        (value, aux), grads = jax.lax.map(lambda part: value_and_grad(params, part), parts)
         value, grads = jax.tree.map(lambda x: jnp.mean(x, axis=0), (value, grads))
-        scalars, counts = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), aux)
+        aux = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), aux)
+    scalars, counts, durations = aux
     norm = optax.tree.norm(grads)
-    finite = jnp.isfinite(value) & jnp.isfinite(norm)
+    metrics = {"loss": value, "gradient": norm, "finite": jnp.isfinite(value) & jnp.isfinite(norm)}
+    metrics |= {name: jnp.mean(x) for name, x in scalars.items() if name != "label"}
+    metrics |= {f"gradient/{name}": x for name, x in group_norms(grads).items()}
+    return grads, metrics | activity(counts, durations, simulator.time_step)
+
+
+def apply(
+    state: TrainState,
+    grads: PyTree,
+    lr_factor: float | Float[Array, ""] = 1.0,
+    *,
+    optimiser: optax.GradientTransformation,
+    averaging: float = 0.0,
+) -> TrainState:
+    """The state after an update with the gradient `grads`.
+
+    **Arguments:** `lr_factor`: factor of the update; the others as in `make_train_step`.
+    """
     updates, opt_state = optimiser.update(grads, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, jax.tree.map(lambda u: rate * u, updates))
+    params = optax.apply_updates(state.params, jax.tree.map(lambda u: lr_factor * u, updates))
     average = None
     if state.average is not None:
         average = jax.tree.map(lambda a, p: averaging * a + (1 - averaging) * p, state.average, params)
-    new = TrainState(params, opt_state, state.step + 1, average)
+    return TrainState(params, opt_state, state.step + 1, average)
+
+
+def update(
+    inputs: tuple[Network, Trial, AbstractSimulator, Float[Array, ""]],
+    state: TrainState,
+    *,
+    loss: AbstractLoss,
+    optimiser: optax.GradientTransformation,
+    accumulate: int = 1,
+    noise: Noise | None = None,
+    averaging: float = 0.0,
+    mesh: Mesh | None = None,
+) -> tuple[TrainState, dict[str, Array]]:
+    """`gradient` and `apply`, unless loss or gradient are not finite: then the parameters stay.
+
+    **Arguments:** `inputs`: the part of the network that is not trained, a batch of trials, the simulator,
+    and the factor of the update, which may differ between networks that are trained together (see
+    `make_group_step`); the others as in `make_train_step`.
+    """
+    fixed, trials, simulator, lr_factor = inputs
+    grads, metrics = gradient(
+        state.params, fixed, trials, simulator, loss=loss, accumulate=accumulate, noise=noise, mesh=mesh
+    )
+    new = apply(state, grads, lr_factor, optimiser=optimiser, averaging=averaging)
     kept = state._replace(step=state.step + 1)
-    state = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, kept)
-    metrics = {"loss": value, "gradient": norm, "finite": finite}
-    metrics |= {name: jnp.mean(x) for name, x in scalars.items() if name != "label"}
-    metrics |= {f"gradient/{name}": x for name, x in group_norms(grads).items()}
-    metrics |= activity(counts, durations(trials, dt), dt)
-    return state, metrics
+    return jax.tree.map(lambda a, b: jnp.where(metrics["finite"], a, b), new, kept), metrics
 
 
 def make_train_step(
@@ -129,24 +174,22 @@ def make_train_step(
     loss: AbstractLoss,
     optimiser: optax.GradientTransformation,
     *,
-    dt: float,
-    adjoint: AbstractAdjoint | None = None,
     accumulate: int = 1,
     noise: Noise | None = None,
     averaging: float = 0.0,
     mesh: Mesh | None = None,
 ) -> Callable[..., tuple[TrainState, dict[str, Array]]]:
-    """A jitted ``step(state, trials, gate, rate=1.0) -> (state, metrics)``.
+    """A jitted ``step(state, trials, simulator, lr_factor=1.0) -> (state, metrics)``, which reuses the memory
+    of the state it is given.
 
-    The gate and the `rate`, a factor of the update, are arguments: annealing them recompiles nothing. An
-    update with a loss or gradient that is not finite is not made: the parameters stay, and
-    ``metrics["finite"]`` is False.
+    What the simulator holds in arrays (sharpness and width of the gate, damping and clip of the adjoint) and
+    the `lr_factor`, a factor of the update, are arguments: to change them recompiles nothing. An update with
+    a loss or gradient that is not finite is not made: the parameters stay and ``metrics["finite"]`` is False.
 
     **Arguments:**
 
     - `fixed`: the part of the network that is not trained (None at the trained leaves).
     - `optimiser`: any optax transformation; clipping and schedules belong in it.
-    - `dt`: ms. `adjoint`: default `Costate()`.
     - `accumulate`: number of equal parts the batch is run in, one after the other; the gradient is their
       mean.
     - `noise`: what is random within a trial, drawn with its key; a trial without a key has none.
@@ -155,24 +198,25 @@ def make_train_step(
       all of them. The update is that of one device to rounding.
 
     **Metrics:** `loss`; what the loss reports; `gradient` (norm before the optimiser) and
-    ``gradient/<parameter>``; `rate` (Hz), `silent` and `saturated` (fractions) per layer; `finite`.
+    ``gradient/<parameter>``; `rate` (Hz), `silent` and, where there are steps, `saturated` (fractions) per
+    layer; `finite`.
+
+    **Raises:** `ValueError`, from the step, for a batch that cannot be cut into equal parts.
     """
-    settings = {
-        "loss": loss,
-        "optimiser": optimiser,
-        "dt": dt,
-        "accumulate": accumulate,
-        "noise": noise,
-        "averaging": averaging,
-    }
-    settings["mesh"] = mesh
+    settings = {"loss": loss, "optimiser": optimiser, "accumulate": accumulate, "noise": noise}
+    settings |= {"averaging": averaging, "mesh": mesh}
 
     @eqx.filter_jit(donate="all-except-first")
     def step(inputs, state: TrainState):
-        found = update((fixed, adjoint, *inputs), state, **settings)
+        found = update((fixed, *inputs), state, **settings)
         return found if mesh is None else eqx.filter_shard(found, NamedSharding(mesh, PartitionSpec()))
 
-    def train_step(state: TrainState, trials: Trial, gate: Gate, rate: float | Float[Array, ""] = 1.0):
+    def train_step(
+        state: TrainState,
+        trials: Trial,
+        simulator: AbstractSimulator,
+        lr_factor: float | Float[Array, ""] = 1.0,
+    ):
         size = trials.stimulus.shape[0]
         if size % accumulate:
             raise ValueError(
@@ -180,11 +224,12 @@ def make_train_step(
             )
         if mesh is not None:
             if size // accumulate % mesh.size:
+                at_once = size // accumulate
                 raise ValueError(
-                    f"{size // accumulate} trials at a time cannot be cut into equal parts for {mesh.size} devices"
+                    f"{at_once} trials at a time cannot be cut into equal parts for {mesh.size} devices"
                 )
             state, trials = replicate(state, mesh), share(trials, mesh)
-        return step((trials, gate, as_parameter(rate)), state)
+        return step((trials, simulator, as_parameter(lr_factor)), state)
 
     return train_step
 
@@ -193,7 +238,7 @@ def make_group_step(
     mesh: Mesh | None = None, **settings
 ) -> Callable[..., tuple[TrainState, dict[str, Array]]]:
     """A jitted step of several networks that are trained side by side, each as by `make_train_step`, as one
-    vmapped program: ``step((fixed, adjoint, gate, rate, which), batches, states) -> (states, metrics)``.
+    vmapped program: ``step((fixed, simulator, lr_factor, which), batches, states) -> (states, metrics)``.
 
     Every array has one more axis in front, the networks', but those of `batches`: there it is that of
     different batches, of which network i is given number ``which[i]``.
@@ -204,13 +249,13 @@ def make_group_step(
 
     @eqx.filter_jit(donate="all-except-first")
     def step(inputs, states: TrainState):
-        (fixed, adjoint, gate, rate, which), batches = inputs
+        (fixed, simulator, lr_factor, which), batches = inputs
 
-        def one(fixed, adjoint, gate, rate, which, state):
+        def one(fixed, simulator, lr_factor, which, state):
             trials = jax.tree.map(lambda x: x[which], batches)
-            return update((fixed, adjoint, trials, gate, rate), state, **settings)
+            return update((fixed, trials, simulator, lr_factor), state, **settings)
 
-        states, metrics = eqx.filter_vmap(one)(fixed, adjoint, gate, rate, which, states)
+        states, metrics = eqx.filter_vmap(one)(fixed, simulator, lr_factor, which, states)
         if mesh is not None:
             states = eqx.filter_shard(states, NamedSharding(mesh, PartitionSpec(AXIS)))
             metrics = eqx.filter_shard(metrics, NamedSharding(mesh, PartitionSpec()))
@@ -219,28 +264,21 @@ def make_group_step(
     return lambda networks, batches, states: step((networks, batches), states)
 
 
-def randomness(trial: Trial, noise: Noise | None) -> dict:
-    """Arguments of `simulate` for the noise of a trial."""
-    return {} if noise is None or noise.silent or trial.key is None else {"key": trial.key, "noise": noise}
+def activity(
+    counts: tuple[Array, "..."], durations: Float[Array, " trials"], dt: float | None
+) -> dict[str, Array]:
+    """Mean firing rate (Hz), fraction of silent and, with steps of `dt` (ms), of saturated neurons of each
+    layer.
 
-
-def durations(trials: Trial, dt: float) -> Float[Array, " trials"]:
-    """Length of each trial of a batch, ms."""
-    size, steps = trials.stimulus.shape[:2]
-    if trials.mask is None:
-        return jnp.full(size, steps * dt)
-    return trials.mask.sum(axis=-1) * dt
-
-
-def activity(counts: tuple[Array, "..."], duration: Float[Array, " trials"], dt: float) -> dict[str, Array]:
-    """Mean rate (Hz) and fraction of silent and saturated neurons of each layer, from the counts of a
-    batch."""
+    **Arguments:** `counts`: of each layer, ``(trials, *n)``; `durations` of the trials, ms.
+    """
     metrics = {}
     for i, count in enumerate(counts):
-        rate = rates(count, duration)
+        rate = rates(count, durations)
         metrics[f"rate/{i}"] = jnp.mean(rate)
         metrics[f"silent/{i}"] = silent_fraction(rate)
-        metrics[f"saturated/{i}"] = saturated_fraction(rate, dt)
+        if dt is not None:
+            metrics[f"saturated/{i}"] = saturated_fraction(rate, dt)
     return metrics
 
 
@@ -248,8 +286,8 @@ class Evaluation(NamedTuple):
     """How a network does on fixed trials."""
 
     metrics: dict[str, float]
-    """The loss and what it reports, averaged over trials; rates; `crowded`, the fraction of steps in which a
-    neuron releases more than `CROWDED` spikes, where dt is too long for it."""
+    """The loss and what it reports, averaged over trials; rates; where there are steps, `crowded`: the
+    fraction of them in which a neuron releases more than `CROWDED` spikes, because dt is too long for it."""
     labels: Int[Array, " trials"] | None
     """Predicted class of every trial, if the loss classifies."""
     counts: tuple[Float[Array, "trials *n"], ...]
@@ -260,44 +298,64 @@ class Evaluation(NamedTuple):
 
 
 def make_evaluate(
-    loss: AbstractLoss, *, dt: float, at_once: int = 90, noise: Noise | None = None
-) -> Callable[[Network, Trial | Iterable[Trial], Gate], Evaluation]:
-    """A function ``evaluate(network, trials, gate) -> Evaluation``, jitted, that runs `at_once` trials
+    loss: AbstractLoss, *, at_once: int = 90, noise: Noise | None = None
+) -> Callable[[Network, Trial | Iterable[Trial], AbstractSimulator], Evaluation]:
+    """A function ``evaluate(network, trials, simulator) -> Evaluation``, jitted, that runs `at_once` trials
     together.
 
     Its `trials` are a batch, or parts of one (`spikejax.tasks.AbstractTask.parts`), each of which is let go
     before the next is made. `noise`: what is random within a trial, drawn with its key.
+
+    **Raises:** `ValueError`, from the function, if there are no trials.
     """
 
     @eqx.filter_jit
-    def run(network, trials, gate):
+    def run(network, trials, simulator):
+        # Spikes in one step make sense where there are steps.
+        per_step: frozenset[Series] = frozenset() if simulator.time_step is None else frozenset({"release"})
+        save = loss.series | per_step
+
         def one(trial):
-            save = {"release"} | loss.series
-            solution = simulate(
-                network,
-                trial.stimulus,
-                gate=gate,
-                dt=dt,
-                mask=trial.mask,
-                save=save,
-                **randomness(trial, noise),
-            )
-            value, scalars = loss(solution, trial, dt)
-            release = [record.release.reshape(-1) for record in solution.layers if record.release is not None]
-            crowded = jnp.mean(jnp.concatenate(release) > CROWDED)
-            return {"loss": value, "crowded": crowded, **scalars}, solution.counts
+            solution = run_trial(network, trial, simulator, save=save, noise=noise)
+            value, scalars = loss(solution, trial)
+            scalars = {"loss": value, **_crowded(solution), **scalars}
+            return scalars, solution.counts, solution.duration
 
         return jax.lax.map(one, trials, batch_size=min(at_once, trials.stimulus.shape[0]))
 
-    def evaluate(network: Network, trials: Trial | Iterable[Trial], gate: Gate) -> Evaluation:
+    def evaluate(
+        network: Network, trials: Trial | Iterable[Trial], simulator: AbstractSimulator
+    ) -> Evaluation:
         parts = (trials,) if isinstance(trials, Trial) else trials
-        found = [(*run(network, part, gate), part.label, durations(part, dt)) for part in parts]
+        found = [(*run(network, part, simulator), part.label) for part in parts]
         if not found:
             raise ValueError("there are no trials to evaluate on")
-        scalars, counts, classes, length = jax.tree.map(lambda *x: jnp.concatenate(x), *found)
+        scalars, counts, durations, classes = jax.tree.map(lambda *x: jnp.concatenate(x), *found)
         labels = scalars.pop("label", None)
         metrics = {name: float(jnp.mean(x)) for name, x in scalars.items()}
-        metrics |= {name: float(x) for name, x in activity(counts, length, dt).items()}
-        return Evaluation(metrics, labels, counts, classes, length)
+        metrics |= {name: float(x) for name, x in activity(counts, durations, simulator.time_step).items()}
+        return Evaluation(metrics, labels, counts, classes, durations)
 
     return evaluate
+
+
+def _crowded(solution: Solution) -> dict[str, Array]:
+    """Fraction of neurons and steps with more spikes than one, if the releases are there."""
+    release = [record.release.reshape(-1) for record in solution.layers if record.release is not None]
+    return {"crowded": jnp.mean(jnp.concatenate(release) > CROWDED)} if release else {}
+
+
+__all__ = [
+    "CROWDED",
+    "Evaluation",
+    "TrainState",
+    "activity",
+    "apply",
+    "gradient",
+    "make_evaluate",
+    "make_group_step",
+    "make_train_step",
+    "run_trial",
+    "start",
+    "update",
+]
