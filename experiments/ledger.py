@@ -305,7 +305,7 @@ def brian2_error(dt: float) -> float:
         Dense(jnp.asarray(reference["weight"])[:, None, :], (1, size)),
         jnp.asarray(reference["drive"]),
         Refractory(LIF(tau_mem=reference["tau_mem"]), tau_ref=reference["tau_ref"]),
-        Exponential(reference["tau_syn"]),
+        Exponential(reference["tau_syn"], rate_unit=1.0),
     )
     network = Network((own,), LinearReadout.create((1, size), 1, key=jax.random.key(0)))
     gate = Gate(width=0.1, release="hard")
@@ -322,7 +322,7 @@ def brian2_error(dt: float) -> float:
 def kernel_error(rise: float | None, fall: float, dt: float = 0.5) -> float:
     """Largest error of the activation that one spike leaves, relative to its peak, against the kernel's
     closed form."""
-    synapse = Exponential(fall) if rise is None else DoubleExponential(rise, fall)
+    synapse = Exponential(fall, rate_unit=1.0) if rise is None else DoubleExponential(rise, fall)
     s, hidden, found = synapse.init((1,)), synapse.init_hidden((1,)), []
     for i in range(100):
         s, hidden = synapse.step(s, jnp.full(1, 1.0 if i == 0 else 0.0), dt, hidden)

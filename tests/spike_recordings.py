@@ -1,12 +1,12 @@
 """Spike recordings on disk, in the layout of the Spiking Heidelberg Digits, for the tests of the tasks that
 read them."""
 
-from pathlib import Path
-
 import h5py
 import numpy as np
 
-DATA = Path(__file__).parent / "data" / "spoken_digits"
+from . import places
+
+DATA = places.DATA / "spoken_digits"
 
 
 def write(

@@ -1,0 +1,323 @@
+"""Neurons of several variables: their gradients by every adjoint and by differences, limits in which one is
+another, refractoriness."""
+
+import itertools
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from spikejax import (
+    ALIF,
+    EIF,
+    GLIF,
+    LIF,
+    NIF,
+    Accommodating,
+    AdEx,
+    Autodiff,
+    Costate,
+    Exponential,
+    Gate,
+    HodgkinHuxley,
+    Izhikevich,
+    Network,
+    Refractory,
+    Theta,
+    simulate,
+)
+from spikejax.neurons import Drive, State
+from spikejax.neurons.base import _crossing
+
+# Neuron, dt (ms), and the scale of the currents that make it spike.
+ZOO = {
+    "alif": (ALIF(tau_mem=10.0), 0.5, 1.0),
+    "glif": (GLIF(tau_mem=10.0, tau_asc=(10.0, 100.0), jump_asc=(0.3, -0.2)), 0.5, 1.0),
+    "eif": (EIF(), 0.25, 700.0),
+    "adex": (AdEx(), 0.25, 700.0),
+    "izhikevich": (Izhikevich(substeps=1), 0.25, 12.0),
+    "hodgkin_huxley": (HodgkinHuxley(), 0.05, 12.0),
+    "refractory accommodating lif": (
+        Refractory(Accommodating(LIF(tau_mem=10.0), slope=0.6), tau_ref=1.7),
+        0.5,
+        1.0,
+    ),
+    "refractory adex": (Refractory(AdEx(), tau_ref=1.7), 0.25, 700.0),
+}
+WIDTH = {
+    "alif": 0.4,
+    "glif": 0.4,
+    "refractory accommodating lif": 0.4,
+    "hodgkin_huxley": 30.0,
+    "eif": 4.0,
+    "adex": 4.0,
+    "refractory adex": 4.0,
+    "izhikevich": 20.0,
+}
+STEPS = 60
+STIMULUS = 1.5 + 0.6 * jax.random.normal(jax.random.key(1), (STEPS, 2))
+
+
+def make(name):
+    neuron, dt, scale = ZOO[name]
+    network = Network.dense(
+        2, (3,), 1, neuron=neuron, synapse=Exponential((3.0, 10.0), 0.1), key=jax.random.key(0), recurrent_scale=0.1 * scale,
+        input_scale=0.2 * scale, bias=(1.1 * scale, 1.6 * scale),
+    )  # fmt: skip
+    return network, dt, Gate("raised_cosine", WIDTH[name])
+
+
+def loss(network, gate, dt, adjoint):
+    out = simulate(network, STIMULUS, gate=gate, dt=dt, adjoint=adjoint, save=("v", "release"))
+    unit = jnp.abs(network.layers[0].neuron.v_th - network.layers[0].neuron.v_reset)
+    v = jnp.mean((out.layers[0].v / unit) ** 2)
+    return jnp.mean(out.readout**2) + 0.1 * jnp.sum(out.counts[0]) + v
+
+
+# Charge for all but two that share another's code; the other releases where a spike changes several
+# variables, and none.
+CASES = [(name, "charge") for name in ZOO if name not in ("alif", "eif")]
+CASES += [("glif", "graded"), ("glif", "surrogate"), ("hodgkin_huxley", "surrogate")]
+
+
+@pytest.mark.parametrize(("name", "release"), CASES)
+def test_adjoints_agree_and_equal_differences(name, release, relative):
+    network, dt, gate = make(name)
+    gate = gate.with_release(release)
+    params, fixed = eqx.partition(network, eqx.is_inexact_array)
+    value = lambda adjoint: lambda p: loss(eqx.combine(p, fixed), gate, dt, adjoint)
+    costate = jax.jit(jax.grad(value(Costate())))(params)
+    exact = jax.jit(jax.grad(value(Autodiff())))(params)
+    assert relative(costate, exact) < 1e-9
+    assert all(bool(jnp.all(jnp.isfinite(x))) for x in jax.tree.leaves(exact))
+    spikes = simulate(network, STIMULUS, gate=gate.hard(), dt=dt).counts[0]
+    assert float(spikes.sum()) >= 3
+    if release == "surrogate":
+        return
+    # A random direction through every parameter, in units of its size.
+    keys = jax.random.split(jax.random.key(2), len(jax.tree.leaves(params)))
+    leaves, tree = jax.tree.flatten(params)
+    direction = jax.tree.unflatten(
+        tree, [jnp.abs(x) * jax.random.normal(k, x.shape) for k, x in zip(keys, leaves, strict=True)]
+    )
+    slope = sum(
+        float(jnp.vdot(a, b)) for a, b in zip(jax.tree.leaves(exact), jax.tree.leaves(direction), strict=True)
+    )
+    f = jax.jit(lambda e: value(Autodiff())(jax.tree.map(lambda x, d: x + e * d, params, direction)))
+    best = min(abs((float(f(e)) - float(f(-e))) / (2 * e) - slope) for e in (1e-6, 1e-7, 1e-8, 1e-9))
+    assert best < 2e-4 * abs(slope)
+
+
+def spikes(neuron, current, dt, steps):
+    gate = Gate(width=0.1, release="hard")
+    step = lambda s, _: (lambda out: (out[0], (out[0].v, out[2])))(
+        gate.step(neuron, s, None, current, dt)
+    )
+    return jax.lax.scan(step, neuron.init(current.shape), None, length=steps)[1]
+
+
+CURRENT = jnp.array([0.8, 1.3, 2.4])
+EQUAL = {
+    "ALIF without adaptation is the LIF": (ALIF(tau_mem=10.0, beta=0.0), LIF(tau_mem=10.0), CURRENT, 0.5),
+    "GLIF without jumps is the LIF": (GLIF(tau_mem=10.0, jump_asc=(0.0, 0.0), jump_theta=0.0), LIF(tau_mem=10.0), CURRENT, 0.5),
+    "GLIF with a threshold alone is the ALIF": (
+        GLIF(tau_mem=10.0, jump_asc=(0.0, 0.0), jump_theta=0.3, tau_theta=80.0), ALIF(tau_mem=10.0, beta=0.3, tau_adapt=80.0), CURRENT, 0.5,
+    ),
+    "AdEx without adaptation is the EIF": (AdEx(a=0.0, b=0.0), EIF(), 700 * CURRENT, 0.1),
+    "a threshold that does not follow": (Accommodating(LIF(tau_mem=10.0), slope=0.0), LIF(tau_mem=10.0), CURRENT, 0.5),
+    "no refractory period": (Refractory(LIF(tau_mem=10.0), tau_ref=0.0), LIF(tau_mem=10.0), CURRENT, 0.5),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", EQUAL)
+def test_limits(case):
+    one, other, current, dt = EQUAL[case]
+    (v, count), (expected, expected_count) = (spikes(neuron, current, dt, 200) for neuron in (one, other))
+    np.testing.assert_allclose(v, expected, rtol=1e-9, atol=1e-9)
+    np.testing.assert_array_equal(count, expected_count)
+    assert float(count.sum()) >= 4
+
+
+def test_glif_through_equal_time_constants():
+    # tau_asc = tau_mem is 0/0 in the textbook's formula.
+    state = GLIF(tau_mem=10.0, tau_asc=(10.0, 10.0)).init((2,))._replace(asc=jnp.ones((2, 2)))
+    at = lambda tau: GLIF(tau_mem=10.0, tau_asc=tau).flow(state, jnp.zeros(2), 3.0).v[0]
+    value, slope = at(jnp.array([10.0, 10.0])), jax.grad(at)(jnp.array([10.0, 10.0]))
+    np.testing.assert_allclose(value, 2 * 0.3 * np.exp(-0.3), rtol=1e-12)
+    for e in (1e-4, 0.05):
+        np.testing.assert_allclose(
+            (at(jnp.array([10 + e, 10.0])) - at(jnp.array([10 - e, 10.0]))) / (2 * e), slope[0], rtol=1e-3
+        )
+
+
+def test_an_adaptive_neuron_slows_down():
+    _, count = spikes(ALIF(tau_mem=10.0, beta=0.4), jnp.array([3.0]), 0.5, 600)
+    intervals = np.diff(np.flatnonzero(np.asarray(count[:, 0])))
+    assert intervals[-1] > 1.5 * intervals[0]
+    assert np.all(np.diff(intervals) >= -1)
+
+
+def test_accommodation_tells_a_step_from_a_ramp_and_blocks_strong_currents():
+    # v of a LIF neuron is the filtered current; its steady threshold 1 + slope (v - v_half) is above it from
+    # v = 2 on if slope > 1.
+    neuron, dt = (
+        Accommodating(LIF(tau_mem=10.0), tau=30.0, slope=1.5, v_half=0.5, width=0.02),
+        0.1,
+    )
+    gate = Gate(width=0.1, release="hard")
+    step = lambda s, i: (lambda out: (out[0], (out[0].phi, out[2])))(
+        gate.step(neuron, s, None, i, dt)
+    )
+    run = lambda current: jax.lax.scan(step, neuron.init(()), jnp.asarray(current))[1]
+    steps = round(400 / dt)
+    _, slow = run(np.linspace(0, 1.8, steps))
+    _, fast = run(np.full(steps, 1.8))
+    assert float(slow.sum()) == 0
+    assert float(fast.sum()) >= 1
+    assert float(fast[steps // 2 :].sum()) == 0
+    # Where it rests, phi is f(v).
+    phi, _ = run(np.full(steps, 0.9))
+    np.testing.assert_allclose(phi[-1], 1.5 * 0.4, rtol=1e-5)
+
+
+def test_accommodation_is_of_second_order_in_the_step():
+    neuron = Accommodating(LIF(tau_mem=10.0), tau=15.0, slope=0.8)
+    at = lambda n: (
+        jax.lax.fori_loop(0, n, lambda _, s: neuron.flow(s, jnp.asarray(0.95), 20.0 / n), neuron.init(())).phi
+    )
+    exact = at(4096)
+    errors = [abs(float(at(n) - exact)) for n in (16, 32, 64)]
+    assert errors[0] > 1e-7
+    for coarse, fine in itertools.pairwise(errors):
+        assert 3.5 < coarse / fine < 4.5
+
+
+def test_refractory_intervals_are_longer_by_the_period():
+    # tau_ref + tau_mem log(I/(I - 1)), whatever the grid.
+    current, tau_ref = 1.7, 3.3
+    for dt in (0.1, 0.5, 1.0):
+        _, count = spikes(
+            Refractory(LIF(tau_mem=10.0), tau_ref=tau_ref), jnp.array([current]), dt, round(300 / dt)
+        )
+        first, interval = 10 * np.log(1.7 / 0.7), tau_ref + 10 * np.log(1.7 / 0.7)
+        expected = np.arange(first, 300, interval)
+        np.testing.assert_array_equal(
+            np.flatnonzero(np.asarray(count[:, 0])), np.floor(expected / dt).astype(int)
+        )
+
+
+def test_the_gradient_of_the_refractory_period():
+    gate, steps, dt = Gate("raised_cosine", 0.9), 300, 0.5
+
+    def charge(tau_ref):
+        neuron = Refractory(LIF(tau_mem=10.0), tau_ref=tau_ref)
+        state = neuron.init(())
+        step = lambda c, _: (lambda s, level, q: ((s, level), q))(
+            *gate.step(neuron, *c, jnp.asarray(1.7), dt)
+        )
+        return jnp.sum(
+            jax.lax.scan(step, (state, gate.start(neuron, state)), None, length=steps)[1]
+            * jnp.arange(steps)
+        )
+
+    at, e = jnp.asarray(3.3), 1e-5
+    slope, charge = float(jax.jit(jax.grad(charge))(at)), jax.jit(charge)
+    assert slope < 0
+    assert (float(charge(at + e)) - float(charge(at - e))) / (2 * e) == pytest.approx(slope, rel=1e-5)
+
+
+def test_adaptation_goes_on_while_v_is_held():
+    neuron = AdEx()
+    state = neuron.init((1,))._replace(v=jnp.array([-60.0]), w=jnp.array([100.0]))
+    steady = 4.0 * 10.6
+    held = neuron.hold(state, jnp.zeros(1), 50.0)
+    np.testing.assert_allclose(held.w, steady + (100 - steady) * np.exp(-50 / 144), rtol=1e-12)
+    np.testing.assert_array_equal(held.v, state.v)
+    state = ALIF(tau_adapt=100.0).init((1,))._replace(a=jnp.array([2.0]))
+    np.testing.assert_allclose(
+        ALIF(tau_adapt=100.0).hold(state, jnp.ones(1), 50.0).a, 2 * np.exp(-0.5), rtol=1e-12
+    )
+
+
+@pytest.mark.parametrize("neuron", [Theta(), HodgkinHuxley()], ids=lambda n: type(n).__name__)
+def test_no_refractoriness_without_a_reset(neuron):
+    for wrap in (Refractory, Accommodating):
+        with pytest.raises(ValueError, match="has no reset"):
+            wrap(neuron)
+
+
+def test_hodgkin_huxley_counts_the_upward_crossing_alone():
+    network, dt, gate = make("hodgkin_huxley")
+    stimulus = jnp.tile(STIMULUS, (8, 1))
+    run = jax.jit(lambda gate: simulate(network, stimulus, gate=gate, dt=dt, save=("release", "v")))
+    smooth, hard = run(gate), simulate(network, stimulus, gate=gate.hard(), dt=dt, save=("v",))
+    v = np.asarray(hard.layers[0].v)
+    upward = np.sum((v[:-1] < 0) & (v[1:] >= 0), axis=0)
+    assert upward.sum() >= 3
+    np.testing.assert_array_equal(hard.counts[0], upward)
+    release = smooth.layers[0].release
+    assert float(release.min()) >= 0
+    # Every spike passes the whole zone; what is between is the smooth charge of the last, unfinished one.
+    crossings = np.sum((smooth.layers[0].v[:-1] < 0) & (smooth.layers[0].v[1:] >= 0), axis=0)
+    assert np.all(np.abs(np.asarray(smooth.counts[0]) - crossings) < 1.0)
+    assert np.all(np.asarray(smooth.counts[0]) >= crossings - 1e-9)
+
+
+def test_the_graded_release_of_a_neuron_without_reset_is_refused():
+    network, dt, gate = make("hodgkin_huxley")
+    with pytest.raises(ValueError, match="graded"):
+        simulate(network, STIMULUS, gate=gate.with_release("graded"), dt=dt)
+
+
+@pytest.mark.parametrize("cut", [-40.4, 0.0, 20.0])
+def test_the_upswing_never_overflows(cut):
+    # In v, a step from -45 mV overshoots any cut-off beyond the largest float.
+    for dtype in (jnp.float32, jnp.float64):
+        neuron = jax.tree.map(lambda x: x.astype(dtype), AdEx(v_th=cut))
+        state = neuron.init((4,))._replace(v=jnp.array([-120.0, -50.0, -45.0, cut - 0.1], dtype))
+        step = lambda s, i: Gate(width=1.0, release="hard").step(neuron, s, None, i, 0.5)
+
+        def both(state, current):
+            out, pull = jax.vjp(step, state, current)
+            return out, pull(jax.tree.map(jnp.ones_like, out))
+
+        (after, _, count), grads = jax.jit(both)(state, jnp.full(4, 900.0, dtype))
+        assert all(bool(jnp.all(jnp.isfinite(x))) for x in jax.tree.leaves((after, grads)))
+        assert count[-1] == 1
+
+
+def test_the_crossing_time_is_found_to_rounding():
+    neuron = LIF(tau_mem=10.0)
+    v, current = (
+        x.ravel() for x in jnp.meshgrid(jnp.linspace(0.5, 0.9999, 20), jnp.array([1.001, 1.5, 10.0, 300.0]))
+    )
+    dt = 2.0
+    spiked = neuron.flow(State(v), current, dt).v >= 1
+    found = jax.jit(lambda v: _crossing(neuron, State(v), current, dt, spiked))(v)
+    expected = 10 * np.log((current - v) / (current - 1))
+    assert 20 < int(spiked.sum()) < v.size
+    np.testing.assert_allclose(found[spiked], expected[spiked], rtol=1e-11, atol=1e-13)
+
+
+def test_conductance_is_a_shunt():
+    neuron, g = LIF(tau_mem=10.0), 1.5
+    # With g the time constant is tau/(1 + g) and the target I/(1 + g).
+    other = LIF(tau_mem=10.0 / (1 + g))
+    (v, count), (expected, expected_count) = (
+        (lambda out: (out[0].v, out[2]))(
+            Gate(release="hard").step(n, State(jnp.array([0.2, 0.95])), None, drive, 0.5)
+        )
+        for n, drive in (
+            (neuron, Drive(jnp.array([1.0, 4.0]), jnp.array([g, g]))),
+            (other, jnp.array([1.0, 4.0]) / (1 + g)),
+        )
+    )
+    np.testing.assert_allclose(v, expected, rtol=1e-12)
+    np.testing.assert_array_equal(count, expected_count)
+    # The NIF neuron with g is the limit of small g as without.
+    step = lambda drive: NIF(tau_mem=10.0).flow(State(jnp.array([0.3])), drive, 1.0).v
+    np.testing.assert_allclose(
+        step(Drive(jnp.array([0.7]), jnp.array([1e-9]))), step(jnp.array([0.7])), rtol=1e-8
+    )

@@ -1,0 +1,117 @@
+"""The synapses: delivered area, steady state, and exactness within a step."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spikejax import LIF, Autodiff, Costate, DoubleExponential, Exponential, Gate, Network, simulate
+
+
+@settings(max_examples=25, deadline=None)
+@given(tau=st.floats(1.0, 50.0), dt=st.floats(0.01, 1.0), rate_unit=st.floats(0.01, 2.0))
+def test_a_spike_delivers_its_area_at_any_dt(tau, dt, rate_unit):
+    # After the spike's own step s decays by exp(-dt/tau) a step: the sum of s dt is a geometric series.
+    synapse = Exponential(tau, rate_unit)
+    s, _ = synapse.step(synapse.init((1,)), jnp.ones(1), dt)
+    decayed, _ = synapse.step(s, jnp.zeros(1), dt)
+    np.testing.assert_allclose(decayed, s * np.exp(-dt / tau), rtol=1e-12)
+    np.testing.assert_allclose(s * dt / (1 - np.exp(-dt / tau)), 1 / rate_unit, rtol=1e-9)
+
+
+def test_steady_rate_gives_the_rate_in_its_unit():
+    synapse, dt = Exponential((2.0, 10.0), rate_unit=0.02), 0.5
+    step = lambda s, _: (synapse.step(s, jnp.full(3, 0.05 * dt), dt)[0], None)
+    s, _ = jax.lax.scan(step, synapse.init((3,)), None, length=600)
+    np.testing.assert_allclose(s, np.full((2, 3), 2.5), rtol=1e-10)
+
+
+def test_a_step_is_exact_for_a_constant_rate():
+    synapse = Exponential((2.0, 10.0), rate_unit=0.1)
+    s = jnp.array([[0.3, 1.0], [0.2, 0.0]])
+    q = jnp.array([1.0, 0.4])
+    whole, _ = synapse.step(s, q, 1.0)
+    halves, _ = synapse.step(synapse.step(s, q / 2, 0.5)[0], q / 2, 0.5)
+    np.testing.assert_allclose(halves, whole, rtol=1e-14)
+    # And it is the closed form of tau ds/dt = -s + q/(dt rate_unit).
+    tau = np.array([[2.0], [10.0]])
+    target = np.asarray(q) / 0.1
+    np.testing.assert_allclose(whole, target + (np.asarray(s) - target) * np.exp(-1.0 / tau), rtol=1e-14)
+
+
+@pytest.mark.parametrize(("tau", "kinds"), [(5.0, 1), ((5.0,), 1), ((1.0, 10.0), 2)])
+def test_kinds(tau, kinds):
+    synapse = Exponential(tau, rate_unit=1.0)
+    assert synapse.kinds == kinds
+    assert synapse.init((4,)).shape == (kinds, 4)
+
+
+def test_one_time_constant_per_neuron():
+    tau = jnp.array([[1.0, 2.0, 4.0], [10.0, 20.0, 40.0]])
+    found, _ = Exponential(tau, rate_unit=1.0).step(jnp.ones((2, 3)), jnp.zeros(3), 0.5)
+    np.testing.assert_allclose(found, jnp.exp(-0.5 / tau))
+
+
+def test_time_constants_have_a_gradient():
+    grad = jax.grad(lambda tau: jnp.sum(Exponential(tau, rate_unit=1.0).step(jnp.ones((2, 3)), jnp.ones(3), 0.5)[0]))(
+        jnp.array([2.0, 10.0])
+    )
+    eps = 1e-6
+    for k in range(2):
+        up, down = (
+            float(
+                jnp.sum(
+                    Exponential(jnp.array([2.0, 10.0]).at[k].add(e), rate_unit=1.0).step(jnp.ones((2, 3)), jnp.ones(3), 0.5)[
+                        0
+                    ]
+                )
+            )
+            for e in (eps, -eps)
+        )
+        assert float(grad[k]) == pytest.approx((up - down) / (2 * eps), rel=1e-6)
+
+
+@pytest.mark.parametrize(("rise", "fall"), [(2.0, 10.0), (10.0, 2.0), (5.0, 5.0), (5.0, 5.0 + 1e-7)])
+def test_double_exponential_is_its_kernel(rise, fall):
+    # One spike spread over the first step, then the closed form; a step of half the size gives the same.
+    synapse, dt = DoubleExponential(rise, fall, rate_unit=0.1), 1.0
+
+    def run(dt, steps):
+        s, hidden, out = synapse.init((1,)), synapse.init_hidden((1,)), []
+        for i in range(steps):
+            s, hidden = synapse.step(s, jnp.full(1, dt if i * dt < 1 else 0.0), dt, hidden)
+            out.append(float(s[0, 0]))
+        return np.array(out)
+
+    coarse, fine = run(dt, 60), run(dt / 4, 240)
+    np.testing.assert_allclose(coarse, fine[3::4], rtol=1e-9, atol=1e-14)
+    # The response to a rate of 1/ms during the first ms is the integral of the kernel over that.
+    t = np.arange(1, 61)[:, None] - (np.arange(4000) + 0.5) / 4000
+    alpha = abs(rise - fall) < 1e-3
+    kernel = t * np.exp(-t / 5.0) / 25.0 if alpha else (np.exp(-t / fall) - np.exp(-t / rise)) / (fall - rise)
+    np.testing.assert_allclose(coarse, kernel.mean(1) / 0.1, rtol=1e-5)
+    assert run(1.0, 400).sum() == pytest.approx(10.0, rel=1e-6)
+
+
+def test_double_exponential_in_a_network(relative):
+    network = Network.dense(
+        2, (4,), 1, neuron=LIF(tau_mem=10.0), synapse=DoubleExponential((1.5, 4.0), (4.0, 12.0), 0.1), recurrent_scale=0.4,
+        bias=(1.1, 1.8), key=jax.random.key(0),
+    )  # fmt: skip
+    x = jax.random.normal(jax.random.key(1), (60, 2))
+    gradient = lambda adjoint: jax.jit(
+        jax.grad(
+            lambda n: jnp.mean(simulate(n, x, gate=Gate(), dt=0.5, adjoint=adjoint).readout ** 2),
+            allow_int=True,
+        )
+    )(network)
+    costate, exact = gradient(Costate()), gradient(Autodiff())
+    assert relative(costate, exact) < 1e-10
+    assert float(jnp.abs(exact.layers[0].synapse.tau_rise).min()) > 0
+
+
+def test_double_exponential_needs_as_many_rise_times():
+    with pytest.raises(ValueError, match="tau_rise"):
+        DoubleExponential((1.0, 2.0), (3.0, 4.0, 5.0))

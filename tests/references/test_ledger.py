@@ -1,0 +1,33 @@
+"""The fidelity ledger: every entry within its bound."""
+
+import pytest
+
+from spikejax.neurons import NEURONS, Accommodating
+
+from ..places import experiment
+
+ledger = experiment("ledger")
+
+
+def test_every_registered_neuron_is_in_the_ledger():
+    assert {type(model.neuron) for model in ledger.MODELS.values()} == {*NEURONS.values(), Accommodating}
+
+
+@pytest.mark.parametrize("entry", ledger.entries(), ids=lambda entry: f"{entry.model}: {entry.check}")
+def test_entry(entry):
+    assert entry.measure() <= entry.bound
+
+
+def test_a_wrong_equation_is_noticed(monkeypatch):
+    # The ledger's own check: a leak that is 1 % off, and a reset that is.
+    model = ledger.MODELS["LIF"]
+    monkeypatch.setitem(
+        ledger.MODELS, "wrong", model._replace(field=lambda y, i, g: ((-1.01 * y[0] + i - g * y[0]) / 10,))
+    )
+    assert ledger.flow_error("wrong") > 1e-4
+    assert ledger.spike_time_error(model._replace(reset=lambda y: (0.05,))) > 0.1
+
+
+def test_brian2_and_the_simulation_converge():
+    errors = [ledger.brian2_error(dt) for dt in (0.1, 0.05, 0.01)]
+    assert errors[0] > 1.5 * errors[1] > 3 * errors[2]
