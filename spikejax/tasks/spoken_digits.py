@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -87,12 +87,12 @@ class SpokenDigits(AbstractTask, Augmentation):
         length=(1, None),
         staged=False,
     )
-    overflow: Literal["refuse", "cut"] = option(
+    overflow: str = option(
         "refuse",
         doc="recordings with spikes past the window: an error, or cut there",
         choices=("refuse", "cut"),
     )
-    value: Literal["count", "root", "binary"] = option(
+    value: str = option(
         "count",
         doc="what a bin holds: the count, its square root, or 0 or 1",
         choices=("count", "root", "binary"),

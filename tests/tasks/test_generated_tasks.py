@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from spikejax import LIF, Exponential, Gate, Network, simulate
-from spikejax.adjoints import Record
 from spikejax.losses import ResponseError, SquaredError, Sum
 from spikejax.penalties import ActivityCost, LogRate, LowVoltage, WholeCharge
 from spikejax.simulate import Solution
+from spikejax.state import Record
 from spikejax.tasks import DelayedXOR, PredictiveCoding, Trial
 from spikejax.tasks.delayed_xor import KINDS, PULSES, SIGNS
 
