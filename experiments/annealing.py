@@ -18,8 +18,8 @@ import equinox as eqx
 
 from spikejax.adjoints import Costate
 from spikejax.analysis.gradients import gradient_report
-from spikejax.runs import trained
-from spikejax.sweeps import load_sweep, sweep_run
+from spikejax.jobs.run import trained
+from spikejax.jobs.sweep import load_sweep, sweep_run
 
 from sharpness import mean  # isort: skip
 

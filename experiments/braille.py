@@ -18,7 +18,7 @@ import numpy as np
 import optax
 
 from spikejax.config import load
-from spikejax.runs import finished_run
+from spikejax.jobs.train import finished_run
 from spikejax.tasks import braille
 
 CONFIG = Path(__file__).parent.parent / "configs" / "braille.toml"

@@ -25,9 +25,11 @@ from spikejax.analysis import record
 from spikejax.build import build, build_gate, build_loss, build_task, solve_readout
 from spikejax.cli import key_values
 from spikejax.config import Config, load
+from spikejax.jobs.analyse import analyse_run
+from spikejax.jobs.run import trained
+from spikejax.jobs.train import finished_run
 from spikejax.network import Network
 from spikejax.plotting import STYLE
-from spikejax.runs import analyse_run, finished_run, trained
 from spikejax.tasks.delayed_xor import KINDS, DelayedXOR
 from spikejax.training import make_evaluate, run_trial
 from spikejax.training.log import read_metrics

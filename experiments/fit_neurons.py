@@ -1,11 +1,11 @@
 """Real neurons: every patch-clamp recording with every model, and the grasshopper's receptor neuron, against
 their baselines.
 
-    python experiments/fit_neurons.py --patchclamp patchclamp.npz --grasshopper grasshopper.npz [--models lif
-    glif] [--recordings NAME ...]
+    python experiments/fit_neurons.py --patchclamp patchclamp.npz --grasshopper grasshopper.npz
+        [--models lif glif] [--recordings NAME ...]
 
 Runs ``configs/patchclamp.toml`` and ``configs/grasshopper.toml`` (finished runs in --out are read), and
-prints the tables of docs/fitting.md.
+prints the tables of docs/fitting.md. What is set here beside them belongs to these recordings.
 """
 
 import argparse
@@ -13,41 +13,27 @@ import json
 from pathlib import Path
 
 from spikejax.config import load_fit
-from spikejax.fitting import MODELS, fit_glm, read_sound_spikes, recording_names
-from spikejax.fitting.run import fit_run
-from spikejax.fitting.scores import bits_per_spike
-from spikejax.fitting.sound_fit import prepare_sound
+from spikejax.fitting import (
+    MODELS,
+    bits_per_spike,
+    fit_glm,
+    prepare_sound,
+    read_sound_spikes,
+    recording_names,
+)
+from spikejax.fitting.job import fit_run
 
 CONFIGS = Path(__file__).parent.parent / "configs"
-CHANGES = {
-    # An upswing and its crossing are found by iteration, which makes the second stage slow.
-    "adex": {
-        "fit.draws": "512",
-        "fit.driven_steps": "250",
-        "fit.keep": "2",
-        "fit.search_rounds": "4",
-        "fit.free_steps": "30",
-    },
-    # Equations that a coarse step does not resolve; a fit that begins with screening.
-    "hodgkin_huxley": {
-        "dt": "0.2",
-        "fit.keep": "8",
-        "fit.search_rounds": "3",
-        "fit.driven_weight": "0.05",
-        "fit.free_rate": "0.03",
-    },
-}
-"""What a model needs that is not in the configuration."""
 SEARCHED = {("2019_07_24_0055_fsi", "glif"): {"fit.draws": "4096"}}
 """Where the usual search ends at a loss of the fitted sweeps that a wider one halves: counts of a hundred
 spikes."""
-FIRST_STEP, SLOW = "[100.0, 700.0]", ("adex", "hodgkin_huxley")
-"""Where slow models are fitted to recordings that have no window: around the first of two steps. All 3 s
-would take half an hour."""
 WINDOWS = {"18711001": "[750.0, 1450.0]", "18713001": "[750.0, 1450.0]"}
 """Where recordings are fitted, ms: around the step that makes spikes. Before it comes one to -100 pA, at
 which these cells have half the resistance; a linear membrane can have one only."""
-KINDS = ("noisy", "deterministic")
+FIRST_STEP, SLOW = "[100.0, 700.0]", ("adex", "hodgkin_huxley")
+"""Where slow models are fitted to the other recordings: around the first of two steps. All 3 s would take
+half an hour."""
+KINDS = ("stochastic", "deterministic")
 
 
 def finished(name: str, config: str, overrides: dict[str, str], out: Path, quiet: bool) -> dict:
@@ -58,25 +44,34 @@ def finished(name: str, config: str, overrides: dict[str, str], out: Path, quiet
     return json.loads((folder / "fit.json").read_text())
 
 
+def settings(file: Path, recording: str, model: str) -> dict[str, str]:
+    """What is changed in ``configs/patchclamp.toml``."""
+    changes = {"data.file": str(file), "data.recording": recording, "model.kind": model}
+    window = WINDOWS.get(recording, FIRST_STEP if model in SLOW else None)
+    if window is not None:
+        changes["data.window"] = window
+    return changes | SEARCHED.get((recording, model), {})
+
+
 def patchclamp(file: Path, recordings: list[str], models: list[str], out: Path, quiet: bool) -> None:
     """A row a recording and model."""
     print(
-        "| recording | model | fitted sweeps: error, within 1 | left out: error, within 1 | Gamma, left out | minutes |"
+        "| recording | model | fitted sweeps: error, within 1 | left out: error, within 1 "
+        "| Gamma, left out | minutes |"
     )
     print("|---|---|---|---|---|---|")
     for recording in recordings:
         result = None
         for model in models:
-            changes = {"data.file": str(file), "data.recording": recording, "model.kind": model}
-            changes |= CHANGES.get(model, {}) | SEARCHED.get((recording, model), {})
-            window = WINDOWS.get(recording, FIRST_STEP if model in SLOW else None)
-            if window is not None:
-                changes["data.window"] = window
+            changes = settings(file, recording, model)
             result = finished(f"{recording}-{model}", "patchclamp.toml", changes, out, quiet)
             for kind in (kind for kind in KINDS if kind in result):
                 fitted, left = (result["scores"][f"{part} sweeps, {kind}"] for part in ("fitted", "left-out"))
-                row = f"| {recording} | {model}, {kind} | {cell(fitted)} | {cell(left)} | {gamma(left)} | {result['minutes']:.1f} |"
-                print(row, flush=True)
+                print(
+                    f"| {recording} | {model}, {kind} | {cell(fitted)} | {cell(left)} | {gamma(left)} "
+                    f"| {result['minutes']:.1f} |",
+                    flush=True,
+                )
         if result is not None:
             inter = result["scores"]["left-out sweeps, interpolated"]
             print(f"| {recording} | interpolation | | {cell(inter)} | {gamma(inter)} | |", flush=True)
@@ -113,7 +108,7 @@ def grasshopper(file: Path, out: Path, quiet: bool) -> None:
 
 def main() -> None:
     """Read the command line and print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--patchclamp", type=Path)
     parser.add_argument("--grasshopper", type=Path)
     parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))

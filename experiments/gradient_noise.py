@@ -24,9 +24,9 @@ from matplotlib.figure import Figure
 from spikejax import NIF, Exponential, Gate, Network, simulate, trainable
 from spikejax.build import build
 from spikejax.config import load
+from spikejax.jobs.run import trained
 from spikejax.losses import SquaredError
 from spikejax.plotting import STYLE
-from spikejax.runs import trained
 
 CONFIG = Path(__file__).parent.parent / "configs" / "predictive_coding.toml"
 SIZES = (1, 2, 4, 8, 16, 32, 64)

@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 
 from spikejax import simulate
 from spikejax.build import build_loss
+from spikejax.jobs.run import trained
 from spikejax.losses import Sum
 from spikejax.plotting import STYLE
-from spikejax.runs import trained
 
 
 def main():

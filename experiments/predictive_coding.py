@@ -23,11 +23,12 @@ from spikejax.analysis import balance, interval_statistics, lagged_error, record
 from spikejax.build import build, build_gate, build_task
 from spikejax.cli import key_values
 from spikejax.config import Config, load
+from spikejax.jobs.run import trained
+from spikejax.jobs.train import finished_run
 from spikejax.metrics import rates
 from spikejax.network import Network
 from spikejax.parameters import Masked, resolve
 from spikejax.plotting import STYLE
-from spikejax.runs import finished_run, trained
 from spikejax.simulate import simulate
 
 CONFIG = Path(__file__).parent.parent / "configs" / "predictive_coding.toml"

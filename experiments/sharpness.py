@@ -24,8 +24,8 @@ from spikejax.analysis.linearisation import growth, jacobians
 from spikejax.analysis.record import record
 from spikejax.build import build_noise
 from spikejax.config import load
-from spikejax.runs import trained
-from spikejax.sweeps import Point, load_sweep, sweep_run
+from spikejax.jobs.run import trained
+from spikejax.jobs.sweep import Point, load_sweep, sweep_run
 from spikejax.tasks.base import first_trials
 from spikejax.training.checkpoint import CheckpointError
 

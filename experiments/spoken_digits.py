@@ -27,9 +27,9 @@ from matplotlib.figure import Figure
 
 from spikejax.build import batch_key, build, build_optimiser, build_task, learning_rate_schedule
 from spikejax.config import Config, load
+from spikejax.jobs.train import finished_run
 from spikejax.parameters import trainable
 from spikejax.plotting import STYLE
-from spikejax.runs import finished_run
 from spikejax.simulate import Solution
 
 CONFIG = Path(__file__).parent.parent / "configs" / "spoken_digits.toml"

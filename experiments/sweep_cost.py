@@ -16,7 +16,7 @@ from pathlib import Path
 import tomli_w
 
 from spikejax.config.load import read
-from spikejax.sweeps import load_sweep
+from spikejax.jobs.sweep import load_sweep
 
 CONFIG = Path(__file__).parent.parent / "configs" / "braille.toml"
 

@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from spikejax.config import load
+from spikejax.jobs.run import trained
+from spikejax.jobs.train import finished_run
 from spikejax.parameters import resolve
-from spikejax.runs import finished_run, trained
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 FIELDS = '["weight", "bias", "tau_mem", "tau_syn"]'

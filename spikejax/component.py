@@ -16,6 +16,8 @@ import numpy as np
 from .parameters import AbstractReparametrisation, as_parameter
 from .registry import Registry
 
+Number = int | float
+
 
 @dataclasses.dataclass(frozen=True)
 class Declaration:
@@ -24,11 +26,11 @@ class Declaration:
     doc: str = ""
     """What it is, in a few words."""
     unit: str = ""
-    above: float | None = None
+    above: Number | None = None
     """Every number must be above this; likewise the next three."""
-    at_least: float | None = None
-    below: float | None = None
-    at_most: float | None = None
+    at_least: Number | None = None
+    below: Number | None = None
+    at_most: Number | None = None
     choices: tuple[str, ...] | None = None
     """The words that are allowed."""
     trained: bool = False
@@ -127,14 +129,14 @@ def known_numbers(value: Any) -> np.ndarray | None:
 
 
 def parameter(
-    default: float | tuple[float, ...] | None,
+    default: Number | tuple[float, ...] | None,
     *,
     unit: str = "",
     doc: str = "",
     positive: bool = False,
-    at_least: float | None = None,
-    below: float | None = None,
-    at_most: float | None = None,
+    at_least: Number | None = None,
+    below: Number | None = None,
+    at_most: Number | None = None,
     kinds: bool = False,
     drawn: bool = False,
     **kwargs: Any,
@@ -167,10 +169,10 @@ def option(
     *,
     unit: str = "",
     doc: str = "",
-    above: float | None = None,
-    at_least: float | None = None,
-    below: float | None = None,
-    at_most: float | None = None,
+    above: Number | None = None,
+    at_least: Number | None = None,
+    below: Number | None = None,
+    at_most: Number | None = None,
     choices: tuple[str, ...] | None = None,
     length: tuple[int, int | None] | None = None,
     staged: bool = True,

@@ -37,7 +37,8 @@ def hold(samples: np.ndarray, period: float, step: float) -> np.ndarray:
     repeat = round(period / step)
     if repeat < 1 or abs(repeat * step - period) > 1e-6 * period:
         raise ValueError(
-            f"a step (`dt`) of {step:g} ms does not divide the data's period of {period:g} ms: use {period:g}/n ms"
+            f"a step (`dt`) of {step:g} ms does not divide the data's period of {period:g} ms: "
+            f"use {period:g}/n ms"
         )
     return np.repeat(samples, repeat, axis=1)
 

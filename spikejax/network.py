@@ -224,7 +224,7 @@ class Network(Component):
     def __check_init__(self):
         if not self.layers:
             raise ValueError("`layers` is empty: a network has at least one layer")
-        given = "the layer below gives (time constants, neurons)"
+        given = "the layer below gives {} (time constants, neurons)"
         for i, (below, above) in enumerate(zip(self.layers, self.layers[1:], strict=False)):
             check_input(above.feedforward, below.activation_shape, f"layers[{i + 1}].feedforward", given)
         check_input(self.readout.connection, self.layers[-1].activation_shape, "readout.connection", given)

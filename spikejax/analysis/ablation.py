@@ -34,7 +34,9 @@ class Ablation(NamedTuple):
 
 def _score(
     network: Network, trials: Trial, loss: AbstractLoss, simulator: AbstractSimulator, noise: Noise | None
-):
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Mean loss, and mean accuracy or nan."""
+
     def one(trial):
         solution = run_trial(network, trial, simulator, save=loss.series, noise=noise)
         value, scalars = loss(solution, trial)
@@ -98,9 +100,8 @@ def ablate_neurons(
         return _score(network, trials, loss, simulator, noise), jax.lax.map(without, jnp.arange(size))
 
     whole, (value, accuracy) = run(network, trials, ClockDriven(gate, dt))
-    return Ablation(
-        tuple(map(float, whole)), np.asarray(value), np.asarray(accuracy), np.arange(size)[:, None]
-    )
+    intact = float(whole[0]), float(whole[1])
+    return Ablation(intact, np.asarray(value), np.asarray(accuracy), np.arange(size)[:, None])
 
 
 def ablate_synapses(
@@ -127,32 +128,23 @@ def ablate_synapses(
     """
     network = resolve(network)
     _check(network, layer)
-    own = network.layers[layer].recurrent
-    if own is None:
+    if network.layers[layer].recurrent is None:
         raise ValueError(f"layer {layer} has no recurrent synapses to ablate")
-
-    def with_weight(network, weight):
-        return eqx.tree_at(lambda n: n.layers[layer].recurrent.weight, network, weight)
 
     @eqx.filter_jit
     def predict(network, trials, simulator):
-        weight = network.layers[layer].recurrent.weight
-        value = lambda w: _score(with_weight(network, w), trials, loss, simulator, noise)[0]
-        gradient = jax.grad(value)(weight)
-
-        def activity(trial):
-            solution = run_trial(network, trial, simulator, save="activation", noise=noise)
-            return jnp.mean(jnp.abs(solution.layers[layer].activation), axis=0)
-
-        return -weight * gradient, jnp.abs(weight) * jnp.mean(jax.vmap(activity)(trials), axis=0)
+        weight = _weight(network, layer)
+        value = lambda w: _score(_with_weight(network, layer, w), trials, loss, simulator, noise)[0]
+        carried = jnp.abs(weight) * _activity(network, layer, trials, simulator, noise)
+        return -weight * jax.grad(value)(weight), carried
 
     @eqx.filter_jit
     def run(network, trials, simulator, chosen):
-        weight = network.layers[layer].recurrent.weight
+        weight = _weight(network, layer)
 
         def without(i):
-            left = with_weight(network, weight.reshape(-1).at[i].set(0.0).reshape(weight.shape))
-            return _score(left, trials, loss, simulator, noise)
+            rest = weight.reshape(-1).at[i].set(0.0).reshape(weight.shape)
+            return _score(_with_weight(network, layer, rest), trials, loss, simulator, noise)
 
         return _score(network, trials, loss, simulator, noise), jax.lax.map(without, chosen)
 
@@ -161,13 +153,32 @@ def ablate_synapses(
     chosen = np.argsort(-carried.reshape(-1))[:count]
     whole, (value, accuracy) = run(network, trials, simulator, jnp.asarray(chosen))
     parts = np.stack(np.unravel_index(chosen, predicted.shape), axis=1)
-    return Ablation(
-        tuple(map(float, whole)),
-        np.asarray(value),
-        np.asarray(accuracy),
-        parts,
-        predicted.reshape(-1)[chosen],
-    )
+    intact = float(whole[0]), float(whole[1])
+    return Ablation(intact, np.asarray(value), np.asarray(accuracy), parts, predicted.reshape(-1)[chosen])
+
+
+def _weight(network: Network, layer: int) -> Float[Array, "n kinds n"]:
+    """Of the layer's dense recurrence."""
+    recurrent = network.layers[layer].recurrent
+    if not isinstance(recurrent, Dense):
+        raise ValueError(f"layer {layer} has no dense recurrence")
+    return jnp.asarray(recurrent.weight)
+
+
+def _with_weight(network: Network, layer: int, weight: Float[Array, "n kinds n"]) -> Network:
+    return eqx.tree_at(lambda n: n.layers[layer].recurrent.weight, network, weight)
+
+
+def _activity(
+    network: Network, layer: int, trials: Trial, simulator: AbstractSimulator, noise: Noise | None
+) -> Float[Array, "kinds n"]:
+    """Mean size of the activations of a layer."""
+
+    def one(trial):
+        solution = run_trial(network, trial, simulator, save="activation", noise=noise)
+        return jnp.mean(jnp.abs(jnp.asarray(solution.layers[layer].activation)), axis=0)
+
+    return jnp.mean(jax.vmap(one)(trials), axis=0)
 
 
 __all__ = ["Ablation", "ablate_neurons", "ablate_synapses"]

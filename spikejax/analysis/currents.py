@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from scipy.ndimage import gaussian_filter1d
 
 from ..connections import Dense
 from ..network import Layer
@@ -29,7 +28,7 @@ def split_currents(
             continue
         if not isinstance(connection, Dense):
             raise ValueError(
-                f"currents are split for dense connections only, and this one is a {type(connection).__name__}"
+                f"currents are split for dense connections only, but this is a {type(connection).__name__}"
             )
         weight = np.asarray(connection.weight).reshape(len(layer.bias), -1)
         x = np.asarray(x).reshape(len(stimulus), -1)
@@ -57,6 +56,9 @@ def balance(
 ) -> Balance:
     """Balance of the currents of a population (of the neurons that have both), smoothed by a Gaussian of
     standard deviation `width` ms."""
+    # Here for start-up time: it takes 0.2 s to import.
+    from scipy.ndimage import gaussian_filter1d
+
     e, i = (gaussian_filter1d(x, width / dt, axis=0) for x in (excitatory, inhibitory))
     alive = (e.std(axis=0) > 0) & (i.std(axis=0) > 0)
     correlations = [np.corrcoef(a, -b)[0, 1] for a, b in zip(e.T[alive], i.T[alive], strict=True)]

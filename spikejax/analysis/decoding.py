@@ -1,5 +1,7 @@
 """What can be read out of a population, and when."""
 
+from typing import NamedTuple
+
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -34,22 +36,35 @@ def decode(
     right = np.zeros(steps)
     for f in range(folds):
         kept, held = fold != f, fold == f
-        solution = None
-        for t in range(steps) if train_at is None else [train_at, *range(steps)]:
-            if train_at is None or solution is None:
-                x = activity[kept, t]
-                mean, y_mean = x.mean(axis=0), target[kept].mean(axis=0)
-                x = x - mean
-                square = x.T @ x
-                penalty = ridge * max(np.trace(square) / len(square), 1e-12)
-                solution = np.linalg.solve(
-                    square + penalty * np.eye(len(square)), x.T @ (target[kept] - y_mean)
-                )
-                if train_at is not None:
-                    continue
-            guess = classes[np.argmax((activity[held, t] - mean) @ solution + y_mean, axis=1)]
+        frozen = None if train_at is None else _Decoder.fit(activity[kept, train_at], target[kept], ridge)
+        for t in range(steps):
+            decoder = frozen or _Decoder.fit(activity[kept, t], target[kept], ridge)
+            guess = classes[np.argmax(decoder(activity[held, t]), axis=1)]
             right[t] += np.sum(guess == label[held])
     return right / trials
+
+
+class _Decoder(NamedTuple):
+    """The linear map ``(x - mean) w + offset``."""
+
+    mean: Float[np.ndarray, " n"]
+    weight: Float[np.ndarray, "n classes"]
+    offset: Float[np.ndarray, " classes"]
+
+    @classmethod
+    def fit(
+        cls, x: Float[np.ndarray, "trials n"], target: Float[np.ndarray, "trials classes"], ridge: float
+    ) -> "_Decoder":
+        """The ridge regression of the target on x."""
+        mean, offset = x.mean(axis=0), target.mean(axis=0)
+        x = x - mean
+        square = x.T @ x
+        penalty = ridge * max(np.trace(square) / len(square), 1e-12)
+        weight = np.linalg.solve(square + penalty * np.eye(len(square)), x.T @ (target - offset))
+        return cls(mean, weight, offset)
+
+    def __call__(self, x: Float[np.ndarray, "trials n"]) -> Float[np.ndarray, "trials classes"]:
+        return (x - self.mean) @ self.weight + self.offset
 
 
 __all__ = ["decode"]

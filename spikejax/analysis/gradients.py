@@ -81,7 +81,10 @@ def gradient_report(
         lambda x: x / count, (totals[0], totals[-1])
     )
     norm, exact_norm = optax.tree.norm(mean), optax.tree.norm(exact)
-    positive = lambda x: jnp.where(x > 0, x, 1.0)
+
+    def positive(x):
+        return jnp.where(x > 0, x, 1.0)
+
     step = span * optax.tree.norm(params) / positive(norm)
     moved = lambda sign: jax.tree.map(lambda p, g: p + sign * step * g, params, mean)
     at = lambda params: jnp.mean(jax.lax.map(lambda trial: objective(params, trial, adjoint), trials))
@@ -91,7 +94,7 @@ def gradient_report(
         norm=norm,
         noise=(squared - norm**2) / positive(norm**2),
         agreement=rise / (2 * step * positive(norm**2)),
-        alignment=optax.tree.vdot(mean, exact) / positive(norm * exact_norm),
+        alignment=jnp.asarray(optax.tree.vdot(mean, exact)) / positive(norm * exact_norm),
         exact_norm=exact_norm,
         exact_noise=(exact_squared - exact_norm**2) / positive(exact_norm**2),
     )

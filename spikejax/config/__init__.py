@@ -1,7 +1,8 @@
 """Configuration files."""
 
+from ..errors import ConfigError
 from .fit import FITS, CurrentClampFit, SoundFit
-from .load import ConfigError, check, describe, dump, load, load_fit
+from .load import check, describe, dump, load, load_fit
 from .schema import Config
 
 __all__ = [

@@ -1,36 +1,69 @@
 """The schema of a fit to recordings: of a current-clamped neuron, or of one driven by sound."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from .table import Count, Finite, NonNegative, PositiveFloat, Table
 
+__all__ = ["FITS", "RENAMED", "CurrentClampFit", "SoundFit"]
+
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Steps = Annotated[int, Field(ge=0)]
+
+RENAMED = {
+    "fit.driven_steps": "fit.stochastic.steps",
+    "fit.driven_rate": "fit.stochastic.learning_rate",
+    "fit.search_rounds": "fit.search.rounds",
+    "fit.search_step": "fit.search.step",
+    "fit.free_steps": "fit.deterministic.steps",
+    "fit.free_rate": "fit.deterministic.learning_rate",
+    "fit.driven_weight": "fit.deterministic.anchor_weight",
+    "fit.trains_weight": "fit.deterministic.trains_weight",
+    "fit.counts_weight": "fit.deterministic.counts_weight",
+    "fit.tau": "fit.deterministic.tau",
+}
+"""Keys that have another name now: an error about an unknown key names it."""
 
 
-class ClampData(Table):
+def by_model(default: Any, description: str, **others: Any) -> Any:
+    """A field whose default depends on ``model.kind``: `default`, and `others` by kind.
+
+    `CurrentClampFit` fills them in.
+    """
+    listed = ", ".join(f"{kind} {value:g}" for kind, value in others.items())
+    return Field(
+        default=default,
+        description=f"{description}; other defaults: {listed}",
+        json_schema_extra={"by_model": others},
+    )
+
+
+class ClampDataTable(Table):
     """Which recording, and which of its sweeps are left out of the fit."""
 
     file: Path = Field(description="file of recordings (.npz)", strict=False)
     recording: str = Field(min_length=1, description="name of the recording in the file")
     resample: Literal["refuse", "average"] = Field(
-        "refuse",
-        description="dt above the sampling step: an error, or the current averaged over every step and the voltage taken at its end",
+        default="refuse",
+        description="dt above the sampling step: an error, or the current averaged over every step and the "
+        "voltage taken at its end",
     )
     hold_out_every: Annotated[int, Field(ge=2)] = Field(
-        4, description="every how many sweeps one is left out of the fit and predicted"
+        default=4, description="every how many sweeps one is left out of the fit and predicted"
     )
     hold_out_first: Annotated[int, Field(ge=0)] = Field(
-        2, description="position of the first sweep left out, from 0"
+        default=2, description="position of the first sweep left out, from 0"
     )
     test_file: Path | None = Field(
-        None, description="another file with further sweeps of the recording to predict", strict=False
+        default=None, description="another file with further sweeps of the recording to predict", strict=False
     )
     window: tuple[NonNegative, PositiveFloat] | None = Field(
-        None,
-        description="begin and end of the part of the sweeps that is fitted, ms; default: all; whole sweeps are predicted",
+        default=None,
+        description="begin and end of the part of the sweeps that is fitted, ms; default: all; whole sweeps "
+        "are predicted",
     )
 
     @model_validator(mode="after")
@@ -50,63 +83,104 @@ class ClampModelTable(Table):
     """The family of neurons to fit."""
 
     kind: Literal["lif", "glif", "adex", "hodgkin_huxley"] = Field(
-        "glif", description="lif, glif, adex or hodgkin_huxley"
+        default="glif", description="lif, glif, adex or hodgkin_huxley"
     )
     ranges: dict[str, tuple[Finite, Finite]] = Field(
-        {}, description="other physical ranges of parameters: --model.ranges.v_th '[-55.0, -30.0]'"
+        default={}, description="other physical ranges of parameters: --model.ranges.v_th '[-55.0, -30.0]'"
     )
 
 
 class ClampGate(Table):
-    """The smooth gate that the model runs through in the second stage."""
+    """The smooth gate that the model runs through in the deterministic fit."""
 
     kernel: Literal["boxcar", "triangle", "raised_cosine", "logistic"] = Field(
-        "raised_cosine", description="shape of the density: boxcar, triangle, raised_cosine, logistic"
+        default="raised_cosine", description="shape of the density: boxcar, triangle, raised_cosine, logistic"
     )
-    width: PositiveFloat | None = Field(
-        None, description="width of the active zone at sharpness 1, mV; default: 1.5, Hodgkin-Huxley 30"
+    # Less than the least way from reset to threshold: a neuron that waits inside the zone would count as half
+    # a spike. The way up of a Hodgkin-Huxley spike is part of the equations.
+    width: PositiveFloat = by_model(1.5, "width of the active zone at sharpness 1, mV", hodgkin_huxley=30.0)
+    sharpness: PositiveFloat = Field(
+        default=1.0, description="sharpness at the start of the deterministic fit"
     )
-    sharpness: PositiveFloat = Field(1.0, description="at the start of the second stage")
-    sharpness_end: PositiveFloat = Field(4.0, description="at its end")
+    sharpness_end: PositiveFloat = Field(default=4.0, description="sharpness at its end")
+
+
+class ClampStochasticTable(Table):
+    """The neuron with escape noise, which recorded spikes reset."""
+
+    # An upswing and its crossing are found by iteration, which makes every step of AdEx slow.
+    steps: Steps = by_model(
+        400,
+        "steps of Adam on the likelihood of the recorded spikes; 0: no such fit; Hodgkin-Huxley, which has "
+        "no reset, has none",
+        adex=250,
+    )
+    learning_rate: PositiveFloat = Field(
+        default=0.08, description="learning rate of Adam, of parameters as logits of their ranges"
+    )
+
+
+class ClampSearchTable(Table):
+    """The random search around every kept start, before the deterministic fit."""
+
+    rounds: Steps = by_model(
+        6,
+        "rounds of the random search, of `draws` simulations with an ordinary threshold in all",
+        adex=4,
+        hodgkin_huxley=3,
+    )
+    step: PositiveFloat = Field(
+        default=0.3,
+        description="standard deviation of the search's steps in the first round, of parameters as logits of "
+        "their ranges; 0.7 of it is left in the next",
+    )
+
+
+class ClampDeterministicTable(Table):
+    """The neuron without noise, which runs freely."""
+
+    steps: Steps = by_model(
+        60, "steps of Adam in which the neuron runs freely through the gate; 0: no such fit", adex=30
+    )
+    learning_rate: PositiveFloat = by_model(
+        0.003, "learning rate of Adam, of parameters as logits of their ranges", hodgkin_huxley=0.03
+    )
+    anchor_weight: NonNegative = by_model(
+        0.003,
+        "weight of the stochastic fit's loss (without its prior) in this one's; Hodgkin-Huxley: of the "
+        "voltage error",
+        hodgkin_huxley=0.05,
+    )
+    trains_weight: NonNegative = Field(
+        default=1.0, description="weight of the distance of the filtered spike trains"
+    )
+    counts_weight: NonNegative = Field(
+        default=1.0, description="weight of the distance of the running spike counts"
+    )
+    tau: PositiveFloat = Field(
+        default=20.0, description="time constant of the filter of the spike trains, ms"
+    )
 
 
 class ClampFitTable(Table):
     """How the parameters are found."""
 
-    draws: Count = Field(
-        1024, description="random starts inside the ranges, simulated once with an ordinary threshold"
+    draws: Count = by_model(
+        1024, "random starts inside the ranges, simulated once with an ordinary threshold", adex=512
     )
-    starts: Count = Field(8, description="the best of them, which go on to the first stage as one program")
-    driven_steps: Annotated[int, Field(ge=0)] = Field(
-        400,
-        description="first stage, the neuron with escape noise: steps of Adam in which the recording drives the model; Hodgkin-Huxley, "
-        "which has no reset, has none of these",
+    starts: Count = Field(
+        default=8, description="number of the best of them that the stochastic fit begins from"
     )
-    driven_rate: PositiveFloat = Field(
-        0.08, description="learning rate of the first stage, of parameters as logits of their ranges"
+    # A fit that begins with screening alone keeps as many starts as the others' stochastic fits.
+    keep: Count = by_model(
+        4, "number of starts kept for the search and the deterministic fit", adex=2, hodgkin_huxley=8
     )
-    keep: Count = Field(4, description="best starts that go on to the second stage")
-    search_rounds: Annotated[int, Field(ge=0)] = Field(
-        6,
-        description="rounds of a random search around every kept start, of `draws` simulations with an ordinary threshold in all",
-    )
-    search_step: PositiveFloat = Field(
-        0.3, description="standard deviation of its steps in the first round; 0.7 of it is left in the next"
-    )
-    free_steps: Annotated[int, Field(ge=0)] = Field(
-        60,
-        description="second stage, the neuron without noise: steps of Adam in which it runs freely through the gate; 0: no such stage",
-    )
-    free_rate: PositiveFloat = Field(0.003, description="learning rate of the second stage")
-    driven_weight: NonNegative = Field(
-        0.003, description="of the first stage's loss in the second; Hodgkin-Huxley: of the voltage error"
-    )
-    trains_weight: NonNegative = Field(1.0, description="of the distance of the filtered spike trains")
-    counts_weight: NonNegative = Field(1.0, description="of the distance of the running spike counts")
     sigma: PositiveFloat = Field(
-        4.0, description="voltage error that counts as 1, mV; larger ones count linearly"
+        default=4.0, description="voltage error that counts as 1, mV; larger ones count linearly"
     )
-    tau: PositiveFloat = Field(20.0, description="of the filter of the spike trains, ms")
+    stochastic: ClampStochasticTable = Field(default_factory=lambda: ClampStochasticTable())
+    search: ClampSearchTable = Field(default_factory=lambda: ClampSearchTable())
+    deterministic: ClampDeterministicTable = Field(default_factory=lambda: ClampDeterministicTable())
 
     @model_validator(mode="after")
     def _kept(self):
@@ -118,69 +192,117 @@ class ClampFitTable(Table):
 
 
 class CurrentClampFit(Table):
-    """Fit a neuron to current-clamp sweeps."""
+    """Fit a neuron to current-clamp sweeps.
 
-    kind: Literal["current_clamp"] = Field("current_clamp", description="current_clamp")
-    seed: Seed = Field(0, description="of the random starts")
-    dt: PositiveFloat = Field(1.0, description="time step, ms; a whole multiple of the sampling step")
-    data: ClampData
-    model: ClampModelTable = ClampModelTable()
-    gate: ClampGate = ClampGate()
-    fit: ClampFitTable = ClampFitTable()
+    Some defaults depend on the kind of model (`by_model`).
+    """
+
+    kind: Literal["current_clamp"] = Field(default="current_clamp", description="current_clamp")
+    seed: Seed = Field(default=0, description="seed of the random starts, the search and the free runs")
+    # Hodgkin-Huxley's equations are not resolved by a coarse step.
+    dt: PositiveFloat = by_model(
+        1.0, "time step, ms; a whole multiple of the sampling step", hodgkin_huxley=0.2
+    )
+    data: ClampDataTable
+    model: ClampModelTable = Field(default_factory=lambda: ClampModelTable())
+    gate: ClampGate = Field(default_factory=lambda: ClampGate())
+    fit: ClampFitTable = Field(default_factory=lambda: ClampFitTable())
     samples: Count = Field(
-        100, description="free runs that a prediction of the neuron with escape noise is the mean of"
+        default=100, description="free runs that a prediction of the neuron with escape noise is the mean of"
     )
     coincidence: PositiveFloat = Field(
-        4.0, description="window of the coincidence factor on either side of a spike, ms"
+        default=4.0, description="window of the coincidence factor on either side of a spike, ms"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_the_model(cls, data: Any) -> Any:
+        """What is not given is the default of the model's kind."""
+        if not isinstance(data, Mapping):
+            return data
+        # A validator makes Python objects of a JSON document; tuples are lists there, and strict fields
+        # refuse them.
+        data = _with_tuples(data)
+        model = data.get("model", {})
+        kind = model.get("kind") if isinstance(model, Mapping) else getattr(model, "kind", None)
+        return _filled(data, cls, kind)
 
-class SoundData(Table):
+
+def _with_tuples(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _with_tuples(item) for name, item in value.items()}
+    return tuple(_with_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def _filled(data: Any, table: type[BaseModel], kind: Any) -> Any:
+    """`data` with the defaults of models of a `kind` where it has no value."""
+    if not isinstance(data, Mapping):
+        return data
+    filled = dict(data)
+    for name, field in table.model_fields.items():
+        extra = field.json_schema_extra
+        others = extra.get("by_model") if isinstance(extra, dict) else None
+        if isinstance(others, dict) and isinstance(kind, str) and kind in others:
+            filled.setdefault(name, others[kind])
+        elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            own = _filled(filled.get(name, {}), field.annotation, kind)
+            if own or name in filled:
+                filled[name] = own
+    return filled
+
+
+class SoundDataTable(Table):
     """Which recording, and how much of it is fitted."""
 
     file: Path = Field(description="file with stimulus and spikes (.npz)", strict=False)
     resample: Literal["refuse", "average"] = Field(
-        "refuse", description="dt above the sampling step: an error, or the stimulus averaged over every step"
+        default="refuse",
+        description="dt above the sampling step: an error, or the stimulus averaged over every step",
     )
     train: Annotated[float, Field(gt=0, lt=1)] = Field(
-        0.75, description="part of every trial, from its start, that is fitted; the rest is predicted"
+        default=0.75, description="part of every trial, from its start, that is fitted; the rest is predicted"
     )
 
 
 class SoundModelTable(Table):
     """The receptor neuron."""
 
-    filter: PositiveFloat = Field(30.0, description="length of the stimulus filters, ms")
+    filter: PositiveFloat = Field(default=30.0, description="length of the stimulus filters, ms")
 
 
 class SoundFitTable(Table):
     """How the parameters are found."""
 
-    steps: Count = Field(150, description="iterations of L-BFGS")
-    ridge: NonNegative = Field(2.0, description="penalty on the filters' weights")
+    steps: Count = Field(default=150, description="iterations of L-BFGS")
+    ridge: NonNegative = Field(default=2.0, description="weight of the penalty on the filters' weights")
     samples: Count = Field(
-        500, description="free runs that the prediction from the stimulus alone is the mean of"
+        default=500, description="free runs that the prediction from the stimulus alone is the mean of"
     )
 
 
 class SoundScore(Table):
     """How predictions are compared."""
 
-    bin: PositiveFloat = Field(1.0, description="width of a bin, ms; dt divides it")
-    glm_stimulus: PositiveFloat = Field(30.0, description="length of the baseline's stimulus filter, ms")
-    glm_history: PositiveFloat = Field(15.0, description="length of the baseline's spike history, ms")
+    bin: PositiveFloat = Field(default=1.0, description="width of a bin, ms; dt divides it")
+    glm_stimulus: PositiveFloat = Field(
+        default=30.0, description="length of the baseline's stimulus filter, ms"
+    )
+    glm_history: PositiveFloat = Field(default=15.0, description="length of the baseline's spike history, ms")
 
 
 class SoundFit(Table):
     """Fit a receptor neuron to a sound envelope and spikes."""
 
-    kind: Literal["sound"] = Field("sound", description="sound")
-    seed: Seed = Field(0, description="of the free runs")
-    dt: PositiveFloat = Field(0.25, description="time step, ms; a whole multiple of the sampling step")
-    data: SoundData
-    model: SoundModelTable = SoundModelTable()
-    fit: SoundFitTable = SoundFitTable()
-    score: SoundScore = SoundScore()
+    kind: Literal["sound"] = Field(default="sound", description="sound")
+    seed: Seed = Field(default=0, description="seed of the free runs")
+    dt: PositiveFloat = Field(
+        default=0.25, description="time step, ms; a whole multiple of the sampling step"
+    )
+    data: SoundDataTable
+    model: SoundModelTable = Field(default_factory=lambda: SoundModelTable())
+    fit: SoundFitTable = Field(default_factory=lambda: SoundFitTable())
+    score: SoundScore = Field(default_factory=lambda: SoundScore())
 
 
 FITS: dict[str, type[Table]] = {"current_clamp": CurrentClampFit, "sound": SoundFit}
+"""The schemas by the key `kind`."""

@@ -13,7 +13,8 @@ import tomli_w
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from .fit import FITS, CurrentClampFit, SoundFit
+from ..errors import ConfigError
+from .fit import FITS, RENAMED, CurrentClampFit, SoundFit
 from .schema import Config
 
 TEXT = ("data.recording", "data.file", "data.test_file")
@@ -21,10 +22,6 @@ TEXT = ("data.recording", "data.file", "data.test_file")
 Schema = TypeVar("Schema", bound=BaseModel)
 TAGGED = ("task", "neuron", "synapse")
 """Tables of several kinds: where an error is reported, the kind follows the key."""
-
-
-class ConfigError(ValueError):
-    """A configuration that cannot be used; the message is one line that says why and what to do."""
 
 
 def load(path: Path, overrides: Sequence[tuple[str, str]] = ()) -> Config:
@@ -173,6 +170,8 @@ def _explain(error: ValidationError, schema: type[BaseModel]) -> str:
     problem = problems[0]
     name = ".".join(str(part) for part in _plain(problem["loc"]))
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    if problem["type"] == "extra_forbidden" and name in RENAMED:
+        return f"unknown key {name}: it is {RENAMED[name]} now{more}"
     if problem["type"] == "extra_forbidden":
         known = _fields_at(problem["loc"][:-1], schema)
         near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)

@@ -70,9 +70,9 @@ CONNECTIONS: Registry[AbstractConnection] = Registry("connection")
 
 def check_shapes(connection: AbstractConnection, expected: tuple[int, ...], name: str, given: str) -> None:
     """Raise `ValueError` unless a connection called `name` takes inputs of the `expected` shape, which `given`
-    explains."""
+    explains (a text with a place for the shape)."""
     if connection.in_shape != expected:
-        raise ValueError(f"`{name}` takes inputs of shape {connection.in_shape}, but {given} {expected}")
+        raise ValueError(f"`{name}` takes inputs of shape {connection.in_shape}, but {given.format(expected)}")
 
 
 __all__ = ["CONNECTIONS", "AbstractConnection", "check_shapes"]

@@ -1,10 +1,23 @@
 """Models of real neurons fitted to recordings by gradient."""
 
-from .clamp_fit import ClampFit, ClampFits, Plan, fit_clamp
-from .clamp_loss import Weights, sweeps_to_fit
-from .clamp_models import MODELS, ClampModel
-from .clamp_predict import Predicted, predict_clamp, predict_noisy
-from .escape import binned_hazard, escape, force, hazard, mean_response
+from .clamp import (
+    MODELS,
+    ClampFit,
+    ClampFits,
+    ClampModel,
+    ClampPlan,
+    Descent,
+    Predicted,
+    Search,
+    Weights,
+    clamp_standard_errors,
+    fit_clamp,
+    predict_deterministic,
+    predict_stochastic,
+    sweeps_to_fit,
+    with_ranges,
+)
+from .escape import binned_hazard, escape, hazard, log_likelihood_of_spikes, mean_response, teacher_forced
 from .glm import GLM, fit_glm
 from .ranges import Range
 from .recordings import (
@@ -17,45 +30,60 @@ from .recordings import (
     step_current_clamp,
 )
 from .scores import bits_per_spike, coincidence_factor, interpolate, mean_scores, spike_scores
-from .sound_fit import fit_sound, predict_sound, prepare_sound, sound_scores, uncertainty
-from .sound_model import SoundModel
+from .sound import (
+    BinnedSound,
+    FittedSound,
+    SoundModel,
+    fit_sound,
+    predict_sound,
+    prepare_sound,
+    sound_scores,
+    sound_standard_errors,
+)
 
 __all__ = [
     "GLM",
     "MODELS",
+    "BinnedSound",
     "ClampFit",
     "ClampFits",
     "ClampModel",
+    "ClampPlan",
     "CurrentClamp",
-    "Plan",
+    "Descent",
+    "FittedSound",
     "Predicted",
     "Range",
+    "Search",
     "SoundModel",
     "SoundSpikes",
     "Stepped",
     "Weights",
     "binned_hazard",
     "bits_per_spike",
+    "clamp_standard_errors",
     "coincidence_factor",
     "escape",
     "fit_clamp",
     "fit_glm",
     "fit_sound",
-    "force",
     "hazard",
     "interpolate",
+    "log_likelihood_of_spikes",
     "mean_response",
     "mean_scores",
-    "predict_clamp",
-    "predict_noisy",
+    "predict_deterministic",
     "predict_sound",
+    "predict_stochastic",
     "prepare_sound",
     "read_current_clamp",
     "read_sound_spikes",
     "recording_names",
     "sound_scores",
+    "sound_standard_errors",
     "spike_scores",
     "step_current_clamp",
     "sweeps_to_fit",
-    "uncertainty",
+    "teacher_forced",
+    "with_ranges",
 ]

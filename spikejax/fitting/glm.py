@@ -7,7 +7,10 @@ from jaxtyping import Float
 
 from .scores import log_likelihood
 
+__all__ = ["GLM", "fit_glm"]
+
 RIDGES = (0.01, 0.1, 1.0, 3.0, 10.0, 30.0)
+"""Weights of the penalty that are tried."""
 HELD_OUT = 0.2
 """Part of the training bins, at their end, on which the ridge is chosen."""
 
@@ -25,15 +28,23 @@ class GLM(NamedTuple):
 
     bias: float
     stimulus: Float[np.ndarray, " lags"]
-    history: Float[np.ndarray, " lags"]
+    """f, from lag 0 on."""
+    history: Float[np.ndarray, " past"]
+    """h, from lag 1 on."""
     ridge: float
+    """Weight of the penalty that was chosen."""
     centre: float
+    """Mean of the stimulus in the training bins."""
     scale: float
+    """Its standard deviation there."""
 
     def probability(
         self, stimulus: Float[np.ndarray, "trials bins"], spikes: Float[np.ndarray, "trials bins"]
-    ):
-        """Of a spike in every bin, ``(trials, bins)``, given the recorded spikes before it."""
+    ) -> Float[np.ndarray, "trials bins"]:
+        """Probability of a spike in every bin, given the recorded spikes before it.
+
+        **Arguments:** as of `fit_glm`.
+        """
         x = _features((stimulus - self.centre) / self.scale, spikes, len(self.stimulus), len(self.history))
         return _sigmoid(x @ np.concatenate([[self.bias], self.stimulus, self.history]))
 
@@ -53,8 +64,9 @@ def fit_glm(
     The ridge is the one of `ridges` with the best likelihood on the last fifth of the training bins; then all
     of them are fitted.
 
-    **Arguments:** `stimulus`: mean in every bin; `spikes` in every bin; `history_lags` of 0: from the
-    stimulus alone.
+    **Arguments:** `stimulus`: mean in every bin; `spikes`: above 0 in bins with one; `stimulus_lags`,
+    `history_lags`: lengths of the filters in bins, a history of 0 for a GLM of the stimulus alone; `ridges`
+    to choose from.
     """
     centre, scale = float(stimulus[:, :train].mean()), float(stimulus[:, :train].std())
     x = _features((stimulus - centre) / scale, spikes, stimulus_lags, history_lags)[:, :train]
@@ -86,6 +98,7 @@ def _sigmoid(x):
 
 
 def _newton(x, y, ridge, steps=100, tolerance=1e-8):
+    """Weights of a logistic regression with a ridge on all but the first, the bias."""
     x, y = x.reshape(-1, x.shape[-1]), y.reshape(-1)
     penalty = ridge * np.eye(x.shape[1])
     penalty[0, 0] = 0.0

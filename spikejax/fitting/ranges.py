@@ -1,14 +1,18 @@
-"""Physical ranges of parameters, and the map that keeps a gradient step inside them."""
+"""Physical ranges of parameters, the map that keeps a gradient step inside them, and a prior."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+__all__ = ["PRIOR", "Range", "Ranges", "Values", "physical", "prior", "random_starts", "unbounded"]
+
 INNER = 0.1
 """Random starts keep this part of the range away from either end, where the sigmoid is flat."""
+PRIOR = 0.1
+"""Weight of the `prior`: weak beside a few spikes."""
 
 
 class Range(NamedTuple):
@@ -20,8 +24,9 @@ class Range(NamedTuple):
     log: bool = False
 
 
-Ranges = Mapping[str, Range]
-Values = dict[str, Float[Array, "..."]]
+Ranges: TypeAlias = Mapping[str, Range]
+Values: TypeAlias = dict[str, Float[Array, "..."]]
+"""Parameters by name, in their units or as unbounded numbers."""
 
 
 def physical(ranges: Ranges, raw: Values) -> Values:
@@ -53,6 +58,12 @@ def random_starts(ranges: Ranges, count: int, *, key: PRNGKeyArray) -> Values:
     keys = jax.random.split(key, len(ranges))
     parts = [jax.random.uniform(k, (count,), minval=INNER, maxval=1 - INNER) for k in keys]
     return {name: jnp.log(part) - jnp.log1p(-part) for name, part in zip(ranges, parts, strict=True)}
+
+
+def prior(raw: Values) -> Float[Array, ""]:
+    """Minus the logarithm of a normal prior on the unbounded numbers u, ``PRIOR sum u^2/2``, in nats: it
+    keeps parameters off the ends of their ranges."""
+    return jnp.asarray(0.5 * PRIOR * sum(jnp.sum(u**2) for u in raw.values()))
 
 
 def _inside(range_: Range, part: Float[Array, "..."]) -> Float[Array, "..."]:

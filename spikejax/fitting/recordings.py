@@ -4,9 +4,17 @@ time step by a stated method.
 Two layouts of ``.npz`` files:
 
 ```
-current clamp   recordings (names), dt_s (s); per recording R: R/v_0p01mV int16 (sweeps, samples), R/i_pA (sweeps, samples),
-                R/sweep (sweeps), R/spike_count (sweeps), R/spike_sample (sample of each peak, sweep after sweep)
-sound           stimulus (trials, samples), dt (s), spike_times_1, spike_times_2, ... (s), one for each trial
+current clamp   recordings        names
+                dt_s              sampling step, s
+                and of each recording R
+                R/v_0p01mV        voltage in 0.01 mV, int16 (sweeps, samples)
+                R/i_pA            current (sweeps, samples)
+                R/sweep           number of each sweep (sweeps)
+                R/spike_count     spikes of each sweep (sweeps)
+                R/spike_sample    sample of each spike's peak, sweep after sweep
+sound           stimulus          amplitude (trials, samples)
+                dt                sampling step, s
+                spike_times_1, spike_times_2, ...   s, one array for each trial
 ```
 """
 
@@ -15,12 +23,26 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from jaxtyping import Float, Int
 
-Resample = Literal["refuse", "average"]
+__all__ = [
+    "CurrentClamp",
+    "Resample",
+    "SoundSpikes",
+    "Stepped",
+    "bin_spikes",
+    "read_current_clamp",
+    "read_sound_spikes",
+    "recording_names",
+    "samples_per_step",
+    "step_current_clamp",
+]
+
+Resample: TypeAlias = Literal["refuse", "average"]
+"""What to do if the time step is not the sampling step: raise an error, or average."""
 
 
 class CurrentClamp(NamedTuple):
@@ -32,7 +54,7 @@ class CurrentClamp(NamedTuple):
     current: Float[np.ndarray, "sweeps samples"]
     """Command current, pA."""
     voltage: Float[np.ndarray, "sweeps samples"]
-    """mV."""
+    """Membrane potential, mV."""
     sweeps: Int[np.ndarray, " sweeps"]
     """Number of each sweep in the recording."""
     spikes: tuple[Float[np.ndarray, " _"], ...]
@@ -51,7 +73,7 @@ class SoundSpikes(NamedTuple):
 
     @property
     def duration(self) -> float:
-        """Of a trial, ms."""
+        """Duration of a trial, ms."""
         return self.stimulus.shape[1] * self.sample
 
 
@@ -59,7 +81,7 @@ class Stepped(NamedTuple):
     """A current-clamp recording on the model's grid: step k is the time from ``k dt`` to ``(k+1) dt``."""
 
     dt: float
-    """ms."""
+    """Time step, ms."""
     current: Float[np.ndarray, "sweeps steps"]
     """Mean over the step, pA."""
     voltage: Float[np.ndarray, "sweeps steps"]
@@ -88,7 +110,8 @@ def read_current_clamp(path: Path, name: str) -> CurrentClamp:
         current = _get(file, path, f"{name}/i_pA", 2).astype(np.float64)
         if current.shape != voltage.shape or not voltage.size:
             raise ValueError(
-                f"{path}: {name}/i_pA has shape {current.shape}, {name}/v_0p01mV {voltage.shape}; expected the same, not empty"
+                f"{path}: {name}/i_pA has shape {current.shape}, {name}/v_0p01mV {voltage.shape}; "
+                "expected the same, not empty"
             )
         numbers, counts, peaks = (
             _whole(file, path, f"{name}/{key}") for key in ("sweep", "spike_count", "spike_sample")
@@ -101,13 +124,15 @@ def read_current_clamp(path: Path, name: str) -> CurrentClamp:
         raise ValueError(f"{path}: {name}/sweep names a sweep twice")
     if (counts < 0).any() or counts.sum() != len(peaks):
         raise ValueError(
-            f"{path}: {name}/spike_count adds up to {counts.sum()}, but {name}/spike_sample has {len(peaks)} entries"
+            f"{path}: {name}/spike_count adds up to {counts.sum()}, but {name}/spike_sample has {len(peaks)} "
+            "entries"
         )
     parts = np.split(peaks, np.cumsum(counts)[:-1])
     for number, part in zip(numbers, parts, strict=True):
         if len(part) and (part.min() < 0 or part.max() >= samples):
             raise ValueError(
-                f"{path}: {name}/spike_sample of sweep {number} reaches {part.max()}, outside the sweep's {samples} samples"
+                f"{path}: {name}/spike_sample of sweep {number} reaches {part.max()}, outside the sweep's "
+                f"{samples} samples"
             )
         if (np.diff(part) <= 0).any():
             raise ValueError(f"{path}: {name}/spike_sample of sweep {number} is not in order of time")
@@ -137,7 +162,8 @@ def read_sound_spikes(path: Path) -> SoundSpikes:
             raise ValueError(f"{path}: stimulus is empty")
         if stimulus.min() < 0:
             raise ValueError(
-                f"{path}: stimulus is an amplitude and cannot be negative; its smallest value is {stimulus.min():g}"
+                f"{path}: stimulus is an amplitude and cannot be negative; its smallest value is "
+                f"{stimulus.min():g}"
             )
         spikes = tuple(
             1e3 * _get(file, path, f"spike_times_{i + 1}", 1).astype(np.float64) for i in range(len(stimulus))
@@ -168,7 +194,8 @@ def samples_per_step(sample: float, dt: float, resample: Resample, what: str) ->
         )
     if whole > 1 and resample == "refuse":
         raise ValueError(
-            f'dt of {dt:g} ms is not the sampling step of {what}, {sample:g} ms: set dt to it, or data.resample to "average"'
+            f"dt of {dt:g} ms is not the sampling step of {what}, {sample:g} ms: set dt to it, or "
+            'data.resample to "average"'
         )
     return whole
 
@@ -194,10 +221,13 @@ def step_current_clamp(recording: CurrentClamp, dt: float, resample: Resample) -
     return Stepped(dt, current, voltage, recording.voltage[:, 0], counts, recording.sweeps)
 
 
-def binned(
+def bin_spikes(
     spikes: tuple[Float[np.ndarray, " _"], ...], bins: int, width: float
 ) -> Float[np.ndarray, "trials bins"]:
-    """Spikes counted in bins of `width` ms; a spike at t is in bin ``floor(t/width)``."""
+    """Spikes counted in bins of `width` ms; a spike at t is in bin ``floor(t/width)``.
+
+    **Arguments:** `spikes`: spike times of each trial, ms; those after the last of the `bins` are left out.
+    """
     # Times are multiples of the sampling step that rounding may have moved just below a bin's edge.
     at = [np.floor(times / width + 1e-6).astype(int) for times in spikes]
     return np.stack([np.bincount(k[k < bins], minlength=bins) for k in at]).astype(float)

@@ -2,25 +2,38 @@
 beat."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from jaxtyping import Float, Int
 
-Times = Float[np.ndarray, " _"]
+__all__ = [
+    "SpikeScores",
+    "bits_per_spike",
+    "coincidence_factor",
+    "coincidences",
+    "interpolate",
+    "log_likelihood",
+    "mean_scores",
+    "spike_scores",
+]
+
+Times: TypeAlias = Float[np.ndarray, " _"]
+"""Spike times, ms."""
 
 
 def coincidence_factor(recorded: Times, predicted: Times, duration: float, window: float = 4.0) -> float:
     """The coincidence factor Gamma of two spike trains.
 
     ```
-    Gamma = (N_coinc - <N_coinc>)/((N_rec + N_pred)/2) / (1 - 2 nu window),    <N_coinc> = 2 nu window N_rec,   nu = N_pred/duration
+    Gamma = (N_coinc - <N_coinc>)/((N_rec + N_pred)/2) / (1 - 2 nu window)
+    <N_coinc> = 2 nu window N_rec,   nu = N_pred/duration
     ```
     ``N_coinc`` is the number of recorded spikes with a predicted one within `window` on either side, each
     predicted spike used once; ``<N_coinc>`` is what a Poisson process of the predicted rate would reach. 1:
     every spike is met; 0: no better than chance.
 
-    **Arguments:** spike times, `duration` of the recording and `window` in ms.
+    **Arguments:** `recorded` and `predicted` spike times, `duration` of the recording and `window`, in ms.
 
     **Returns:** Gamma; NaN if neither train has a spike, or if the predicted rate is so high (``2 nu window
     >= 1``) that the chance level reaches every spike; 0 if one train is empty.
@@ -58,16 +71,18 @@ class SpikeScores(NamedTuple):
     """How well spikes of several sweeps were predicted."""
 
     recorded: tuple[int, ...]
-    """Spikes in each sweep."""
+    """Recorded spikes in each sweep."""
     predicted: tuple[float, ...]
+    """Predicted spikes in each sweep; of several runs the mean."""
     count_error: float
     """Mean of ``|predicted - recorded|`` over sweeps."""
     within_one: float
-    """Fraction of sweeps in which it is at most 1."""
+    """Fraction of sweeps in which ``|predicted - recorded|`` is at most 1."""
     gamma: float
     """Mean of `coincidence_factor` over the sweeps in which it is defined and a spike was recorded; NaN if
     there is none."""
     gammas: tuple[float, ...]
+    """`coincidence_factor` of each sweep."""
 
 
 def spike_scores(
@@ -78,8 +93,12 @@ def spike_scores(
     window: float = 4.0,
     counts: tuple[float, ...] | None = None,
 ) -> SpikeScores:
-    """Scores of a prediction for every sweep; `counts` if they are not the numbers of predicted spikes. Times
-    in ms."""
+    """Scores of a prediction for every sweep.
+
+    **Arguments:** `recorded` and `predicted`: spike times of every sweep, ms; `duration` of a sweep and
+    `window` of the coincidence factor, ms; `counts`: predicted counts, if they are not the numbers of
+    predicted spikes.
+    """
     known = tuple(len(times) for times in recorded)
     counts = tuple(float(len(times)) for times in predicted) if counts is None else counts
     return _score(
@@ -89,24 +108,28 @@ def spike_scores(
     )
 
 
-def _score(known, counts, gammas) -> SpikeScores:
+def _score(known: tuple[int, ...], counts: Sequence[float], gammas: Sequence[float]) -> SpikeScores:
     errors = np.abs(np.subtract(counts, known))
     defined = [g for g, n in zip(gammas, known, strict=True) if n and np.isfinite(g)]
-    within, gamma = float((errors <= 1).mean()), float(np.mean(defined)) if defined else float("nan")
     return SpikeScores(
-        known, tuple(map(float, counts)), float(errors.mean()), within, gamma, tuple(map(float, gammas))
+        recorded=known,
+        predicted=tuple(map(float, counts)),
+        count_error=float(errors.mean()),
+        within_one=float((errors <= 1).mean()),
+        gamma=float(np.mean(defined)) if defined else float("nan"),
+        gammas=tuple(map(float, gammas)),
     )
 
 
 def mean_scores(runs: Sequence[SpikeScores]) -> SpikeScores:
-    """Scores of a prediction that is the mean of several runs: of their counts, and of their coincidence
-    factors."""
+    """Scores of the mean prediction of several runs: of their mean counts, and the mean of their coincidence
+    factors where these are defined."""
     known, counts = runs[0].recorded, np.mean([run.predicted for run in runs], axis=0)
     gammas = np.array([run.gammas for run in runs], float)
     defined = np.isfinite(gammas)
     mean = np.where(defined, gammas, 0.0).sum(axis=0) / np.maximum(defined.sum(axis=0), 1)
     mean = np.where(defined.any(axis=0), mean, np.nan)
-    return _score(known, counts, mean)
+    return _score(known, counts.tolist(), mean.tolist())
 
 
 def interpolate(
@@ -142,7 +165,10 @@ def interpolate(
 
 
 def log_likelihood(probability: Float[np.ndarray, "*bins"], spikes: Float[np.ndarray, "*bins"]) -> float:
-    """``sum_k y_k log p_k + (1 - y_k) log(1 - p_k)`` in nats, y_k being 1 if bin k holds a spike."""
+    """``sum_k y_k log p_k + (1 - y_k) log(1 - p_k)`` in nats, y_k being 1 if bin k holds a spike.
+
+    **Arguments:** `probability` of a spike in every bin; `spikes`: above 0 in bins with one.
+    """
     p = np.clip(probability, 1e-12, 1 - 1e-12)
     return float(np.sum(np.where(spikes > 0, np.log(p), np.log1p(-p))))
 

@@ -1,2 +1,2 @@
-"""Independent solutions that the simulator is tested against. None of them uses the simulator, its gates or
-its neurons."""
+"""What simulator and adjoints are tested against: an independent solution (`lif_events`) and the costate
+equations by hand (`paper`)."""

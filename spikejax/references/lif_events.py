@@ -4,18 +4,21 @@ float64.
 The neuron ``tau dv/dt = -v + I(t)``, ``I(t) = scale b(t) + offset``, with b a sum of sinusoids, has a closed
 form between spikes:
 ```
-v(t) = w(t) + (v_k - w(t_k)) exp(-(t - t_k)/tau),    w(t) = scale p(t) + offset,    p = b filtered: tau dp/dt = -p + b
+v(t) = w(t) + (v_k - w(t_k)) exp(-(t - t_k)/tau)
+w(t) = scale p(t) + offset,    p = b filtered: tau dp/dt = -p + b
 ```
 (t_0 = 0 with v_0 given; v_k = v_reset at every spike t_k). A spike time solves ``v(t_k) = v_th``; its
 derivative, by the implicit function theorem with ``E = exp(-(t_k - t_{k-1})/tau)``, is
 ```
-(I(t_k) - v_th)/tau dt_k = -dw(t_k) + E dw(t_{k-1}) + E (I(t_{k-1}) - v_reset)/tau dt_{k-1},        dw = (p, 1) d(scale, offset)
+(I(t_k) - v_th)/tau dt_k = -dw(t_k) + E dw(t_{k-1}) + E (I(t_{k-1}) - v_reset)/tau dt_{k-1}
+dw = (p, 1) d(scale, offset)
 ```
 The ratio of the two brackets, ``(I - v_reset)/(I - v_th)`` at one spike, is the saltation factor.
 
 There is no time step, and neither gate nor simulator code.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -91,14 +94,8 @@ class EventLIF(NamedTuple):
             above = self._v(grid, last, v_last, theta) >= self.v_th
             if not above.any():
                 break
-            high = grid[above.argmax()]
-            t = brentq(
-                lambda t: float(self._v(t, last, v_last, theta)) - self.v_th,
-                high - resolution,
-                high,
-                xtol=1e-13,
-                rtol=1e-15,
-            )
+            high = float(grid[above.argmax()])
+            t = _root(lambda t: float(self._v(t, last, v_last, theta)) - self.v_th, high - resolution, high)
             if t > self.duration:
                 break
             d_last = -self._dv(t, last, v_last, d_last, theta) / (
@@ -176,6 +173,13 @@ class EventLIF(NamedTuple):
     def _target_square(self):
         t = np.linspace(0.0, self.duration, 200_001)
         return np.trapezoid(self.target(t) ** 2, t)
+
+
+def _root(function: Callable[[float], float], low: float, high: float) -> float:
+    """Where a function that changes its sign between `low` and `high` is 0, to rounding."""
+    # The stubs of SciPy ask for NumPy's numbers, and do not know that this returns a number.
+    found = brentq(function, low, high, xtol=np.float64(1e-13), rtol=np.float64(1e-15))
+    return float(found)  # pyright: ignore[reportArgumentType]
 
 
 __all__ = ["EventLIF", "Waves"]

@@ -1,7 +1,6 @@
 """Checkpoints: written whole or not at all, and never read into the wrong network."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import jax
 import jax.tree_util as jtu
 from jaxtyping import PyTree
 
-from ..distributed import leads
+from ..files import write_atomically
 from ..metrics import leaf_name
 
 FORMAT = 1
@@ -18,25 +17,6 @@ FORMAT = 1
 
 class CheckpointError(ValueError):
     """A checkpoint that cannot be used; the message is one line."""
-
-
-def write_atomically(path: Path, write) -> None:
-    """Call ``write(file)`` on a temporary file beside `path`, flush it to disk and put it in the place of
-    `path`.
-
-    Of several processes the first does this, the others nothing.
-    """
-    if not leads():
-        return
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _layout(tree: PyTree) -> dict[str, str]:
@@ -88,3 +68,6 @@ def _compare(path: Path, there: dict[str, str], here: dict[str, str]) -> None:
                 f"{path} is a checkpoint of another network: {name} is {there.get(name, 'absent')} in the file and "
                 f"{here.get(name, 'absent')} in the configured network"
             )
+
+
+__all__ = ["FORMAT", "CheckpointError", "load", "save", "write_atomically"]

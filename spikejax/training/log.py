@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..distributed import leads
-from .checkpoint import write_atomically
+from ..files import write_atomically
+from .distributed import leads
 
 
 class MetricsLog:

@@ -14,12 +14,11 @@ import numpy as np
 from jaxtyping import Float, PRNGKeyArray, PyTree
 from tqdm import tqdm
 
-from .. import distributed
 from ..network import Network
 from ..parameters import as_parameter
 from ..simulators import AbstractSimulator
 from ..tasks import AbstractTask
-from . import checkpoint
+from . import checkpoint, distributed
 from .annealing import Plateau
 from .log import MetricsLog
 from .step import TrainState
@@ -182,7 +181,7 @@ def train(
     All randomness is a function of `key` and the step, so a run that is killed and resumed ends bit for bit
     where it would have ended.
 
-    With several processes (`spikejax.distributed`) each of them makes the same call; process 0 evaluates and
+    With several processes (`spikejax.training.distributed`) each of them makes the same call; process 0 evaluates and
     writes.
 
     **Arguments:** `report`: called with the step and the score of every evaluation; a `TrainingStopped` from

@@ -14,7 +14,6 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, PyTree
 
-from ..distributed import AXIS, replicate, share
 from ..losses import AbstractLoss
 from ..metrics import group_norms, rates, saturated_fraction, silent_fraction
 from ..network import Network
@@ -23,6 +22,7 @@ from ..parameters import as_parameter
 from ..simulate import Series, Solution
 from ..simulators import AbstractSimulator
 from ..tasks import Trial
+from .distributed import AXIS, replicate, share
 
 CROWDED = 1.5
 """Spikes of a neuron in one step above which the step counts as too long: the reset of an LIF neuron is exact
@@ -194,7 +194,7 @@ def make_train_step(
       mean.
     - `noise`: what is random within a trial, drawn with its key; a trial without a key has none.
     - `averaging`: decay per update of the running average of the parameters, if the state keeps one.
-    - `mesh`: devices that the trials of a batch are cut over (`spikejax.distributed`); the state is then on
+    - `mesh`: devices that the trials of a batch are cut over (`spikejax.training.distributed`); the state is then on
       all of them. The update is that of one device to rounding.
 
     **Metrics:** `loss`; what the loss reports; `gradient` (norm before the optimiser) and

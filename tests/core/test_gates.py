@@ -86,7 +86,7 @@ def test_sharpness_identity(name, width, sharpness, u):
 def test_sharpness_keeps_the_threshold(neuron, sharpness, v):
     # G_a(v) = G(a (v - v0) + v0) with v0 the threshold: a -> inf is the ordinary threshold.
     gate = Gate("raised_cosine", width=0.5)
-    v0 = float(neuron.v_th)
+    v0 = float(neuron.bounds()[1])
     stretched = v0 + sharpness * (v - v0)
     if isinstance(neuron, Theta) and abs(stretched - v0) > 0.5:
         stretched = v0 + np.sign(v - v0) * 0.5  # beyond half a turn the next zone would begin

@@ -269,7 +269,7 @@ def test_shapes_that_do_not_fit():
     ):
         Layer(feedforward, Dense.normal((1, 5), (5,), 1.0, key=key), jnp.zeros(5), LIF(), synapse)
     layer = Layer(feedforward, None, jnp.zeros(5), LIF(), synapse)
-    with pytest.raises(ValueError, match=r"`readout.connection` expects an activation of shape \(2, 6\)"):
+    with pytest.raises(ValueError, match=r"`readout.connection` takes inputs of shape \(2, 6\), but the layer below gives \(2, 5\)"):
         Network((layer,), LinearReadout.create((2, 6), 2, key=key))
     with pytest.raises(ValueError, match=r"`layers\[1\].feedforward` expects an activation of shape \(3,\)"):
         Network((layer, layer), LinearReadout.create((2, 5), 2, key=key))

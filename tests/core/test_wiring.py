@@ -171,7 +171,7 @@ def test_wiring_that_makes_no_sense(options, words):
 
 
 def test_conductances_that_do_not_fit():
-    with pytest.raises(ValueError, match="phase"):
+    with pytest.raises(ValueError, match="which Theta neurons do not take"):
         Layer.dense((3,), 5, Theta(), SYNAPSE, excitatory=0.5, reversal=(4.0, -0.5), key=KEY)
     with pytest.raises(ValueError, match="reversal potentials"):
         Layer(Dense(jnp.ones((5, 3)), (3,)), None, jnp.zeros(5), LIF(), SYNAPSE, jnp.array([4.0, -0.5]))

@@ -221,7 +221,7 @@ def test_shipped_configurations_build():
     from spikejax.build import build
     from spikejax.config import FITS, load_fit
     from spikejax.config.load import read
-    from spikejax.sweeps import load_sweep
+    from spikejax.jobs.sweep import load_sweep
 
     paths = sorted(CONFIGS.glob("*.toml"))
     assert paths

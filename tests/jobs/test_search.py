@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from spikejax.config import ConfigError, load
-from spikejax.search import load_search, search_run
-from spikejax.search import run as search
-from spikejax.search.space import Range
+from spikejax.jobs.search import load_search
+from spikejax.jobs.search import worker as search
+from spikejax.jobs.search.job import search_run
+from spikejax.jobs.search.space import SearchRange
 from spikejax.training import TrainingStopped
 from spikejax.training.loop import Interrupted
 
@@ -56,7 +57,7 @@ def quick(monkeypatch):
         return {}
 
     monkeypatch.setattr(search, "finished_run", finished)
-    monkeypatch.setattr(search, "judge", lambda place, config, gate: config.training.learning_rate)
+    monkeypatch.setattr(search, "held_out_score", lambda place, config, gate: config.training.learning_rate)
     return done
 
 
@@ -145,7 +146,7 @@ def test_what_is_drawn(plan, tmp_path, quick):
     again = search_run(plan, tmp_path / "again", progress=False)
     assert [t.params for t in again.trials] == [t.params for t in one.trials]
     assert len({t.params["training.learning_rate"] for t in one.trials}) == 6
-    assert Range(low=1.0, high=3.0, integer=True).ends == (1, 3)
+    assert SearchRange(low=1.0, high=3.0, integer=True).ends == (1, 3)
 
 
 def test_a_search_that_is_called_again_makes_what_is_missing(plan, tmp_path, quick):
@@ -170,9 +171,9 @@ def test_pruned_lost_and_impossible_trials(plan, tmp_path, quick, monkeypatch):
         if number == 2:
             raise ConfigError("these do not fit together")
         if number == 3:
-            monkeypatch.setattr(search, "judge", lambda *_: float("nan"))
+            monkeypatch.setattr(search, "held_out_score", lambda *_: float("nan"))
         if number == 4:
-            monkeypatch.setattr(search, "judge", lambda place, config, gate: config.training.learning_rate)
+            monkeypatch.setattr(search, "held_out_score", lambda place, config, gate: config.training.learning_rate)
         real(config, place, report=(lambda step, _: report(step, 1e6)) if number == 8 else report)
 
     monkeypatch.setattr(search, "finished_run", troubled)
@@ -219,7 +220,7 @@ WORKER = """
 import os, sys, time
 from pathlib import Path
 import jax
-from spikejax.search import load_search, run, search_run
+from spikejax.jobs.search import job, load_search, worker
 
 def finished(config, place, *, report, **options):
     place.mkdir(parents=True, exist_ok=True)
@@ -230,8 +231,9 @@ def finished(config, place, *, report, **options):
     time.sleep(0.05)
     report(1, config.training.learning_rate)
 
-run.finished_run, run.judge, run.search_figures = finished, lambda place, config, gate: config.training.learning_rate, lambda *_: []
-search_run(load_search(Path(sys.argv[1]), [("search.grace", "1.5"), ("search.trials", "4")]), Path(sys.argv[2]), progress=False)
+worker.finished_run, job._draw = finished, lambda *_: None
+worker.held_out_score = lambda place, config, gate: config.training.learning_rate
+job.search_run(load_search(Path(sys.argv[1]), [("search.grace", "1.5"), ("search.trials", "4")]), Path(sys.argv[2]), progress=False)
 """
 
 

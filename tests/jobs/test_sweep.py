@@ -12,10 +12,12 @@ import pytest
 
 from spikejax.cli import main
 from spikejax.config import ConfigError, load
-from spikejax.runs import train_run, trained
-from spikejax.sweeps import groups, load_sweep, sweep_run
-from spikejax.sweeps.figures import sweep_figures
-from spikejax.sweeps.together import alone
+from spikejax.jobs.run import trained
+from spikejax.jobs.sweep import groups, load_sweep, sweep_run
+from spikejax.jobs.sweep.together import alone
+from spikejax.jobs.train import train_run
+from spikejax.plotting import save_figures
+from spikejax.plotting.sweep import sweep_figures
 
 from ..command_line import environment
 from ..configs import PREDICTIVE, toml
@@ -73,10 +75,8 @@ def test_points_with_a_name(tmp_path):
     assert points[-1].config.stage(1).gate.sharpness == 3.0
     # The name stands for what goes with it: the figure has it on the axis and a colour for every kernel.
     rows = [{"smooth error": 0.1, "hard error": 0.1 + i, "gradient norm": 1.0} for i in range(len(points))]
-    assert {path.name for path in sweep_figures(tmp_path / "figures", points, rows)} == {
-        "scores.png",
-        "gradients.png",
-    }
+    paths = save_figures(tmp_path / "figures", sweep_figures([p.values for p in points], rows))
+    assert {path.name for path in paths} == {"scores.png", "gradients.png"}
 
 
 def test_points_that_are_one_program_are_together(tmp_path):
@@ -182,7 +182,7 @@ def test_finished_points_are_not_run_again(done, monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("trained again")
 
-    monkeypatch.setattr("spikejax.sweeps.run.train_together", refuse)
+    monkeypatch.setattr("spikejax.jobs.sweep.job.train_together", refuse)
     before = (done / "out" / "table.csv").read_text()
     sweep_run(load_sweep(done / "sweep.toml"), done / "out", progress=False)
     assert (done / "out" / "table.csv").read_text() == before
@@ -191,7 +191,7 @@ def test_finished_points_are_not_run_again(done, monkeypatch):
 
 
 def test_a_killed_sweep_goes_on(done, tmp_path, monkeypatch):
-    from spikejax.sweeps import together
+    from spikejax.jobs.sweep import together
 
     class Killed(BaseException):
         pass
@@ -239,7 +239,7 @@ DEVICES = """
 import sys, jax
 jax.config.update("jax_enable_x64", True)
 from pathlib import Path
-from spikejax.sweeps import load_sweep, sweep_run
+from spikejax.jobs.sweep import load_sweep, sweep_run
 assert len(jax.devices()) == 2
 sweep_run(load_sweep(Path(sys.argv[1])), Path(sys.argv[2]), progress=False)
 """

@@ -10,9 +10,17 @@ import optax
 import pytest
 
 from spikejax import LIF, Autodiff, Exponential, Gate, Network, Positive, simulate, trainable
-from spikejax.analysis import (
+from spikejax.build import build
+from spikejax.cli import main
+from spikejax.config import check
+from spikejax.gates import RELEASES, ArcTan
+from spikejax.jobs.run import prepare, trained
+from spikejax.landscape import (
+    LandscapeOptions,
     Line,
+    all_and_single,
     along_line,
+    compared_gates,
     gradient_direction,
     loss_at,
     on_plane,
@@ -21,13 +29,7 @@ from spikejax.analysis import (
     roughness,
     secants,
 )
-from spikejax.analysis.landscape_report import Options, together_and_alone, ways
-from spikejax.build import build
-from spikejax.cli import main
-from spikejax.config import check
-from spikejax.gates import RELEASES, ArcTan
 from spikejax.losses import SquaredError
-from spikejax.runs import prepare, trained
 from spikejax.tasks import Trial
 from spikejax.training import checkpoint
 
@@ -89,7 +91,7 @@ def test_directions_of_other_parameters(network):
     wrapped = eqx.tree_at(lambda n: n.layers[0].neuron.tau_mem, network, Positive.of(jnp.full(4, 10.0)))
     way = random_direction(wrapped, jax.random.key(0), ("tau_mem", "v_th"))
     assert way.layers[0].feedforward.weight is None
-    assert float(jnp.linalg.norm(way.layers[0].neuron.tau_mem.log)) == pytest.approx(2 * np.log(10.0))
+    assert float(jnp.linalg.norm(way.layers[0].neuron.tau_mem.raw)) == pytest.approx(2 * np.log(10.0))
     assert float(abs(way.layers[0].neuron.v_th)) == pytest.approx(1.0)
     signed = eqx.tree_at(
         lambda n: n.layers[0].feedforward,
@@ -257,9 +259,13 @@ def run_folder(tmp_path_factory):
     return folder
 
 
-def test_ways():
+def test_gates_that_are_compared():
     run = build(check(TINY))
-    found = ways(run, {"damping": 0.01, "clip": None}, Options(sharpness=(1.0, 4.0), surrogate="arctan"))
+    found = compared_gates(
+        run.final_gate,
+        {"damping": 0.01, "clip": None},
+        LandscapeOptions(sharpness=(1.0, 4.0), surrogate="arctan"),
+    )
     names = [
         "smooth, a = 1",
         "smooth, a = 4",
@@ -268,19 +274,29 @@ def test_ways():
         "hard threshold",
     ]
     assert list(found) == names
-    assert [RELEASES.name_of(w.gate.release) for w in found.values()] == ["charge", "charge", "charge", "surrogate", "hard"]
+    assert [RELEASES.name_of(w.gate.release) for w in found.values()] == [
+        "charge",
+        "charge",
+        "charge",
+        "surrogate",
+        "hard",
+    ]
     assert [float(w.gate.support) for w in found.values()] == [0.5, 0.125, 0.5, 0.5, 0.5]
     assert [w.adjoint.exact for w in found.values()] == [True, True, False, True, True]
     assert isinstance(found["surrogate gradient"].gate.kernel, ArcTan)
-    assert list(ways(run, {}, Options()))[:3] == ["smooth, a = 1", "smooth, a = 4", "smooth, a = 16"]
+    assert list(compared_gates(run.final_gate, {"damping": None, "clip": None}, LandscapeOptions()))[:3] == [
+        "smooth, a = 1",
+        "smooth, a = 4",
+        "smooth, a = 16",
+    ]
 
 
-def test_trials_together_and_alone(trials):
-    found = together_and_alone(trials, 2)
+def test_trials_all_and_single(trials):
+    found = all_and_single(trials, 2)
     assert list(found) == ["3 trials", "trial 2"]
     assert found["3 trials"] is trials
     assert np.array_equal(found["trial 2"].stimulus, trials.stimulus[2:])
-    assert list(together_and_alone(found["trial 2"], 0)) == ["trial 0"]
+    assert list(all_and_single(found["trial 2"], 0)) == ["trial 0"]
 
 
 def test_command(run_folder, capsys):
@@ -320,16 +336,16 @@ def test_command(run_folder, capsys):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--points", "10"], ["--points is 10", "odd"]),
-        (["--range", "0"], ["--range is 0"]),
-        (["--directions", "up"], ["--directions", "random, gradient"]),
-        (["--sharpness", "-1"], ["--sharpness"]),
+        (["--points", "10"], ["`points` is 10", "odd"]),
+        (["--range", "0"], ["`range` is 0"]),
+        (["--directions", "up"], ["`directions`", "random, gradient"]),
+        (["--sharpness", "-1"], ["`sharpness` is -1"]),
         (["--sharpness", "0.1"], ["active zone", "larger sharpness"]),
-        (["--surrogate", "boxer"], ["--surrogate is boxer", "arctan"]),
-        (["--split", "train"], ["--split is train"]),
-        (["--trials", "0"], ["--trials is 0"]),
-        (["--trial", "40"], ["--trial is 40", "39"]),
-        (["--trial", "3"], ["--trial is 3", "3 trials"]),
+        (["--surrogate", "boxer"], ["'boxer'", "boxcar"]),
+        (["--split", "train"], ["`split` is 'train'", "validation, test"]),
+        (["--trials", "0"], ["`trials` is 0"]),
+        (["--trial", "40"], ["`trial` is 40", "39"]),
+        (["--trial", "3"], ["`trial` is 3", "3 trials"]),
         (["--training.steps", "3"], ["the network and training of a run are fixed"]),
     ],
 )

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from spikejax import LIF, NIF, Autodiff, Costate, Exponential, Gate, LeakyReadout, Network, Theta, simulate
-from spikejax.adjoints.paper import STEPS, gate_density, paper_gradient
 from spikejax.neurons import State
+from spikejax.references.paper import STEPS, gate_density, paper_gradient
 
 GATE, DT = Gate("raised_cosine", 0.5), 0.5
 NEURONS = {"nif": NIF(tau_mem=10.0), "lif": LIF(tau_mem=10.0), "theta": Theta(tau_mem=10.0)}

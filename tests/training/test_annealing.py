@@ -127,8 +127,8 @@ def test_a_gate_for_every_layer():
     assert not np.allclose(both.layers[1].release, second.layers[1].release)
     equal = run(Gate(width=0.5, sharpness=jnp.array([4.0, 4.0])))
     np.testing.assert_array_equal(equal.layers[1].release, second.layers[1].release)
-    with pytest.raises(ValueError, match="2 values of width or sharpness"):
-        Gate(sharpness=jnp.ones(2)).of_layer(2)
+    with pytest.raises(ValueError, match="`sharpness` has 3 values, one a layer, but the network has 2 layers"):
+        run(Gate(width=0.5, sharpness=jnp.ones(3)))
 
 
 def test_layers_are_trained_with_gates_of_their_own(tmp_path):

@@ -9,9 +9,8 @@ import jax
 import numpy as np
 import pytest
 
-from spikejax import distributed
-from spikejax.config import ConfigError
-from spikejax.runs import trained
+from spikejax.jobs.run import trained
+from spikejax.training import distributed
 
 from ..command_line import environment, fails
 from ..configs import PREDICTIVE, changed, toml
@@ -23,10 +22,11 @@ import os, signal, sys
 from pathlib import Path
 import jax
 jax.config.update("jax_enable_x64", True)
-from spikejax import distributed
+from spikejax.training import distributed
 from spikejax.config import ConfigError, load
-from spikejax.runs import train_run, write_json
-from spikejax.sweeps import load_sweep, run as sweep
+from spikejax.files import write_json
+from spikejax.jobs.train import train_run
+from spikejax.jobs.sweep import job as sweep, load_sweep
 from spikejax.training.loop import Interrupted
 
 address, process, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
@@ -59,7 +59,7 @@ say(summary["hard"]["loss"])
 # The end of a point is that of one process, and takes longest to compile.
 sweep._finish = lambda config, place, *rest: write_json(place / "summary.json", {"gradient": {}})
 sweep._row = lambda point, place: {"name": point.name}
-sweep.sweep_figures = lambda *rest: []
+sweep._draw = lambda *rest: None
 say(sweep.sweep_run(load_sweep(folder / "sweep.toml"), folder / f"sweep{process}", progress=False))
 """
 
@@ -69,10 +69,11 @@ import equinox as eqx, jax, jax.numpy as jnp, numpy as np
 jax.config.update("jax_enable_x64", True)
 from functools import partial
 from pathlib import Path
-from spikejax import ClockDriven, distributed
+from spikejax import ClockDriven
+from spikejax.training import distributed
 from spikejax.build import batch_key, build, build_adjoint, step_settings
 from spikejax.config import ConfigError, load
-from spikejax.runs import train_run
+from spikejax.jobs.train import train_run
 from spikejax.training import make_train_step
 from spikejax.training.step import update
 
@@ -202,5 +203,5 @@ def test_one_process_asks_nobody():
     assert distributed.each([lambda: 1, lambda: 2]) == [1, 2]
     assert [distributed.Vote()(1, wanted) for wanted in (False, True)] == [False, True]
     assert distributed.mesh() is None
-    with pytest.raises(ConfigError, match="go together"):
+    with pytest.raises(ValueError, match="go together"):
         distributed.join(process=1)

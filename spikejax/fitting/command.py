@@ -1,0 +1,41 @@
+"""``spikejax fit``."""
+
+from pathlib import Path
+
+from ..component import option
+from ..config import FITS, describe, load_fit
+from ..jobs.command import COMMANDS, AbstractCommand, Overrides, announce, listed_keys
+from ..jobs.run import free_folder, name_of
+
+
+@COMMANDS.register("fit")
+class Fit(AbstractCommand):
+    """Fit one model."""
+
+    summary = "fit a model to recordings of a real neuron, and predict what was left out"
+    example = "spikejax fit configs/patchclamp.toml --data.file FILE --model.kind adex"
+
+    config: Path = option(doc="configuration file (TOML) of a fit, or the folder of one")
+    out: Path | None = option(None, doc="folder of the run; default: a new folder runs/NAME")
+    quiet: bool = option(False, doc="no progress bar")
+
+    @classmethod
+    def keys(cls) -> str:
+        parts = (
+            f'keys with kind = "{kind}", with [defaults]:\n{listed_keys(describe(schema))}'
+            for kind, schema in FITS.items()
+        )
+        return "\n\n".join(parts)
+
+    def execute(self, overrides: Overrides) -> None:
+        # Here for start-up time: Matplotlib is slow to import.
+        from .job import fit_run, show
+
+        wanted = load_fit(self.config, overrides)
+        folder = self.out or free_folder(name_of(self.config))
+        announce(f"run folder: {folder}")
+        announce(show(fit_run(wanted, folder, progress=not self.quiet)))
+        announce(f"figures and fit.json: {folder}")
+
+
+__all__ = ["Fit"]

@@ -1,0 +1,77 @@
+"""A fit to sound from its configuration to its scores, predictions and figures."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from ...config import SoundFit
+from ..recordings import read_sound_spikes
+from .figures import sound_figures
+from .fit import FittedSound, Score, fit_sound, prepare_sound, sound_scores, sound_standard_errors
+
+__all__ = ["SoundJob"]
+
+
+class SoundJob:
+    """The recording of a configuration, in bins; what `fit` finds is kept for `draw`.
+
+    **Raises:** `ValueError` for a recording that cannot be used with the configuration.
+    """
+
+    def __init__(self, config: SoundFit):
+        self.config, score = config, config.score
+        recording = read_sound_spikes(config.data.file)
+        self.data = prepare_sound(
+            recording, config.dt, score.bin, config.data.train, config.model.filter, config.data.resample
+        )
+        self.sampling, self.steps = recording.sample, config.fit.steps
+        self.found: FittedSound | None = None
+        self.scores: dict[str, Score] = {}
+
+    def fit(self, report: Callable[[str, int, float], None]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Fit, and predict every bin.
+
+        **Returns:** what ``fit.json`` holds, and arrays by name: the fitted numbers and predicted
+        probabilities.
+        """
+        fit, score = self.config.fit, self.config.score
+        found = self.found = fit_sound(
+            self.data,
+            ridge=fit.ridge,
+            steps=fit.steps,
+            samples=fit.samples,
+            key=jax.random.key(self.config.seed),
+            report=lambda step, loss: report("likelihood", step, loss),
+        )
+        errors = sound_standard_errors(found.model, self.data, fit.ridge)
+        self.scores = sound_scores(self.data, found, score.glm_stimulus, score.glm_history)
+        units = found.model.units()
+        result = {
+            "dt_ms": self.config.dt,
+            "sampling_ms": self.sampling,
+            "resample": self.config.data.resample,
+            "parameters": {
+                n: {"value": float(x), "standard_error": errors[n], "unit": units[n]}
+                for n, x in found.model.values.items()
+            },
+            "standard_error": (
+                "from the inverse Hessian of the penalised log-likelihood, with the stimulus filters held "
+                "fixed"
+            ),
+            "loss_nats_per_spike": found.nats,
+            "bits_per_spike": {name: score._asdict() for name, score in self.scores.items()},
+        }
+        arrays = {"weight": np.asarray(found.model.weight), "bias": np.asarray(found.model.bias)}
+        return result, arrays | {"with_history": found.with_history, "stimulus_only": found.stimulus_only}
+
+    def draw(self, folder: Path) -> None:
+        """Write the figures of what `fit` found into `folder`.
+
+        **Raises:** `ValueError` before the fit.
+        """
+        if self.found is None:
+            raise ValueError("nothing is fitted yet: call `fit` first")
+        sound_figures(folder, self.data, self.found, self.scores)

@@ -1,0 +1,53 @@
+"""``spikejax analyse``: what a trained network represents, by which neurons, and how stable it is."""
+
+from pathlib import Path
+
+from ..build import build_noise
+from ..component import option
+from ..config import Config
+from ..config.load import new_folder
+from ..files import write_json
+from .command import COMMANDS, AbstractCommand, Overrides, announce
+from .run import changed, trained
+
+
+def analyse_run(folder: Path, config: Config | None = None) -> list[Path]:
+    """Analyse a run's trained network; writes ``analysis/*.png`` and ``analysis/analysis.json`` and returns
+    their paths.
+
+    **Arguments:** `config`: the run's own, with changes.
+    """
+    # Here for start-up time: SciPy and Matplotlib are slow to import.
+    from ..plotting import save_figures
+    from .report import analyse
+
+    run, network, config = trained(Path(folder), config)
+    target = Path(folder) / "analysis"
+    new_folder(target)
+    report = analyse(
+        network,
+        run.task.probe(config.dt, 240),
+        run.loss,
+        run.final_gate,
+        dt=config.dt,
+        noise=build_noise(config),
+    )
+    paths = save_figures(target, report.figures)
+    write_json(target / "analysis.json", report.numbers)
+    return [target / "analysis.json", *paths]
+
+
+@COMMANDS.register("analyse")
+class Analyse(AbstractCommand):
+    """Analyse one run."""
+
+    summary = "analyse a trained network: state space, decoding, rasters, ablation, stability"
+    example = "spikejax analyse runs/delayed_xor"
+
+    run: Path = option(doc="folder of the run")
+
+    def execute(self, overrides: Overrides) -> None:
+        announce(*analyse_run(self.run, changed(self.run, overrides)))
+
+
+__all__ = ["Analyse", "analyse_run"]

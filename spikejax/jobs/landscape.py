@@ -1,0 +1,92 @@
+"""``spikejax landscape``: the loss around a trained network and around its initialisation."""
+
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import numpy as np
+
+from ..adjoints import Costate
+from ..build import build_damping, build_noise, initial_state
+from ..component import option
+from ..config import Config
+from ..config.load import new_folder
+from ..errors import input_errors
+from ..files import write_atomically, write_table
+from ..landscape.report import (
+    GateGradient,
+    LandscapeOptions,
+    compared_gates,
+    curves,
+    landscapes,
+    table,
+)
+from ..simulate import check_step
+from ..tasks.base import first_trials
+from .command import COMMANDS, AbstractCommand, Overrides, announce
+from .run import changed, last_stage, trained
+
+
+def landscape_run(
+    folder: Path, options: LandscapeOptions | None = None, config: Config | None = None
+) -> list[Path]:
+    """Landscapes around a run's trained network and around its initialisation; returns the paths of what it
+    writes into ``landscape/``: figures, ``landscape.csv`` (the numbers of a line in each row) and
+    ``landscape.npz`` (the curves).
+
+    **Arguments:** `config`: the run's own, with changes.
+
+    **Raises:** `ConfigError` for options that make no landscape of this run.
+    """
+    # Here for start-up time: Matplotlib is slow to import.
+    from ..plotting import save_figures
+    from ..plotting.landscape import landscape_figures
+
+    options = LandscapeOptions() if options is None else options
+    run, network, config = trained(folder, config)
+    target = Path(folder) / "landscape"
+    new_folder(target)
+    networks = {"trained": network, "initial": eqx.combine(initial_state(config, run).params, run.fixed)}
+    damping = build_damping(last_stage(config))
+    with input_errors():
+        trials = first_trials(run.task.parts(options.split), options.trials)
+        count = len(trials.stimulus)
+        if options.trial >= count:
+            raise ValueError(
+                f"`trial` is {options.trial}, but the {options.split} split has {count} trials, from 0 on"
+            )
+        gates = compared_gates(run.final_gate, damping, options)
+        for one in gates.values():
+            check_step(run.network, one.gate, config.dt)
+        last = GateGradient(run.final_gate, Costate(**damping))
+        found = landscapes(
+            networks, trials, run.loss, gates, last, options, dt=config.dt, noise=build_noise(config)
+        )
+    rows = [
+        {k: v if isinstance(v, str | int) else f"{v:.4g}" for k, v in row.items()}
+        for row in table(found.slices)
+    ]
+    write_table(target / "landscape.csv", rows)
+    arrays: dict[str, Any] = curves(found)
+    write_atomically(target / "landscape.npz", lambda file: np.savez_compressed(file, **arrays))
+    return [
+        target / "landscape.csv",
+        target / "landscape.npz",
+        *save_figures(target, landscape_figures(found)),
+    ]
+
+
+@COMMANDS.register("landscape")
+class Landscape(LandscapeOptions, AbstractCommand):
+    """Draw the landscapes of one run."""
+
+    summary = "draw the loss around a trained network and around its initialisation, and what gradients say"
+    example = "spikejax landscape runs/braille --directions random --sharpness 2.5 10 --no-plane"
+
+    run: Path = option(doc="folder of the run")
+
+    def execute(self, overrides: Overrides) -> None:
+        announce(*landscape_run(self.run, self, changed(self.run, overrides)))
+
+
+__all__ = ["Landscape", "landscape_run"]

@@ -1,0 +1,188 @@
+"""All analyses of a trained network: numbers, and what draws the figures behind them."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Float
+from matplotlib.figure import Figure
+
+from ..analysis import (
+    Ablation,
+    Recording,
+    ablate_neurons,
+    ablate_synapses,
+    decode,
+    grouping,
+    growth,
+    jacobians,
+    one_step_eigenvalues,
+    principal_components,
+    raster_similarity,
+    record,
+)
+from ..connections import Dense
+from ..gates import Gate
+from ..losses import AbstractLoss
+from ..network import Network
+from ..noise import Noise
+from ..parameters import resolve
+from ..plotting import analysis as figures
+from ..tasks import Trial
+from ..tasks.base import Probe
+
+LARGEST = 600
+"""Largest state (numbers) of which a Jacobian is taken at every step."""
+FEW_VALUES = 30
+"""Most values of a property that is decoded: chance and folds make no sense with more."""
+FEW_TRIALS = 60
+"""Trials on which neurons and synapses are removed."""
+COMPONENTS = 10
+"""Principal components."""
+EXPONENTS = 10
+"""Lyapunov exponents that are written down, the largest."""
+
+
+class Report(NamedTuple):
+    """What one or several analyses found."""
+
+    numbers: dict[str, Any]
+    """For a file of JSON."""
+    figures: dict[str, Callable[[], Figure]]
+    """What draws each figure, by name."""
+
+
+def analyse(
+    network: Network,
+    probe: Probe,
+    loss: AbstractLoss,
+    gate: Gate,
+    *,
+    dt: float,
+    every: float = 10.0,
+    noise: Noise | None = None,
+) -> Report:
+    """Run the analyses that the probe of a task allows.
+
+    **Arguments:** `gate`: a smooth one, which linearisation and the gradient of ablation need; `dt` in ms;
+    `every`: spacing of the decoders in time, ms; `noise`: what is random within a trial (linearisation is
+    without).
+    """
+    recording = record(network, probe.trials, gate=gate, dt=dt, noise=noise)
+    parts = [
+        Report({"trials": len(recording.v), "sharpness": np.asarray(gate.sharpness).tolist()}, {}),
+        _components(recording, probe),
+    ]
+    if probe.groups:
+        parts.append(_decoding(recording, probe, every))
+    if probe.windows:
+        parts.append(_similarity(recording, probe))
+    last = network.layers[-1].recurrent, network.readout.connection
+    if all(connection is None or isinstance(connection, Dense) for connection in last):
+        few = jax.tree.map(lambda x: x[:FEW_TRIALS], probe.trials)
+        parts.append(_ablation(network, few, loss, gate, dt, noise))
+    if sum(x.size for x in jax.tree.leaves(resolve(network).init())) <= LARGEST:
+        parts.append(_stability(network, probe, gate, dt))
+    numbers, pages = {}, {}
+    for part in parts:
+        numbers, pages = numbers | part.numbers, pages | part.figures
+    return Report(numbers, pages)
+
+
+def _components(recording: Recording, probe: Probe) -> Report:
+    found = principal_components(recording.activation, COMPONENTS, recording.mask)
+    pages = {}
+    if len(found.explained) > 1:
+        pages["trajectories"] = partial(figures.trajectories, found, recording, probe)
+    return Report({"explained_variance": found.explained.tolist()}, pages)
+
+
+def _decoding(recording: Recording, probe: Probe, every: float) -> Report:
+    stride = max(round(every / recording.dt), 1)
+    seen, time = recording.activation[:, stride - 1 :: stride], recording.time[stride - 1 :: stride]
+    names = [name for name in probe.groups if len(probe.names[name]) <= FEW_VALUES]
+    curves = {name: decode(seen, probe.groups[name]) for name in names}
+    frozen = {}
+    if len(probe.moments) > 1:
+        at = max(int(np.searchsorted(time, sorted(probe.moments.values())[-2])) - 1, 0)
+        frozen = {name: decode(seen, probe.groups[name], train_at=at) for name in names}
+    numbers = {"time": time.tolist()} | {name: curve.tolist() for name, curve in curves.items()}
+    return Report({"decoding": numbers}, {"decoding": partial(figures.decoding, curves, frozen, time, probe)})
+
+
+def _similarity(recording: Recording, probe: Probe) -> Report:
+    matrices = {
+        window: raster_similarity(recording.release, recording.dt, begin, end)
+        for window, (begin, end, _) in probe.windows.items()
+    }
+    scores = {
+        window: {name: grouping(matrix, group) for name, group in probe.groups.items()}
+        for window, matrix in matrices.items()
+    }
+    numbers = {
+        window: {name: {"same": same, "different": other} for name, (same, other) in each.items()}
+        for window, each in scores.items()
+    }
+    pages = {"similarity": partial(figures.similarity, matrices, scores, probe)}
+    return Report({"raster_similarity": numbers}, pages)
+
+
+def _ablation(
+    network: Network, trials: Trial, loss: AbstractLoss, gate: Gate, dt: float, noise: Noise | None
+) -> Report:
+    """Of the last layer."""
+    last = len(network.layers) - 1
+    neurons = ablate_neurons(network, trials, loss, gate=gate, dt=dt, layer=last, noise=noise)
+    numbers: dict[str, Any] = {
+        "intact": neurons.whole,
+        "neuron_loss": neurons.loss.tolist(),
+        "neuron_accuracy": neurons.accuracy.tolist(),
+    }
+    if np.isnan(neurons.whole[1]):  # the loss reports no accuracy
+        numbers |= {"intact": neurons.whole[:1], "neuron_accuracy": None}
+    synapses: Ablation | None = None
+    if network.layers[-1].recurrent is not None:
+        synapses = ablate_synapses(network, trials, loss, gate=gate, dt=dt, layer=last, noise=noise)
+        numbers |= {
+            "synapses": synapses.parts.tolist(),
+            "synapse_loss": synapses.loss.tolist(),
+            "synapse_loss_predicted": None if synapses.predicted is None else synapses.predicted.tolist(),
+        }
+    return Report({"ablation": numbers}, {"ablation": partial(figures.ablation, neurons, synapses)})
+
+
+def _stability(network: Network, probe: Probe, gate: Gate, dt: float) -> Report:
+    """Of the first trial."""
+    stimulus = probe.trials.stimulus[0]
+    steps = len(stimulus) if probe.trials.mask is None else int(np.asarray(probe.trials.mask[0]).sum())
+    jacobian = np.asarray(jacobians(network, stimulus[:steps], gate, dt))
+    values = one_step_eigenvalues(jacobian)
+    radius = np.abs(values).max(axis=1)
+    spans = _spans(probe, steps * dt)
+    parts = {name: jacobian[round(begin / dt) : round(end / dt)] for name, (begin, end) in spans.items()}
+    exponents = {name: growth(part, dt) for name, part in parts.items() if len(part)}
+    middles = [(begin + end) / 2 for begin, end in spans.values()]
+    chosen = {f"at {at:.0f} ms": values[min(round(at / dt), steps - 1)] for at in middles}
+    numbers = {
+        "lyapunov": {name: each[:EXPONENTS].tolist() for name, each in exponents.items()},
+        "largest_eigenvalue": {"median": float(np.median(radius)), "max": float(radius.max())},
+    }
+    time: Float[np.ndarray, " time"] = (np.arange(steps) + 1) * dt
+    return Report(numbers, {"stability": partial(figures.stability, chosen, exponents, radius, time, probe)})
+
+
+def _spans(probe: Probe, end: float) -> dict[str, tuple[float, float]]:
+    """Begin and end (ms) of the stretches of a trial between its moments, else of its two halves."""
+    if not probe.moments:
+        return {"first half": (0.0, end / 2), "second half": (end / 2, end)}
+    moments = sorted(probe.moments.items(), key=lambda item: item[1])
+    ends = [*moments[1:], ("end", end)]
+    return {
+        f"from {name} to {after}": (at, until)
+        for (name, at), (after, until) in zip(moments, ends, strict=True)
+    }
+
+
+__all__ = ["Report", "analyse"]

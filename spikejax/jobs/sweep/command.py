@@ -1,0 +1,36 @@
+"""``spikejax sweep``."""
+
+from pathlib import Path
+
+from ...component import option
+from ...errors import input_errors
+from ..command import COMMANDS, AbstractProcessCommand, Overrides, announce
+from .job import sweep_run
+from .points import load_sweep
+
+
+@COMMANDS.register("sweep")
+class Sweep(AbstractProcessCommand):
+    """Train every point of one sweep."""
+
+    summary = "train every point of a sweep ([sweep] table), those that are one program side by side"
+    example = "spikejax sweep configs/sharpness_braille.toml --training.steps 100"
+
+    config: Path = option(doc="configuration file (TOML) with a [sweep] table")
+    out: Path | None = option(
+        None, doc="folder of the sweep; default: runs/NAME; one that was interrupted goes on there"
+    )
+    quiet: bool = option(False, doc="no progress bar")
+
+    def execute(self, overrides: Overrides) -> None:
+        points = load_sweep(self.config, overrides)
+        folder = self.out or Path("runs") / self.config.stem
+        with input_errors():
+            self.join()
+        announce(f"{len(points)} points in {folder}")
+        rows = sweep_run(points, folder, progress=not self.quiet)
+        lost = sum(bool(row["lost"]) for row in rows)
+        announce(f"{lost} of {len(rows)} were lost; table.csv and figures: {folder}")
+
+
+__all__ = ["Sweep"]

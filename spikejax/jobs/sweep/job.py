@@ -1,0 +1,173 @@
+"""Running a sweep: points side by side, one run folder each, a table and figures of all.
+
+```
+SWEEP/points/NAME/   a run folder for each point: `spikejax evaluate` and `plot` work on it
+SWEEP/group-0.ckpt   the state of points that are trained together, until they are finished
+SWEEP/table.csv      a line for each point
+SWEEP/figures/*.png
+```
+"""
+
+import functools
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+
+from ...analysis.gradients import gradient_report
+from ...build import Run, build, build_adjoint, build_loss, build_noise
+from ...config import Config, load
+from ...config.load import new_folder
+from ...files import write_json, write_table
+from ...network import Network
+from ...noise import Noise
+from ...tasks.base import first_trials
+from ...training import TrainingStopped, distributed
+from ...training.loop import Interrupted
+from ..evaluate import evaluate_network
+from ..run import check_same, clock, last_stage, prepare, trained
+from ..train import finished_run
+from .points import Point
+from .together import alone, groups, train_together
+
+TRIALS = 64
+"""Held-out trials on which the gradients of trained networks are compared."""
+
+
+def sweep_run(points: list[Point], folder: Path, *, progress: bool = True) -> list[dict[str, Any]]:
+    """Train every point that is not finished in `folder`, then write the table and the figures; returns the
+    table's rows.
+
+    With several processes (`spikejax.training.distributed`) each of them makes the same call, and process 0
+    alone reads and writes `folder`.
+
+    **Raises:** `ConfigError` if the folder holds another sweep; `TrainingStopped` on Ctrl-C, after which the
+    same call goes on.
+    """
+    folder = Path(folder)
+    places = {p.name: folder / "points" / p.name for p in points}
+
+    def check() -> None:
+        for point in points:
+            if (places[point.name] / "config.toml").exists():
+                check_same(point.config, load(places[point.name]), places[point.name])
+        new_folder(folder)
+
+    def begin(group: list[Point]) -> bool:
+        """Whether there is something left to train."""
+        if all(_finished(places[p.name]) for p in group):
+            return False
+        for point in group:
+            prepare(places[point.name], point.config)
+        return True
+
+    distributed.call(check)
+    for number, group in enumerate(groups(points)):
+        if not distributed.call(partial(begin, group)):
+            continue
+        if alone(group[0].config):
+            for point in group:
+                _train_alone(point, places[point.name], progress)
+        else:
+            _train_group(group, [places[p.name] for p in group], folder / f"group-{number}.ckpt", progress)
+
+    def end() -> list[dict[str, Any]]:
+        rows = [_row(p, places[p.name]) for p in points]
+        write_table(folder / "table.csv", rows)
+        _draw(folder / "figures", points, rows)
+        return rows
+
+    return distributed.call(end)
+
+
+def _draw(folder: Path, points: list[Point], rows: list[dict[str, Any]]) -> None:
+    # Here for start-up time: Matplotlib is slow to import.
+    from ...plotting import save_figures
+    from ...plotting.sweep import sweep_figures
+
+    save_figures(folder, sweep_figures([point.values for point in points], rows))
+
+
+def _finished(place: Path) -> bool:
+    """Whether the point's summary is there, with what a sweep adds to that of a training run."""
+    file = place / "summary.json"
+    return file.exists() and "gradient" in json.loads(file.read_text())
+
+
+def _train_group(group: list[Point], folders: list[Path], state: Path, progress: bool) -> None:
+    with clock(state.with_suffix(".minutes")) as minutes:
+        found = train_together(group, folders, state, progress=progress)
+        spent = minutes() / len(group)
+    for point, place, (run, network, reason) in zip(group, folders, found, strict=True):
+        distributed.call(lambda: _finish(point.config, place, run, network, reason, spent))
+    # Only now: a kill before this trains nothing again.
+    if distributed.leads():
+        state.unlink(missing_ok=True)
+
+
+def _train_alone(point: Point, place: Path, progress: bool) -> None:
+    if distributed.call(lambda: _finished(place)):
+        return
+    reason, minutes = None, None
+    try:
+        minutes = finished_run(point.config, place, progress=progress)["training_minutes"]
+    except Interrupted:
+        raise
+    except TrainingStopped as error:
+        reason = str(error)
+
+    def finish() -> None:
+        run, network = build(point.config), None
+        if (place / "best.ckpt").exists():
+            run, network, _ = trained(place)
+        _finish(point.config, place, run, run.network if network is None else network, reason, minutes)
+
+    distributed.call(finish)
+
+
+@functools.cache
+def _report(loss: str, noise: Noise, dt: float, fields: tuple[str, ...]):
+    """Compiled once for all points that share it; `loss` is its table as text, which a cache can hold."""
+    objective = build_loss(Config.model_validate_json(json.dumps({"loss": json.loads(loss)})))
+
+    @eqx.filter_jit
+    def report(network, trials, gate, adjoint):
+        return gradient_report(
+            network, trials, objective, gate, dt=dt, adjoint=adjoint, fields=fields, noise=noise
+        )
+
+    return report
+
+
+def _finish(
+    config: Config, place: Path, run: Run, network: Network, reason: str | None, minutes: float | None
+) -> None:
+    """Write the summary of a point, as that of a training run, with its gradient and why it was lost."""
+    summary = evaluate_network(run, network, config)
+    trials = first_trials(run.task.parts("validation"), TRIALS)
+    report = _report(config.loss.model_dump_json(), build_noise(config), config.dt, config.training.trainable)
+    found = report(network, trials, run.final_gate, build_adjoint(last_stage(config)))
+    summary["gradient"] = {name: float(x) for name, x in jax.device_get(found)._asdict().items()}
+    summary |= {"training_minutes": minutes, "steps": run.plan.steps, "seed": config.seed, "lost": reason}
+    write_json(place / "summary.json", summary)
+
+
+def _row(point: Point, place: Path) -> dict[str, Any]:
+    """A line of the table."""
+    summary = json.loads((place / "summary.json").read_text())
+    row = dict(point.values) | {"lost": summary.get("lost") or ""}
+    for gate in ("smooth", "hard"):
+        row |= {
+            f"{gate} {name}": summary[gate][name]
+            for name in ("loss", "accuracy", "error")
+            if name in summary[gate]
+        }
+        row[f"{gate} rate (Hz)"] = summary[gate].get("rate/0")
+    row["silent"] = summary["smooth"].get("silent/0")
+    return row | {f"gradient {name}": x for name, x in summary["gradient"].items() if name != "loss"}
+
+
+__all__ = ["sweep_run"]

@@ -1,0 +1,140 @@
+"""``spikejax train``: from a configuration to a trained network, its results and its figures."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..build import batch_key, build, initial_state
+from ..component import option
+from ..config import Config, load
+from ..errors import ConfigError, input_errors
+from ..files import write_json
+from ..training import distributed, train
+from .command import COMMANDS, AbstractProcessCommand, Overrides, announce
+from .evaluate import evaluate_network, shown_results
+from .plot import plot_run
+from .run import check_same, clock, free_folder, name_of, newest_folder, prepare
+
+
+def train_run(
+    config: Config,
+    folder: Path,
+    *,
+    resume: bool = False,
+    progress: bool = True,
+    devices: int | None = None,
+    report: Callable[[int, float], None] | None = None,
+    figures: bool = True,
+) -> dict[str, Any]:
+    """Train, evaluate on the test split, draw the figures; returns the summary.
+
+    With several processes (`spikejax.training.distributed`) each of them makes the same call, and process 0
+    alone reads and writes `folder`.
+
+    **Arguments:** `devices`: number of devices of this process that every batch is cut over (0: all; default:
+    one); `report`: see `spikejax.training.train`; `figures`: whether they are drawn.
+
+    **Raises:** `ConfigError`, before anything is computed, if the folder cannot be written, holds another
+    run, or (with `resume`) a run of another configuration; `spikejax.training.TrainingStopped` if training
+    stops early.
+    """
+    folder = Path(folder)
+    distributed.call(lambda: _check_folder(config, folder, resume))
+    with input_errors():
+        mesh = distributed.mesh(devices)
+    run = build(config, mesh)
+    distributed.call(lambda: prepare(folder, config))
+    with clock(folder / "minutes.json") as minutes:
+        # A checkpoint replaces it: then it need not be solved for.
+        saved = distributed.call(lambda: resume and (folder / "last.ckpt").exists())
+        state = run.state if saved else initial_state(config, run)
+        state, network = train(
+            run.plan,
+            state,
+            run.fixed,
+            folder,
+            key=batch_key(config),
+            resume=resume,
+            progress=progress,
+            report=report,
+        )
+    spent = minutes()
+
+    def finish() -> dict[str, Any]:
+        summary = evaluate_network(run, network, config)
+        summary |= {"training_minutes": round(spent, 2), "steps": int(state.step), "seed": config.seed}
+        write_json(folder / "summary.json", summary)
+        if figures:
+            plot_run(folder)
+        return summary
+
+    return distributed.call(finish)
+
+
+def _check_folder(config: Config, folder: Path, resume: bool) -> None:
+    if (folder / "config.toml").exists():
+        if not resume:
+            raise ConfigError(
+                f"{folder} already holds a run: continue it with --resume, "
+                "or choose another folder with --out"
+            )
+        check_same(config, load(folder), folder)
+    elif resume:
+        raise ConfigError(f"there is no run to resume in {folder}")
+
+
+def finished_run(config: Config, folder: Path, **options) -> dict[str, Any]:
+    """The summary of the run of `config` in `folder`, which is trained first if it is not there, and goes on
+    if it was interrupted.
+
+    **Arguments:** `options`: those of `train_run` but `resume`.
+
+    **Raises:** as `train_run`; also for a finished run of another configuration.
+    """
+    folder = Path(folder)
+
+    def there() -> tuple[bool, dict[str, Any] | None]:
+        if not (folder / "summary.json").exists():
+            return (folder / "config.toml").exists(), None
+        check_same(config, load(folder), folder)
+        return True, json.loads((folder / "summary.json").read_text())
+
+    begun, summary = distributed.call(there)
+    return train_run(config, folder, resume=begun, **options) if summary is None else summary
+
+
+@COMMANDS.register("train")
+class Train(AbstractProcessCommand):
+    """Train one network."""
+
+    summary = "train a network from a configuration file, then evaluate it and draw figures"
+    example = "spikejax train configs/braille.toml --seed 1 --gate.release surrogate"
+    after_interrupt = "; --resume continues from the last checkpoint, if there is one"
+
+    config: Path = option(doc="configuration file (TOML), or the folder of a run with one")
+    out: Path | None = option(None, doc="folder of the run; default: a new folder runs/NAME")
+    resume: bool = option(False, doc="continue the run in --out, or the newest of runs/NAME, bit for bit")
+    quiet: bool = option(False, doc="no progress bar")
+    devices: str | None = option(None, doc="cut every batch over so many devices of this machine, or all [1]")
+
+    def __check_init__(self):
+        text = self.devices
+        if text not in (None, "all") and not (text.isdigit() and int(text) > 0):
+            raise ValueError(f"--devices is {text!r}, which is not a number of devices, or all")
+
+    def execute(self, overrides: Overrides) -> None:
+        config, name = load(self.config, overrides), name_of(self.config)
+        with input_errors():
+            self.join()
+        folder = distributed.call(
+            lambda: self.out or (newest_folder(name) if self.resume else free_folder(name))
+        )
+        announce(f"run folder: {folder}")
+        devices = 0 if self.devices == "all" else None if self.devices is None else int(self.devices)
+        summary = train_run(config, folder, resume=self.resume, progress=not self.quiet, devices=devices)
+        announce(shown_results(summary))
+        announce(f"figures and summary.json: {folder}")
+
+
+__all__ = ["Train", "finished_run", "train_run"]

@@ -1,0 +1,45 @@
+"""The loss around a network, and what gradients say of it."""
+
+from .report import (
+    LandscapeOptions,
+    Landscapes,
+    Plane,
+    Slice,
+    SliceKey,
+    all_and_single,
+    compared_gates,
+    landscapes,
+)
+from .slices import (
+    Line,
+    Roughness,
+    along_line,
+    gradient_direction,
+    loss_at,
+    on_plane,
+    random_direction,
+    reach,
+    roughness,
+    secants,
+)
+
+__all__ = [
+    "LandscapeOptions",
+    "Landscapes",
+    "Line",
+    "Plane",
+    "Roughness",
+    "Slice",
+    "SliceKey",
+    "all_and_single",
+    "along_line",
+    "compared_gates",
+    "gradient_direction",
+    "landscapes",
+    "loss_at",
+    "on_plane",
+    "random_direction",
+    "reach",
+    "roughness",
+    "secants",
+]
