@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from spikejax.config import load
+from spikejax.configuration import load
 from spikejax.jobs.train import finished_run
 from spikejax.tasks import braille
 

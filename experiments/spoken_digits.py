@@ -25,8 +25,15 @@ import optax
 from braille import logistic_regression
 from matplotlib.figure import Figure
 
-from spikejax.build import batch_key, build, build_optimiser, build_task, learning_rate_schedule
-from spikejax.config import Config, load
+from spikejax.configuration import (
+    Config,
+    batch_key,
+    build,
+    build_optimiser,
+    build_task,
+    learning_rate_schedule,
+    load,
+)
 from spikejax.jobs.train import finished_run
 from spikejax.parameters import trainable
 from spikejax.plotting import STYLE

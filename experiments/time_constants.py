@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from spikejax.config import load
+from spikejax.configuration import load
 from spikejax.jobs.run import trained
 from spikejax.jobs.train import finished_run
 from spikejax.parameters import resolve

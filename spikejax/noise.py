@@ -20,7 +20,10 @@ class Noise(Component):
     """
 
     initial: float = option(
-        0.0, doc="standard deviation of the initial membrane potentials, in units of v", at_least=0.0, kw_only=False
+        0.0,
+        doc="standard deviation of the initial membrane potentials, in units of v",
+        at_least=0.0,
+        kw_only=False,
     )
     current: float = option(
         0.0,

@@ -1,6 +1,5 @@
 """Configurations: from a TOML file to checked tables, and from those to objects. The only room that knows TOML."""
 
-from ..config.fit import FITS, CurrentClampFit, SoundFit
 from ..errors import ConfigError
 from .assemble import Run, build, initial_state, solve_readout
 from .assemble_network import build_network, build_neuron, build_synapse
@@ -8,6 +7,7 @@ from .assemble_parts import (
     batch_key,
     build_adjoint,
     build_annealing,
+    build_damping,
     build_gate,
     build_loss,
     build_noise,
@@ -20,7 +20,9 @@ from .assemble_parts import (
     step_settings,
 )
 from .explain import describe
+from .fit import FITS, CurrentClampFit, SoundFit
 from .load import check, dump, load, load_fit
+from .programs import alone, program, structure
 from .schema import Config
 from .tables import Table, components_table
 
@@ -32,10 +34,12 @@ __all__ = [
     "Run",
     "SoundFit",
     "Table",
+    "alone",
     "batch_key",
     "build",
     "build_adjoint",
     "build_annealing",
+    "build_damping",
     "build_gate",
     "build_loss",
     "build_network",
@@ -54,7 +58,9 @@ __all__ = [
     "learning_rate_schedule",
     "load",
     "load_fit",
+    "program",
     "sharpness_schedule",
     "solve_readout",
     "step_settings",
+    "structure",
 ]

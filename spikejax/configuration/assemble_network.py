@@ -6,7 +6,6 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from ..component import positive_fields
 from ..connections import AbstractConnection, Dense
@@ -132,7 +131,7 @@ def _readout_connection(config: Config, readout: AbstractReadout, last: Layer) -
         return connection
     if not isinstance(connection, Dense):
         raise ConfigError("network.readout: init and synapses are of a dense readout")
-    slowest = int(np.argmax(np.asarray(resolve(last.synapse).tau_syn).reshape(last.synapse.kinds, -1)[:, 0]))
+    slowest = jnp.argmax(resolve(last.synapse).tau_syn.reshape(last.synapse.kinds, -1)[:, 0])
     if table.init == "transpose":
         connection = _transposed(table, connection, last, slowest)
     elif table.init == "ridge":
@@ -142,7 +141,7 @@ def _readout_connection(config: Config, readout: AbstractReadout, last: Layer) -
     return connection
 
 
-def _transposed(table: Table, connection: Dense, last: Layer, slowest: int) -> Dense:
+def _transposed(table: Table, connection: Dense, last: Layer, slowest: jax.Array) -> Dense:
     if not isinstance(last.feedforward, Dense):
         raise ConfigError(
             "network.readout.init is transpose, of input weights that are currents: leave out reversal in the last "

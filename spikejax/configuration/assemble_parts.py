@@ -11,6 +11,7 @@ import optax
 from jaxtyping import Float
 
 from ..adjoints import AbstractAdjoint
+from ..component import components, declarations
 from ..gates import Gate
 from ..losses import AbstractLoss, Sum
 from ..noise import Noise
@@ -58,6 +59,14 @@ def build_adjoint(config: Config) -> AbstractAdjoint:
     return make(config.adjoint, "adjoint")
 
 
+def build_damping(config: Config) -> dict[str, Any]:
+    """Damping and clip of the adjoint, or of the one within it."""
+    for one in components(build_adjoint(config)):
+        if {"damping", "clip"} <= declarations(type(one)).keys():
+            return {name: getattr(one, name) for name in ("damping", "clip")}
+    return {"damping": None, "clip": None}
+
+
 def build_noise(config: Config) -> Noise:
     """What is random within a trial."""
     return make(config.noise, "noise")
@@ -72,7 +81,9 @@ def _loss(loss: Table, penalties: Table) -> AbstractLoss:
     main = make(loss, "loss")
     named = {name: getattr(penalties, name) for name in type(penalties).model_fields}
     parts = [
-        make(table, f"penalties.{name}") for name, table in named.items() if table is not None and table.weight
+        make(table, f"penalties.{name}")
+        for name, table in named.items()
+        if table is not None and table.weight
     ]
     return Sum((main, *parts)) if parts else main
 
@@ -165,6 +176,7 @@ __all__ = [
     "batch_key",
     "build_adjoint",
     "build_annealing",
+    "build_damping",
     "build_gate",
     "build_loss",
     "build_noise",

@@ -75,14 +75,20 @@ def _sentence(name: str, problems: list[ErrorDetails], schema: type[BaseModel]) 
             hint = f"did you mean {elsewhere[0]}?"
         return f"unknown key {name}: {hint}"
     if kind == "family":
-        return f"{name}: {context['problem']}" if "unknown" in context["problem"] else f"{name} {context['problem']}"
+        return (
+            f"{name}: {context['problem']}"
+            if "unknown" in context["problem"]
+            else f"{name} {context['problem']}"
+        )
     if kind in ("too_short", "too_long"):
         bound = "at least {min_length}" if kind == "too_short" else "at most {max_length}"
         return f"{name} has {context['actual_length']} entries, but must have {bound.format(**context)}"
     if kind == "declared":
         return f"{name} {context['problem']}"
     allowed = [
-        _plain(ALLOWED[one["type"]].format(**one.get("ctx", {}))) for one in problems if one["type"] in ALLOWED
+        _plain(ALLOWED[one["type"]].format(**one.get("ctx", {})))
+        for one in problems
+        if one["type"] in ALLOWED
     ]
     if len(allowed) < len(problems):
         message = first["msg"].removeprefix("Value error, ")

@@ -20,7 +20,8 @@ from pydantic import BaseModel, ValidationError
 from ..errors import ConfigError
 from .assemble_parts import try_parts
 from .explain import explain
-from ..config.fit import FITS, CurrentClampFit, SoundFit
+from .fit import FITS, CurrentClampFit, SoundFit
+from .fit import RENAMED as FIT_RENAMED
 from .schema import Config
 from .tables import read as read_table
 from .upgrade import old_keys, upgrade
@@ -59,6 +60,8 @@ def load_fit(path: Path, overrides: Sequence[tuple[str, str]] = ()) -> CurrentCl
         raise ConfigError(
             f"{path}: kind says what to fit and is one of {', '.join(FITS)}, but it is {kind!r}"
         )
+    for old, new in old_keys(data, FIT_RENAMED):
+        raise ConfigError(f"{path}: {old} is now called {new}")
     return validate(data, str(path), FITS[kind])
 
 
@@ -83,7 +86,9 @@ def read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} cannot be read: {error}") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
-    return upgrade(data) if run else data
+    if not run:
+        return data
+    return upgrade(data, FIT_RENAMED if data.get("kind") in FITS else None)
 
 
 def override(data: dict[str, Any], overrides: Sequence[tuple[str, str]]) -> dict[str, Any]:

@@ -77,13 +77,19 @@ class Layer(Table):
     """One population."""
 
     size: Count = Field(100, description="number of neurons")
-    neuron: Annotated[Any, Family(NEURONS, "lif", extras=_wrapper_tables)] = Field({}, description="model of neuron")
-    synapse: Annotated[Any, Family(SYNAPSES, "exponential")] = Field({}, description="outgoing synapses")
-    feedforward: Annotated[Any, Family(CONNECTIONS, "dense")] = Field({}, description="input of the population")
-    recurrent: Annotated[Any, Family(CONNECTIONS, "dense", base=Recurrent, defaults={"scale": 0.5}, switch=True)] = Field(
-        {}, description="connection of the population with itself, or false"
+    neuron: Annotated[Any, Family(NEURONS, "lif", extras=_wrapper_tables)] = Field(
+        {}, description="model of neuron"
     )
-    bias: tuple[Finite, Finite] = Field((0.0, 0.0), description="initial bias currents are uniform between these")
+    synapse: Annotated[Any, Family(SYNAPSES, "exponential")] = Field({}, description="outgoing synapses")
+    feedforward: Annotated[Any, Family(CONNECTIONS, "dense")] = Field(
+        {}, description="input of the population"
+    )
+    recurrent: Annotated[
+        Any, Family(CONNECTIONS, "dense", base=Recurrent, defaults={"scale": 0.5}, switch=True)
+    ] = Field({}, description="connection of the population with itself, or false")
+    bias: tuple[Finite, Finite] = Field(
+        (0.0, 0.0), description="initial bias currents are uniform between these"
+    )
     excitatory: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         None,
         description="Dale's law: this fraction of the neurons is excitatory, the others are inhibitory; "
@@ -133,7 +139,9 @@ def _gate_table() -> type[Table]:
     for name, about in keywords(Annealing).items():
         hint, field = key(*about)
         own[name] = (Annotated[hint, SCHEDULED], field)
-    made = create_model("Gate", __base__=Table, __doc__="The smooth threshold, and the gradient method", **own)
+    made = create_model(
+        "Gate", __base__=Table, __doc__="The smooth threshold, and the gradient method", **own
+    )
     made.component = Gate
     return made
 
@@ -199,7 +207,8 @@ class Training(Table):
         "too",
     )
     score: str | None = Field(
-        None, description="what chooses the best checkpoint: loss, or what the loss reports; default: the loss says"
+        None,
+        description="what chooses the best checkpoint: loss, or what the loss reports; default: the loss says",
     )
     rollback: Rollback | None = Field(
         None, description="return to the best checkpoint when held-out trials get worse; default: never"
@@ -276,7 +285,11 @@ def _check_staged(one: Table, changes: Mapping[str, Any], where: str, top: str =
         inner = getattr(one, name)
         if family is not None and not family.staged and _kind_of(value) not in (None, inner.kind):
             raise ConfigError(f"{where}.{name}.kind: the same for all stages; set it in [{top or name}]")
-        if isinstance(inner, Table) and isinstance(value, Mapping) and _kind_of(value) in (None, _kind_of(inner)):
+        if (
+            isinstance(inner, Table)
+            and isinstance(value, Mapping)
+            and _kind_of(value) in (None, _kind_of(inner))
+        ):
             _check_staged(inner, value, f"{where}.{name}", top or name)
 
 

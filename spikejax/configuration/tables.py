@@ -210,7 +210,9 @@ class Family:
         if cls not in self._made:
             known = keywords(cls)
             own = {
-                name: key(*known[name][:2], default) for name, default in self.defaults.items() if name in known
+                name: key(*known[name][:2], default)
+                for name, default in self.defaults.items()
+                if name in known
             }
             more = tuple((own | dict(self.extras(cls) if self.extras else {})).items())
             self._made[cls] = _model(cls, kind, self.base, more)
@@ -226,7 +228,9 @@ class Family:
             value = {}
         given = {"kind": value} if isinstance(value, str) else value
         if not isinstance(given, dict):
-            words = "the name of one, a table, true or false" if self.switch else "the name of one, or a table"
+            words = (
+                "the name of one, a table, true or false" if self.switch else "the name of one, or a table"
+            )
             raise PydanticCustomError(
                 "family",
                 "{problem}",
@@ -377,7 +381,8 @@ def make(
     known = keywords(component)
     values = {name: getattr(one, name) for name in known if name in one.model_fields_set}
     parts = {
-        name: make(value, f"{where}.{name}") if isinstance(value, Table) else value for name, value in values.items()
+        name: make(value, f"{where}.{name}") if isinstance(value, Table) else value
+        for name, value in values.items()
     }
     return at(where, getattr(component, "create", component), **(parts | context))
 

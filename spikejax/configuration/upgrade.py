@@ -5,7 +5,7 @@ A configuration that somebody wrote with an old key gets an error, so that no fi
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 RENAMED: dict[str, str] = {
@@ -67,16 +67,23 @@ WEIGHTS = {
 """Old keys whose 0 meant that there is no such thing, and the keys that say more of it."""
 
 
-def old_keys(data: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def old_keys(data: dict[str, Any], renamed: Mapping[str, str] = RENAMED) -> Iterator[tuple[str, str]]:
     """Every old key that is set in the tables of a configuration, and what it is called now."""
-    for old, new in _expanded(data):
+    for old, new in _expanded(data, renamed):
         if _get(data, old) is not None and _is_old(data, data, old):
             yield old, new
 
 
-def upgrade(data: dict[str, Any]) -> dict[str, Any]:
-    """The tables of an old run folder's ``config.toml`` in the new keys; those of a new one as they are."""
+def upgrade(data: dict[str, Any], renamed: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The tables of an old run folder's ``config.toml`` in the new keys; those of a new one as they are.
+
+    **Arguments:** `renamed`: other keys than those of a training run, which have only moved.
+    """
     data = copy.deepcopy(data)
+    if renamed is not None:
+        for old, new in list(old_keys(data, renamed)):
+            _put(data, new, _pop(data, old))
+        return data
     # The stages first: what they do not say stands in the rest, in the old keys.
     for stage in data.get("stages", ()):
         _move(stage, data)
@@ -112,8 +119,8 @@ def _is_old(data: dict[str, Any], whole: dict[str, Any], key: str) -> bool:
     return where is None or _kind(data, whole, where[0]) == where[1]
 
 
-def _expanded(data: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    for old, new in RENAMED.items():
+def _expanded(data: dict[str, Any], renamed: Mapping[str, str] = RENAMED) -> Iterator[tuple[str, str]]:
+    for old, new in renamed.items():
         for key in _places(data, old):
             number = key.split(".")[2] if "*" in old else ""
             yield key, new.replace("*", number)

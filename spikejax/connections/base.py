@@ -72,7 +72,9 @@ def check_shapes(connection: AbstractConnection, expected: tuple[int, ...], name
     """Raise `ValueError` unless a connection called `name` takes inputs of the `expected` shape, which `given`
     explains (a text with a place for the shape)."""
     if connection.in_shape != expected:
-        raise ValueError(f"`{name}` takes inputs of shape {connection.in_shape}, but {given.format(expected)}")
+        raise ValueError(
+            f"`{name}` takes inputs of shape {connection.in_shape}, but {given.format(expected)}"
+        )
 
 
 __all__ = ["CONNECTIONS", "AbstractConnection", "check_shapes"]

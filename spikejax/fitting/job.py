@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from ..config import ConfigError, CurrentClampFit, SoundFit, dump
-from ..config.load import new_folder
+from ..configuration import CurrentClampFit, SoundFit, dump
+from ..configuration.load import new_folder
+from ..errors import ConfigError
 from ..jobs.run import versions
 from ..training.checkpoint import write_atomically
 from ..training.log import MetricsLog

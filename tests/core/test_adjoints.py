@@ -23,13 +23,13 @@ from spikejax import (
     LeakyReadout,
     LinearReadout,
     Network,
+    Surrogate,
     Theta,
     positive,
     simulate,
 )
 from spikejax.adjoints import ADJOINTS
 from spikejax.component import parameter
-from spikejax import Surrogate
 from spikejax.gates import KERNELS, AbstractKernel
 from spikejax.parameters import cast, resolve
 
@@ -349,9 +349,7 @@ def test_hard_release_has_no_gradient_and_surrogate_has_one():
 def test_detached_reset_changes_the_surrogate_gradient_only(relative):
     network = small_network()
     run = lambda detach: jax.jit(
-        jax.value_and_grad(
-            lambda n: loss(n, STIMULUS[0], gate=Gate(release=Surrogate(detach_reset=detach)))
-        )
+        jax.value_and_grad(lambda n: loss(n, STIMULUS[0], gate=Gate(release=Surrogate(detach_reset=detach))))
     )(network)
     (value, grad), (detached_value, detached) = run(False), run(True)
     assert float(value) == float(detached_value)

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spikejax import LIF, NIF, Gate, Theta
-from spikejax import Hard, Surrogate
+from spikejax import LIF, NIF, Gate, Hard, Surrogate, Theta
 from spikejax.gates import KERNELS, TruncatedLogistic
 from spikejax.neurons import State
 

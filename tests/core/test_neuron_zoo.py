@@ -112,9 +112,7 @@ def test_adjoints_agree_and_equal_differences(name, release, relative):
 
 def spikes(neuron, current, dt, steps):
     gate = Gate(width=0.1, release="hard")
-    step = lambda s, _: (lambda out: (out[0], (out[0].v, out[2])))(
-        gate.step(neuron, s, None, current, dt)
-    )
+    step = lambda s, _: (lambda out: (out[0], (out[0].v, out[2])))(gate.step(neuron, s, None, current, dt))
     return jax.lax.scan(step, neuron.init(current.shape), None, length=steps)[1]
 
 
@@ -167,9 +165,7 @@ def test_accommodation_tells_a_step_from_a_ramp_and_blocks_strong_currents():
         0.1,
     )
     gate = Gate(width=0.1, release="hard")
-    step = lambda s, i: (lambda out: (out[0], (out[0].phi, out[2])))(
-        gate.step(neuron, s, None, i, dt)
-    )
+    step = lambda s, i: (lambda out: (out[0], (out[0].phi, out[2])))(gate.step(neuron, s, None, i, dt))
     run = lambda current: jax.lax.scan(step, neuron.init(()), jnp.asarray(current))[1]
     steps = round(400 / dt)
     _, slow = run(np.linspace(0, 1.8, steps))
@@ -218,8 +214,7 @@ def test_the_gradient_of_the_refractory_period():
             *gate.step(neuron, *c, jnp.asarray(1.7), dt)
         )
         return jnp.sum(
-            jax.lax.scan(step, (state, gate.start(neuron, state)), None, length=steps)[1]
-            * jnp.arange(steps)
+            jax.lax.scan(step, (state, gate.start(neuron, state)), None, length=steps)[1] * jnp.arange(steps)
         )
 
     at, e = jnp.asarray(3.3), 1e-5

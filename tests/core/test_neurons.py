@@ -264,7 +264,13 @@ def test_lif_spikes_are_those_of_the_event_driven_solution():
     theta = np.array([1.7, 0.0])
     times, _ = events.spikes(theta)
     network = Network.dense(
-        1, (1,), 1, neuron=LIF(tau_mem=10.0), synapse=Exponential(5.0, rate_unit=1.0), recurrent=False, key=jax.random.key(0)
+        1,
+        (1,),
+        1,
+        neuron=LIF(tau_mem=10.0),
+        synapse=Exponential(5.0, rate_unit=1.0),
+        recurrent=False,
+        key=jax.random.key(0),
     )
     network = eqx.tree_at(lambda n: n.layers[0].feedforward.weight, network, jnp.array([[1.7]]))
     run = simulate(

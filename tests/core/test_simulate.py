@@ -269,7 +269,10 @@ def test_shapes_that_do_not_fit():
     ):
         Layer(feedforward, Dense.normal((1, 5), (5,), 1.0, key=key), jnp.zeros(5), LIF(), synapse)
     layer = Layer(feedforward, None, jnp.zeros(5), LIF(), synapse)
-    with pytest.raises(ValueError, match=r"`readout.connection` takes inputs of shape \(2, 6\), but the layer below gives \(2, 5\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"`readout.connection` takes inputs of shape \(2, 6\), but the layer below gives \(2, 5\)",
+    ):
         Network((layer,), LinearReadout.create((2, 6), 2, key=key))
     with pytest.raises(ValueError, match=r"`layers\[1\].feedforward` expects an activation of shape \(3,\)"):
         Network((layer, layer), LinearReadout.create((2, 5), 2, key=key))
@@ -278,7 +281,9 @@ def test_shapes_that_do_not_fit():
 
 
 def test_autapses():
-    layer = Layer.dense((3,), 5, LIF(), Exponential((1.0, 2.0), rate_unit=1.0), autapses=False, key=jax.random.key(0))
+    layer = Layer.dense(
+        (3,), 5, LIF(), Exponential((1.0, 2.0), rate_unit=1.0), autapses=False, key=jax.random.key(0)
+    )
     weight = np.asarray(resolve(layer).recurrent.weight)
     assert np.all(np.einsum("iki->ki", weight) == 0)
     assert np.count_nonzero(weight) == 5 * 2 * 4

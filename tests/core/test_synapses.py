@@ -55,17 +55,17 @@ def test_one_time_constant_per_neuron():
 
 
 def test_time_constants_have_a_gradient():
-    grad = jax.grad(lambda tau: jnp.sum(Exponential(tau, rate_unit=1.0).step(jnp.ones((2, 3)), jnp.ones(3), 0.5)[0]))(
-        jnp.array([2.0, 10.0])
-    )
+    grad = jax.grad(
+        lambda tau: jnp.sum(Exponential(tau, rate_unit=1.0).step(jnp.ones((2, 3)), jnp.ones(3), 0.5)[0])
+    )(jnp.array([2.0, 10.0]))
     eps = 1e-6
     for k in range(2):
         up, down = (
             float(
                 jnp.sum(
-                    Exponential(jnp.array([2.0, 10.0]).at[k].add(e), rate_unit=1.0).step(jnp.ones((2, 3)), jnp.ones(3), 0.5)[
-                        0
-                    ]
+                    Exponential(jnp.array([2.0, 10.0]).at[k].add(e), rate_unit=1.0).step(
+                        jnp.ones((2, 3)), jnp.ones(3), 0.5
+                    )[0]
                 )
             )
             for e in (eps, -eps)

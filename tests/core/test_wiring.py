@@ -87,7 +87,14 @@ def test_conductances_by_hand():
     """One neuron, one step: the LIF's closed form with I and g of the two ports."""
     weight = jnp.array([0.3, 0.7])
     ports = Ports((Dense(jnp.array([[0.2]]), (1,)), *(Dense(w.reshape(1, 1), (1,)) for w in weight)))
-    own = Layer(ports, None, jnp.array([0.5]), LIF(tau_mem=10.0), Exponential(5.0, rate_unit=1.0), jnp.array([4.0, -0.5]))
+    own = Layer(
+        ports,
+        None,
+        jnp.array([0.5]),
+        LIF(tau_mem=10.0),
+        Exponential(5.0, rate_unit=1.0),
+        jnp.array([4.0, -0.5]),
+    )
     found = simulate(network_of(own), jnp.ones((1, 1)), gate=Gate(), dt=1.0, save=("v", "current")).layers[0]
     np.testing.assert_allclose(found.current[0, :, 0], [0.7, 0.3, 0.7])
     total, target = 1 + 0.3 + 0.7, 0.7 + 0.3 * 4.0 - 0.7 * 0.5

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from spikejax.config import ConfigError, load
+from spikejax.configuration import load
+from spikejax.errors import ConfigError
 from spikejax.jobs.search import load_search
 from spikejax.jobs.search import worker as search
 from spikejax.jobs.search.job import search_run
@@ -173,7 +174,9 @@ def test_pruned_lost_and_impossible_trials(plan, tmp_path, quick, monkeypatch):
         if number == 3:
             monkeypatch.setattr(search, "held_out_score", lambda *_: float("nan"))
         if number == 4:
-            monkeypatch.setattr(search, "held_out_score", lambda place, config, gate: config.training.learning_rate)
+            monkeypatch.setattr(
+                search, "held_out_score", lambda place, config, gate: config.training.learning_rate
+            )
         real(config, place, report=(lambda step, _: report(step, 1e6)) if number == 8 else report)
 
     monkeypatch.setattr(search, "finished_run", troubled)

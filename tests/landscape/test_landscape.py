@@ -10,9 +10,8 @@ import optax
 import pytest
 
 from spikejax import LIF, Autodiff, Exponential, Gate, Network, Positive, simulate, trainable
-from spikejax.build import build
 from spikejax.cli import main
-from spikejax.config import check
+from spikejax.configuration import build, check
 from spikejax.gates import RELEASES, ArcTan
 from spikejax.jobs.run import prepare, trained
 from spikejax.landscape import (
@@ -237,7 +236,7 @@ TINY = {
                 "neuron": {"kind": "nif", "tau_mem": 10.0},
                 "synapse": {"tau_syn": [2.0]},
                 "bias": [0.5, 1.0],
-                "input_scale": 2.0,
+                "feedforward": {"scale": 2.0},
             }
         ]
     },
