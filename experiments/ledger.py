@@ -3,7 +3,7 @@
     python experiments/ledger.py          # writes docs/ledger.md
 
 Each entry names model, reference, check and known differences, measures the error and says how large it may
-be; `tests/test_ledger.py` holds them to it. The references are written from the equations of the papers and
+be; `tests/references/test_ledger.py` holds them to it. The references are written from the equations of the papers and
 solved by diffrax at tight tolerance, crossings by its event handling.
 """
 
@@ -430,7 +430,7 @@ def main():
         "",
         "What each model was checked against, and what the check found. "
         f"Float64, JAX {jax.__version__}, Python {platform.python_version()}.",
-        "`tests/test_ledger.py` fails where an error exceeds its bound.",
+        "`tests/references/test_ledger.py` fails where an error exceeds its bound.",
         "",
         "| model | reference | check | error | bound | known differences |",
         "|---|---|---|---|---|---|",

@@ -1,7 +1,7 @@
 """spikejax: a functional, differentiable simulator of spiking neural networks in JAX."""
 
 from .adjoints import Autodiff, Checkpointed, Costate
-from .component import option, parameter
+from .component import option, parameter, part
 from .connections import AbstractConnection, Dense, Ports
 from .gates import Gate
 from .network import Layer, Network
@@ -12,13 +12,17 @@ from .neurons import (
     LIF,
     NIF,
     AbstractNeuron,
+    AbstractReset,
     AbstractResetNeuron,
     Accommodating,
     AdEx,
     HodgkinHuxley,
     Izhikevich,
     Refractory,
+    Split,
+    Subtract,
     Theta,
+    Zero,
 )
 from .noise import Noise
 from .parameters import Masked, Positive, Signed, positive, trainable
@@ -39,6 +43,7 @@ __all__ = [
     "NIF",
     "AbstractConnection",
     "AbstractNeuron",
+    "AbstractReset",
     "AbstractResetNeuron",
     "AbstractSimulator",
     "AbstractSynapse",
@@ -69,11 +74,15 @@ __all__ = [
     "Refractory",
     "Signed",
     "Solution",
+    "Split",
+    "Subtract",
     "Surrogate",
     "Theta",
+    "Zero",
     "check_step",
     "option",
     "parameter",
+    "part",
     "positive",
     "simulate",
     "trainable",

@@ -6,15 +6,15 @@ PREDICTIVE = {
     "dt": 0.5,
     "task": {
         "kind": "predictive_coding",
-        "duration": 10.0,
-        "test_duration": 15.0,
+        "duration": 20.0,
+        "test_duration": 30.0,
         "held_out": [2, 2],
     },
     "network": {
         "layers": [
             {
                 "size": 5,
-                "bias": [0.5, 1.0],
+                "bias": [1.1, 1.6],
                 "recurrent": {"scale": 0.05},
                 "neuron": {"kind": "lif", "tau_mem": 10.0},
                 "synapse": {"tau_syn": [2.0, 10.0]},

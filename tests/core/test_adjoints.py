@@ -13,7 +13,8 @@ from jaxtyping import Array, Float
 from spikejax import (
     LIF,
     NIF,
-    AbstractNeuron,
+    AbstractReset,
+    AbstractResetNeuron,
     Autodiff,
     Checkpointed,
     Costate,
@@ -23,6 +24,7 @@ from spikejax import (
     LeakyReadout,
     LinearReadout,
     Network,
+    Split,
     Surrogate,
     Theta,
     positive,
@@ -68,7 +70,7 @@ class AdaptiveState(eqx.Module):
         return AdaptiveState(**{"v": self.v, "w": self.w, **fields})
 
 
-class Adaptive(AbstractNeuron):
+class Adaptive(AbstractResetNeuron):
     """A user's neuron with a second variable: an LIF with adaptation, ``tau_w dw/dt = -w``, ``w -> w + jump``
     at a spike."""
 
@@ -78,10 +80,10 @@ class Adaptive(AbstractNeuron):
     v_th: Float[Array, "..."] = parameter(1.0)
     v_reset: Float[Array, "..."] = parameter(0.0)
     v_init: Float[Array, "..."] = parameter(0.0)
-    reset: str = eqx.field(static=True, default="split", kw_only=True)
+    reset: AbstractReset = Split()
 
     def init(self, shape, *, key=None):
-        v = AbstractNeuron.init(self, shape, key=key).v
+        v = AbstractResetNeuron.init(self, shape, key=key).v
         return AdaptiveState(v, jnp.zeros_like(v))
 
     def flow(self, state, current, dt):

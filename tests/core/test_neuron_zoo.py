@@ -29,7 +29,7 @@ from spikejax import (
     simulate,
 )
 from spikejax.neurons import Drive, State
-from spikejax.neurons.base import _crossing
+from spikejax.neurons.solvers import crossing_time
 
 # Neuron, dt (ms), and the scale of the currents that make it spike.
 ZOO = {
@@ -290,7 +290,8 @@ def test_the_crossing_time_is_found_to_rounding():
     )
     dt = 2.0
     spiked = neuron.flow(State(v), current, dt).v >= 1
-    found = jax.jit(lambda v: _crossing(neuron, State(v), current, dt, spiked))(v)
+    height = lambda t: neuron.height(neuron.flow(State(v), current, t))
+    found = jax.jit(lambda: crossing_time(height, dt, spiked, jnp.full(v.shape, 1e-15)))()
     expected = 10 * np.log((current - v) / (current - 1))
     assert 20 < int(spiked.sum()) < v.size
     np.testing.assert_allclose(found[spiked], expected[spiked], rtol=1e-11, atol=1e-13)

@@ -2,7 +2,6 @@
 of charge."""
 
 import diffrax
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,9 +9,9 @@ import optimistix
 import pytest
 from jaxtyping import Array, Float
 
-from spikejax import LIF, NIF, AbstractNeuron, Exponential, Gate, Network, Theta, simulate
-from spikejax.component import parameter
-from spikejax.neurons import State
+from spikejax import LIF, NIF, AbstractReset, AbstractResetNeuron, Exponential, Gate, Network, Theta, simulate
+from spikejax.component import parameter, part
+from spikejax.neurons import RESETS, State
 from spikejax.references.lif_events import EventLIF, Waves
 
 ALL = {name: cls(tau_mem=10.0) for name, cls in {"nif": NIF, "lif": LIF, "theta": Theta}.items()}
@@ -27,7 +26,7 @@ def state_of(neuron, v):
     return neuron.init(v.shape)._replace(v=v)
 
 
-class QIF(AbstractNeuron):
+class QIF(AbstractResetNeuron):
     """A user's neuron: ``tau dv/dt = v^2 + I``, peak at v_th, integrated by one Runge-Kutta step, nothing
     else given."""
 
@@ -35,7 +34,7 @@ class QIF(AbstractNeuron):
     v_th: Float[Array, "..."] = parameter(2.0)
     v_reset: Float[Array, "..."] = parameter(-1.5)
     v_init: Float[Array, "..."] = parameter(-1.0)
-    reset: str = eqx.field(static=True, default="split", kw_only=True)
+    reset: AbstractReset = part(RESETS, "split")
 
     def flow(self, state, current, dt):
         f = lambda v: (v**2 + current) / self.tau_mem
@@ -50,8 +49,8 @@ class QIF(AbstractNeuron):
 class FlowLIF(LIF):
     """The LIF with its closed-form split taken away."""
 
-    def _split(self, state, free, current, dt):
-        return AbstractNeuron._split(self, state, free, current, dt)
+    def split(self, state, free, current, dt):
+        return AbstractResetNeuron.split(self, state, free, current, dt)
 
 
 @pytest.mark.parametrize("name", ALL)
