@@ -17,6 +17,7 @@ import difflib
 import functools
 import inspect
 import json
+import re
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_origin
@@ -167,8 +168,7 @@ def _model(
 def first_sentence(component: Any) -> str:
     """The first sentence of a docstring, without its equation."""
     text = " ".join((inspect.getdoc(component) or "").split("\n\n")[0].split())
-    end = text.find(". ")
-    return text.rstrip(".") if end < 0 else text[:end]
+    return re.split(r"(?<! al)\.(?: |$)", text, maxsplit=1)[0]
 
 
 class Family:
@@ -420,7 +420,8 @@ def compiled(one: Table) -> dict[str, Any]:
 
 def components_table(registry: Registry) -> str:
     """A family as a table in Markdown: name, class, and what it is."""
-    rows = [f"| `{name}` | `{cls.__name__}` | {first_sentence(cls)} |" for name, cls in registry.items()]
+    what = {name: first_sentence(cls).replace("``", "`").replace("|", r"\|") for name, cls in registry.items()}
+    rows = [f"| `{name}` | `{cls.__name__}` | {what[name]} |" for name, cls in registry.items()]
     return "\n".join([f"| {registry.family} | class | |", "|---|---|---|", *rows])
 
 
