@@ -16,7 +16,7 @@ from ..command_line import fails
 from ..places import CONFIGS
 from ..spike_recordings import DATA, write
 
-MODULE = importlib.import_module("spikejax.tasks.spoken_digits")  # the package gives its name to the function
+MODULE = importlib.import_module("spikejax.tasks.spoken_digits")
 TINY = """
 dt = 20.0
 [task]
@@ -25,7 +25,7 @@ folder = "FOLDER"
 train = "digits_train.h5"
 test = "digits_test.h5"
 window = 440.0
-channels = 28
+bands = 28
 bin = 20.0
 validation = 0.34
 blend = 0.5
