@@ -3,8 +3,8 @@
     python experiments/ledger.py          # writes docs/ledger.md
 
 Each entry names model, reference, check and known differences, measures the error and says how large it may
-be; `tests/references/test_ledger.py` holds them to it. The references are written from the equations of the papers and
-solved by diffrax at tight tolerance, crossings by its event handling.
+be; `tests/references/test_ledger.py` holds them to it. The references are written from the equations of the
+papers and solved by diffrax at tight tolerance, crossings by its event handling.
 """
 
 import argparse

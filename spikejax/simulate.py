@@ -143,8 +143,8 @@ def _biased(layer: Layer, drive: Array, current: Array | None) -> Array:
 
 
 def _last_inputs(inputs: Array | None, x: Array, mask: Array | None) -> Array | None:
-    """The inputs that a connection with a memory remembers after a stretch `x`: the last before its end, where a
-    mask says that it ends earlier."""
+    """The inputs that a connection with a memory remembers after a stretch `x`: the last before its end,
+    where a mask says that it ends earlier."""
     if inputs is None:
         return None
     whole = jnp.concatenate([inputs, x])

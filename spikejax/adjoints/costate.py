@@ -39,8 +39,8 @@ class Costate(AbstractAdjoint):
 
     First derivatives, reverse mode. A second derivative raises an error (`Autodiff` has all).
 
-    **Arguments:** `damping` (per ms), `clip`: of the costate, biased (`spikejax.loops.Damping`); `loop`: what runs
-    the population there and its costate back, an `AbstractLoop` or its name in `LOOPS`.
+    **Arguments:** `damping` (per ms), `clip`: of the costate, biased (`spikejax.loops.Damping`); `loop`: what
+    runs the population there and its costate back, an `AbstractLoop` or its name in `LOOPS`.
 
     **Reference:** Huh & Sejnowski 2018, eqs. 8-13.
     """
@@ -65,8 +65,8 @@ class Costate(AbstractAdjoint):
 
 @jax.custom_jvp
 def _join(recurrent, drive, history, current):
-    """`current` as it is; its derivative is that of ``drive + recurrent(s)`` at fixed s, the activation before
-    each step."""
+    """`current` as it is; its derivative is that of ``drive + recurrent(s)`` at fixed s, the activation
+    before each step."""
     del recurrent, drive, history
     return current
 

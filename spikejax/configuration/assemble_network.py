@@ -43,9 +43,9 @@ def build_neuron(
 ) -> AbstractNeuron:
     """The neurons of a table, with what is around them.
 
-    **Arguments:** `where`: path of the table; `size`: number of neurons, each of which gets a value of its own, so
-    that each can be trained; None: one value for all; `key`: of the draws; `end`: without a size, 0 for the lower and
-    1 for the upper end of what is drawn.
+    **Arguments:** `where`: path of the table; `size`: number of neurons, each of which gets a value of its
+    own, so that each can be trained; None: one value for all; `key`: of the draws; `end`: without a size, 0
+    for the lower and 1 for the upper end of what is drawn.
     """
 
     def spread(value):

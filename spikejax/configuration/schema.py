@@ -1,7 +1,7 @@
 """The schema of a configuration: which components it holds, and the few keys that belong to none.
 
-The table of a component follows from its class (`tables`); written by hand are a layer's wiring, what else a readout's
-table says, and how to train.
+The table of a component follows from its class (`tables`); written by hand are a layer's wiring, what else a
+readout's table says, and how to train.
 """
 
 from collections.abc import Mapping

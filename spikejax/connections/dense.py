@@ -67,10 +67,10 @@ class Dense(AbstractConnection):
         """Weights from ``N(0, scale^2/fan_in)``, fan_in the size of the last axis of the input (channels or
         neurons), times `density`.
 
-        **Arguments:** `scale`: one for all, or one for each entry of the input's first axis (channels, or synaptic
-        time constants); `norm` of every neuron's weights, whatever their scale; `density`: see `sparse`;
-        `autapses`: whether a synapse from a neuron to itself may exist, now and after training (of a population to
-        itself).
+        **Arguments:** `scale`: one for all, or one for each entry of the input's first axis (channels, or
+        synaptic time constants); `norm` of every neuron's weights, whatever their scale; `density`: see
+        `sparse`; `autapses`: whether a synapse from a neuron to itself may exist, now and after training (of
+        a population to itself).
 
         **Raises:** `ValueError` for a number of scales that is another, and for numbers out of their range.
         """
@@ -110,7 +110,8 @@ class Dense(AbstractConnection):
     ) -> "Dense":
         """Weights from ``N(0, scale^2/fan_in)``, fan_in the size of the last axis of the input.
 
-        **Raises:** `ValueError` if there are several scales, but not one for each entry of the input's first axis.
+        **Raises:** `ValueError` if there are several scales, but not one for each entry of the input's first
+        axis.
         """
         scales = jnp.asarray(scale, jnp.result_type(float))
         if scales.ndim:
@@ -134,14 +135,14 @@ class Dense(AbstractConnection):
         return Dense(weight=scaled.reshape(weight.shape), in_shape=self.in_shape)
 
     def masked(self, mask: Bool[Array, "..."]) -> "Dense":
-        """The connection with only the synapses where `mask`, broadcast to the weight, is True; the others are 0
-        and stay so."""
+        """The connection with only the synapses where `mask`, broadcast to the weight, is True; the others
+        are 0 and stay so."""
         mask = jnp.broadcast_to(mask, self.weight.shape)
         return Dense(weight=Masked(jnp.where(mask, resolve(self.weight), 0.0), mask), in_shape=self.in_shape)
 
     def signed(self, sign: Float[Array, "..."] | float) -> "Dense":
-        """The connection with weights of the given signs, broadcast to the weight; where 0, or where there was no
-        synapse, there is none. Their size is what it was."""
+        """The connection with weights of the given signs, broadcast to the weight; where 0, or where there
+        was no synapse, there is none. Their size is what it was."""
         weight = resolve(self.weight)
         signs = jnp.broadcast_to(jnp.asarray(sign, weight.dtype), weight.shape)
         if isinstance(self.weight, Masked):
@@ -156,8 +157,8 @@ class Dense(AbstractConnection):
     def __call__(self, x, past=None):
         """Current of shape ``(*out)`` for one input of shape ``(*in)``."""
         del past
-        # The input comes first and flat, so that a batch of them is the left matrix of one plain product: nothing
-        # is transposed before or after it, which inside the time loop costs as much as the product.
+        # The input comes first and flat, so that a batch of them is the left matrix of one plain product:
+        # nothing is transposed before or after it, which inside the time loop costs as much as the product.
         return (x.reshape(-1) @ self.matrix.T).reshape(self.out_shape)
 
     def over_time(self, x: Stimulus, past=None):

@@ -32,11 +32,11 @@ class _Data(NamedTuple):
 
 @TASKS.register("spoken_digits")
 class SpokenDigits(AbstractTask, Augmentation):
-    """Spoken digits as spikes of a cochlea: files in the layout of the Spiking Heidelberg Digits, which are not part
-    of the package.
+    """Spoken digits as spikes of a cochlea: files in the layout of the Spiking Heidelberg Digits, which are
+    not part of the package.
 
-    The recordings are kept as lists of spikes and binned when they are asked for, on the host: no array is ever
-    larger than a batch, or a part of `PART` trials of a split. `split` alone makes a whole one.
+    The recordings are kept as lists of spikes and binned when they are asked for, on the host: no array is
+    ever larger than a batch, or a part of `PART` trials of a split. `split` alone makes a whole one.
 
     Times are counted in bins of `bin` ms (a spike at t is in bin ``floor(t/bin)``), and each bin is held for
     ``bin/dt`` steps, so that a trial is the same at every `dt`. Neighbouring units are summed in bands. With
@@ -52,9 +52,9 @@ class SpokenDigits(AbstractTask, Augmentation):
     `held_out_speakers`: their recordings, of both files, are the test split (by default the test file is),
     and nothing else sees them; the rest: see `Augmentation`; `seed`: of the validation split.
 
-    **Raises:** `ValueError` for what does not divide each other; when trials are first asked for, for files that cannot be used (`spikejax.tasks.spike_file.load`) or do not belong
-    together, speakers that do not exist, recordings past the window, and bins finer than the times in the
-    file are known.
+    **Raises:** `ValueError` for what does not divide each other; when trials are first asked for, for files
+    that cannot be used (`spikejax.tasks.spike_file.load`) or do not belong together, speakers that do not
+    exist, recordings past the window, and bins finer than the times in the file are known.
 
     **Reference:** Cramer, Stradmann, Schemmel & Zenke 2020, doi:10.1109/TNNLS.2020.3044364; delay lines:
     Nowotny et al. 2025, doi:10.1088/2634-4386/ada852.

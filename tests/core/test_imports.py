@@ -1,4 +1,5 @@
-"""Imports point downwards, and the library stays light; the rooms and their order stand in docs/architecture.md."""
+"""Imports point downwards, and the library stays light; the rooms and their order stand in
+docs/architecture.md."""
 
 import ast
 import itertools
