@@ -438,7 +438,8 @@ def main():
     for row in entries():
         error = row.measure()
         lines.append(
-            f"| {row.model} | {row.reference} | {row.check} | {error:.1e} {row.unit} | {row.bound:.0e} | {row.differences} |"
+            f"| {row.model} | {row.reference} | {row.check} | {error:.1e} {row.unit} | {row.bound:.0e} | "
+            f"{row.differences} |"
         )
         print(lines[-1], flush=True)
     args.out.write_text("\n".join(lines) + "\n")

@@ -170,7 +170,8 @@ def accuracies(given: list[tuple[str, str]], seeds: int, out: Path) -> None:
             np.mean([s["training_minutes"] for s in runs]),
         )
         rows.append(
-            f"| {name} | {'the same' if 'surrogate' in name else smooth} | {hard} | {rate:.1f} | {minutes:.1f} |"
+            f"| {name} | {'the same' if 'surrogate' in name else smooth} | {hard} | {rate:.1f} | "
+            f"{minutes:.1f} |"
         )
     for name, overrides in RATES.items():
         runs = [
@@ -184,7 +185,8 @@ def accuracies(given: list[tuple[str, str]], seeds: int, out: Path) -> None:
     for bands, bins in ((70, 1), (70, 10), (35, 10)):
         right = linear_reader(load(CONFIG, given), bands, bins)
         rows.append(
-            f"| logistic regression, {bands} bands x {bins} time bin(s) (train {right['train']:.3f}) | {right['test']:.3f} | | | |"
+            f"| logistic regression, {bands} bands x {bins} time bin(s) (train {right['train']:.3f}) | "
+            f"{right['test']:.3f} | | | |"
         )
     print("\n| network | test accuracy, smooth: mean +- std (seeds) | hard threshold | rate, Hz | minutes |")
     print("|---|---|---|---|---|")

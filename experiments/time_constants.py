@@ -48,7 +48,8 @@ def main():
     parser.add_argument("--only", default="", help="run the tasks whose name contains this")
     args = parser.parse_args()
     print(
-        "| task | time constants | accuracy, smooth | hard | tau_mem: mean (10 % to 90 %), ms | tau_syn, ms |\n|---|---|---|---|---|---|"
+        "| task | time constants | accuracy, smooth | hard | tau_mem: mean (10 % to 90 %), ms | tau_syn, ms "
+        "|\n|---|---|---|---|---|---|"
     )
     for name, (config_name, changes) in TASKS.items():
         if args.only not in name:

@@ -260,7 +260,8 @@ def check_shapes(component: Component, shape: tuple[int, ...]) -> None:
             fits = False
         if not fits:
             raise ValueError(
-                f"{type(component).__name__}: `{name}` has shape {tuple(value.shape)}, but the population has shape "
+                f"{type(component).__name__}: `{name}` has shape {tuple(value.shape)}, but the population "
+                "has shape "
                 f"{shape}: give one value, or one for every neuron"
             )
 

@@ -222,7 +222,8 @@ class Gate(Component):
         if self.release.needs_support and not self.kernel.compact:
             compact = ", ".join(name for name, kernel in KERNELS.items() if kernel.compact)
             raise ValueError(
-                f"kernel {KERNELS.name_of(self.kernel)!r} has no compact support and serves release='surrogate' only, "
+                f"kernel {KERNELS.name_of(self.kernel)!r} has no compact support and serves "
+                "release='surrogate' only, "
                 f"not {RELEASES.name_of(self.release)!r}: choose {compact}"
             )
         for name in ("width", "sharpness"):

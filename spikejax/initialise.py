@@ -20,7 +20,8 @@ def dale_signs(size: int, excitatory: float) -> Float[Array, " n"]:
     first = round(excitatory * size)
     if not 0 < first < size:
         raise ValueError(
-            f"`excitatory` of {excitatory:g} leaves {first} of {size} neurons excitatory: there must be some of both"
+            f"`excitatory` of {excitatory:g} leaves {first} of {size} neurons excitatory: there must be some "
+            "of both"
         )
     return jnp.where(jnp.arange(size) < first, 1.0, -first / (size - first))
 

@@ -57,12 +57,14 @@ class Layer(Component):
         if self.reversal is not None:
             if not self.neuron.conductances:
                 raise ValueError(
-                    f"`reversal` makes conductances, which {type(self.neuron).__name__} neurons do not take: one that "
+                    f"`reversal` makes conductances, which {type(self.neuron).__name__} neurons do not take: "
+                    "one that "
                     "does says `conductances = True` and takes a `Drive` in its `flow`"
                 )
             if shape[:1] != (1 + self.reversal.shape[0],):
                 raise ValueError(
-                    f"`feedforward` has outputs {shape}, but with {self.reversal.shape[0]} reversal potentials they "
+                    f"`feedforward` has outputs {shape}, but with {self.reversal.shape[0]} reversal "
+                    "potentials they "
                     f"are ({1 + self.reversal.shape[0]}, neurons): the current, and every conductance"
                 )
         try:
@@ -133,11 +135,13 @@ class Layer(Component):
             raise ValueError("`self_excitation` is recurrent: leave it out, or connect the layer with itself")
         if self_excitation is not None and (excitatory is not None or reversal is not None):
             raise ValueError(
-                "`self_excitation` needs all synapses, of either sign: leave out density, excitatory and reversal"
+                "`self_excitation` needs all synapses, of either sign: leave out density, excitatory and "
+                "reversal"
             )
         if reversal is not None and recurrent is not None and excitatory is None:
             raise ValueError(
-                "`reversal` needs `excitatory`, the fraction of neurons that open the first of the two conductances"
+                "`reversal` needs `excitatory`, the fraction of neurons that open the first of the two "
+                "conductances"
             )
         key_in, key_recurrent, key_bias = jax.random.split(key, 3)
         asked = (size,) if isinstance(size, int) else tuple(size)

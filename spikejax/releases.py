@@ -48,7 +48,8 @@ class Graded(AbstractRelease):
     def check(self, neuron: AbstractNeuron) -> None:
         if not neuron.partial_reset:
             raise ValueError(
-                f"release='graded' takes a part of the reset, which {type(neuron).__name__} neurons do not have: "
+                f"release='graded' takes a part of the reset, which {type(neuron).__name__} neurons do not "
+                "have: "
                 "use charge, surrogate or hard"
             )
 

@@ -183,16 +183,19 @@ def _check_stimulus(network: Network, stimulus: Stimulus, mask) -> None:
     expected = network.in_shape
     if not hasattr(stimulus, "ndim"):
         raise ValueError(
-            f"`stimulus` is a {type(stimulus).__name__}: give an array (time, {', '.join(map(str, expected))}), or "
+            f"`stimulus` is a {type(stimulus).__name__}: give an array (time, "
+            f"{', '.join(map(str, expected))}), or "
             "`Events`"
         )
     if stimulus.ndim != 1 + len(expected):
         raise ValueError(
-            f"`stimulus` has shape {stimulus.shape}, but one trial is (time, {', '.join(map(str, expected))}): use jax.vmap over trials"
+            f"`stimulus` has shape {stimulus.shape}, but one trial is (time, "
+            f"{', '.join(map(str, expected))}): use jax.vmap over trials"
         )
     if stimulus.shape[1:] != expected:
         raise ValueError(
-            f"`stimulus` has {stimulus.shape[1:]} channels but the network expects {expected} (layers[0].feedforward.in_shape)"
+            f"`stimulus` has {stimulus.shape[1:]} channels but the network expects {expected} "
+            "(layers[0].feedforward.in_shape)"
         )
     if stimulus.shape[0] == 0:
         raise ValueError("`stimulus` is empty: a trial has at least one step")
@@ -219,7 +222,8 @@ def check_step(network: Network, gate: Gate, dt: float) -> None:
         for name, tau in taus.items():
             if _concrete(tau) and dt > np.min(np.asarray(tau)) * (1 + 1e-6):
                 raise ValueError(
-                    f"`dt` of {dt:g} ms is too large: layer {i} has a {name} of {np.min(np.asarray(tau)):g} ms; use a dt of at most that"
+                    f"`dt` of {dt:g} ms is too large: layer {i} has a {name} of {np.min(np.asarray(tau)):g} "
+                    "ms; use a dt of at most that"
                 )
         neuron = layer.neuron
         gate.release.check(neuron)
@@ -228,7 +232,8 @@ def check_step(network: Network, gate: Gate, dt: float) -> None:
             width, room = float(np.max(support)), float(np.min(np.asarray(high - low)))
             if width > room * (1 + 1e-6):
                 raise ValueError(
-                    f"the active zone is {width:g} wide but layer {i} has only {room:g} between v_reset and v_th: "
+                    f"the active zone is {width:g} wide but layer {i} has only {room:g} between v_reset and "
+                    "v_th: "
                     "use a smaller gate width or a larger sharpness"
                 )
 

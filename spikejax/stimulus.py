@@ -58,7 +58,8 @@ class Events(eqx.Module):
             low, high = int(np.min(x)), int(np.max(x))
             if low < 0 or high >= limit:
                 raise ValueError(
-                    f"Events: `{name}` goes from {low} to {high}, but must lie in 0 to {limit - 1}: leave out or move "
+                    f"Events: `{name}` goes from {low} to {high}, but must lie in 0 to {limit - 1}: leave "
+                    "out or move "
                     "the events outside"
                 )
         numbers = known_numbers(self.value)

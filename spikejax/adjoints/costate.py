@@ -144,7 +144,8 @@ def _zero(tree):
 @_zero.defjvp
 def _zero_jvp(primals, tangents):
     raise NotImplementedError(
-        "the costate adjoint has first derivatives only: use adjoint=Autodiff() for Hessians and other higher derivatives"
+        "the costate adjoint has first derivatives only: use adjoint=Autodiff() for Hessians and other "
+        "higher derivatives"
     )
 
 

@@ -144,13 +144,15 @@ def _readout_connection(config: Config, readout: AbstractReadout, last: Layer) -
 def _transposed(table: Table, connection: Dense, last: Layer, slowest: jax.Array) -> Dense:
     if not isinstance(last.feedforward, Dense):
         raise ConfigError(
-            "network.readout.init is transpose, of input weights that are currents: leave out reversal in the last "
+            "network.readout.init is transpose, of input weights that are currents: leave out reversal in "
+            "the last "
             "layer"
         )
     weight = resolve(last.feedforward).weight
     if (weight.shape[1:], weight.shape[0]) != (connection.out_shape, last.shape[0]):
         raise ConfigError(
-            f"network.readout.init is transpose, but the last layer has {weight.shape[1:]} inputs and the readout "
+            f"network.readout.init is transpose, but the last layer has {weight.shape[1:]} inputs and the "
+            "readout "
             f"{connection.out_shape} outputs"
         )
     transposed = jnp.zeros_like(connection.weight).at[:, slowest].set(table.scale * weight.T)

@@ -187,7 +187,8 @@ def place(data: dict[str, Any], name: str, value: Any) -> None:
                 here = here.setdefault(part, {})
         except (ValueError, IndexError, AttributeError):
             raise ConfigError(
-                f"--{name}: {'.'.join(tables[:i])} has {len(here)} item(s), numbered from 0; there is no {part!r}"
+                f"--{name}: {'.'.join(tables[:i])} has {len(here)} item(s), numbered from 0; there is no "
+                f"{part!r}"
             ) from None
         if not isinstance(here, dict | list):
             raise ConfigError(f"--{name}: {'.'.join(tables[: i + 1])} is a value, not a table")

@@ -62,7 +62,8 @@ class Recurrent(Table):
 
     self_excitation: tuple[Finite, Finite] | None = Field(
         None,
-        description="add to each neuron's slowest synapse onto itself a weight uniform between these (bistable "
+        description="add to each neuron's slowest synapse onto itself a weight uniform between these "
+        "(bistable "
         "neurons)",
     )
 
@@ -97,7 +98,8 @@ class Layer(Table):
     )
     reversal: tuple[Finite, Finite] | None = Field(
         None,
-        description="conductance-based synapses with these reversal potentials, [excitatory, inhibitory], in units of "
+        description="conductance-based synapses with these reversal potentials, [excitatory, inhibitory], in "
+        "units of "
         "v; default: currents",
     )
 
@@ -113,7 +115,8 @@ class Readout(Table):
 
     init: Literal["normal", "transpose", "ridge"] = Field(
         "normal",
-        description="normal; transpose: of the last layer's input weights, times scale; ridge: solved for on the "
+        description="normal; transpose: of the last layer's input weights, times scale; ridge: solved for on "
+        "the "
         "untrained network",
     )
     synapses: Literal["all", "slowest"] = Field("all", description="synapses that the readout reads")
@@ -122,7 +125,8 @@ class Readout(Table):
     )
     batches: Count = Field(
         12,
-        description="init ridge: training batches, half at the first and half at the last sharpness of the gate",
+        description="init ridge: training batches, half at the first and half at the last sharpness of the "
+        "gate",
     )
 
 
@@ -175,7 +179,8 @@ class Training(Table):
     )
     learning_rate_scale: dict[str, NonNegative] = Field(
         {},
-        description="factors of the learning rate by (part of) a parameter's name, such as { recurrent = 0.1, bias = "
+        description="factors of the learning rate by (part of) a parameter's name, such as { recurrent = "
+        "0.1, bias = "
         "0.5 }",
     )
     betas: tuple[Decay, Decay] = Field((0.9, 0.999), description="Adam's decay rates")
@@ -196,19 +201,22 @@ class Training(Table):
     trainable: tuple[str, ...] = Field(
         ("weight", "bias"),
         min_length=1,
-        description="fields that are trained: weight, bias, tau_syn, tau_out, v_init, and those of the neurons, such as "
+        description="fields that are trained: weight, bias, tau_syn, tau_out, v_init, and those of the "
+        "neurons, such as "
         "tau_mem",
     )
     evaluate_every: Count = Field(50, description="steps between evaluations on held-out trials")
     checkpoint_every: Count = Field(50, description="steps between checkpoints")
     select_by: Literal["smooth", "hard", "both", "all"] = Field(
         "smooth",
-        description="gate at which held-out trials choose the best checkpoint; both: the mean; all: with the first gate "
+        description="gate at which held-out trials choose the best checkpoint; both: the mean; all: with the "
+        "first gate "
         "too",
     )
     score: str | None = Field(
         None,
-        description="what chooses the best checkpoint: loss, or what the loss reports; default: the loss says",
+        description="what chooses the best checkpoint: loss, or what the loss reports; default: the loss "
+        "says",
     )
     rollback: Rollback | None = Field(
         None, description="return to the best checkpoint when held-out trials get worse; default: never"
@@ -246,7 +254,8 @@ class Config(Table):
     training: Annotated[Training, STAGED] = Training()
     stages: tuple[dict[str, dict[str, Any]], ...] = Field(
         (),
-        description="stages of training: tables of the keys of task, gate, adjoint, loss, penalties, noise and training "
+        description="stages of training: tables of the keys of task, gate, adjoint, loss, penalties, noise "
+        "and training "
         "that differ",
     )
 

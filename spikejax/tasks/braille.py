@@ -35,7 +35,8 @@ def load(path: Path) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
         ) from error
     if x.ndim != 3 or x.shape[0] == 0 or len(x) != len(y):
         raise ValueError(
-            f"{path}: `x` has shape {x.shape} and `y` {y.shape}; expected (trials, time, 12) and (trials,), not empty"
+            f"{path}: `x` has shape {x.shape} and `y` {y.shape}; expected (trials, time, 12) and (trials,), "
+            "not empty"
         )
     if x.shape[2] <= max(TAXELS):
         raise ValueError(f"{path}: `x` has {x.shape[2]} channels, expected 12 taxels")

@@ -102,7 +102,8 @@ class SpokenDigits(AbstractTask, Augmentation):
     )
     held_out_speakers: tuple[int, ...] = option(
         (),
-        doc="speakers whose recordings are the test split, and in no other; default: none, the test file is the test split",
+        doc="speakers whose recordings are the test split, and in no other; default: none, the test file is "
+        "the test split",
         at_least=0.0,
         staged=False,
     )
@@ -117,7 +118,8 @@ class SpokenDigits(AbstractTask, Augmentation):
         for delay in self.delays:
             if delay >= self.window or abs(delay / self.bin - round(delay / self.bin)) > 1e-6:
                 raise ValueError(
-                    f"`delays`: a delay of {delay:g} ms is not a multiple of the `bin` of {self.bin:g} ms below the "
+                    f"`delays`: a delay of {delay:g} ms is not a multiple of the `bin` of {self.bin:g} ms "
+                    "below the "
                     f"window of {self.window:g} ms"
                 )
         hold(np.zeros((1, 1)), self.bin, self.dt)  # whether dt divides the bin
@@ -267,14 +269,17 @@ def _read(
 def _check_times(path: Path, events: Events, window: float, bin: float, overflow: str) -> None:
     if bin < events.resolution:
         raise ValueError(
-            f"`bin` of {bin:g} ms is finer than the times in {path}, which are {events.times.dtype} in seconds and "
+            f"`bin` of {bin:g} ms is finer than the times in {path}, which are {events.times.dtype} in "
+            "seconds and "
             f"{events.resolution:.2g} ms apart near {events.latest.max():.0f} ms: use a bin of at least that"
         )
     beyond = int(np.sum(events.latest >= window))
     if beyond and overflow == "refuse":
         raise ValueError(
-            f"{path}: {beyond} of {len(events)} recordings have spikes at or past the end of the window of {window:g} ms, the last at "
-            f"{events.latest.max():.0f} ms: use a longer task.window, or task.overflow = cut to leave those spikes out"
+            f"{path}: {beyond} of {len(events)} recordings have spikes at or past the end of the window of "
+            f"{window:g} ms, the last at "
+            f"{events.latest.max():.0f} ms: use a longer task.window, or task.overflow = cut to leave those "
+            "spikes out"
         )
 
 
@@ -286,7 +291,8 @@ def _splits(
     for speaker in held_out:
         if speaker not in known:
             raise ValueError(
-                f"held_out_speakers names speaker {speaker}, but the recordings are by {', '.join(map(str, known))}"
+                f"held_out_speakers names speaker {speaker}, but the recordings are by "
+                f"{', '.join(map(str, known))}"
             )
     own = [np.isin(e.speakers, held_out) for e in events]
     train = numbers[0][~own[0]]
