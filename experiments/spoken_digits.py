@@ -153,7 +153,8 @@ def summary_of(name: str, config: Config, out: Path, train=None) -> dict:
 
 def shown(values: list[float]) -> str:
     """Mean, standard deviation over the seeds, and each."""
-    return f"{np.mean(values):.3f} +- {np.std(values, ddof=min(1, len(values) - 1)):.3f} ({', '.join(f'{v:.3f}' for v in values)})"
+    spread = np.std(values, ddof=min(1, len(values) - 1))
+    return f"{np.mean(values):.3f} +- {spread:.3f} ({', '.join(f'{v:.3f}' for v in values)})"
 
 
 def accuracies(given: list[tuple[str, str]], seeds: int, out: Path) -> None:
@@ -203,8 +204,8 @@ def speakers(given: list[tuple[str, str]], out: Path) -> None:
         found.append(summary_of(f"without-speaker-{speaker}", config, out))
         linear.append(linear_reader(config, 70, 10)["test"])
         last = found[-1]
-        print(f"speaker {speaker}: smooth {last['smooth']['accuracy']:.3f}, hard {last['hard']['accuracy']:.3f}, "
-              f"linear {linear[-1]:.3f} ({last['trials']} recordings)", flush=True)  # fmt: skip
+        print(f"speaker {speaker}: smooth {last['smooth']['accuracy']:.3f}, "
+              f"hard {last['hard']['accuracy']:.3f}, linear {linear[-1]:.3f} ({last['trials']} recordings)", flush=True)  # fmt: skip
     bars = {
         "smooth gate": [s["smooth"]["accuracy"] for s in found],
         "hard threshold": [s["hard"]["accuracy"] for s in found],

@@ -69,7 +69,8 @@ def main():
                 syn.append(np.asarray(layer.synapse.tau_syn).reshape(-1))
             cells = [f"{np.mean(s):.3f} ({', '.join(f'{v:.3f}' for v in s)})" for s in np.transpose(scores)]
             low, high = np.quantile(np.concatenate(mem), (0.1, 0.9))
-            taus = f"{np.mean(mem):.1f} ({low:.1f} to {high:.1f}) | {', '.join(f'{t:.1f}' for t in np.mean(syn, axis=0))}"
+            decays = ", ".join(f"{t:.1f}" for t in np.mean(syn, axis=0))
+            taus = f"{np.mean(mem):.1f} ({low:.1f} to {high:.1f}) | {decays}"
             print(f"| {name} | {variant} | {cells[0]} | {cells[1]} | {taus} |", flush=True)
 
 

@@ -20,21 +20,22 @@ from .synapses import AbstractSynapse
 Create = Callable[..., AbstractConnection]
 """``create(in_shape, out_shape, key=key)``: how a connection is drawn, as `AbstractConnection.create` with
 its options given."""
+_RECURRENT = partial(Dense.create, scale=0.5)
 
 
 class Layer(Component):
     """A population of neurons with its input, its recurrence and its outgoing synapses.
 
     ```
-    I(t) = feedforward(x(t)) + recurrent(s(t)) + bias
+    I(t) = U x(t) + W s(t) + b
     ```
-    with x the stimulus or the activation of the layer below at the end of the step, and s the layer's own
-    activation at its start.
+    with U the connection `feedforward`, W `recurrent` and b the `bias`; x is the stimulus or the activation of
+    the layer below at the end of the step, and s the layer's own activation at its start.
 
     With `reversal` potentials the synapses are conductances, held within a step. The connections then have
     ``1 + ports`` outputs for every neuron: a plain current ``I_0``, and the conductance of every port,
     ```
-    I(t) = I_0 + bias + sum_k g_k (E_k - v)
+    I(t) = I_0 + b + sum_k g_k (E_k - v)
     ```
 
     **Arguments:** `feedforward`, `recurrent` (or None): connections to ``(*n)``, or to ``(1 + ports, *n)``;
@@ -106,7 +107,7 @@ class Layer(Component):
         synapse: AbstractSynapse,
         *,
         feedforward: Create = Dense.create,
-        recurrent: Create | None = partial(Dense.create, scale=0.5),
+        recurrent: Create | None = _RECURRENT,
         self_excitation: tuple[float, float] | None = None,
         bias: tuple[float, float] = (0.0, 0.0),
         excitatory: float | None = None,

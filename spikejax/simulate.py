@@ -79,7 +79,8 @@ def simulate(
 
     !!! example
         >>> from spikejax import LIF, Exponential, Gate, Network, simulate
-        >>> network = Network.dense(3, (20,), 2, neuron=LIF(), synapse=Exponential(10.0), key=jax.random.key(0))
+        >>> key, synapse = jax.random.key(0), Exponential(10.0)
+        >>> network = Network.dense(3, (20,), 2, neuron=LIF(), synapse=synapse, key=key)
         >>> simulate(network, jax.numpy.ones((50, 3)), gate=Gate(), dt=1.0).readout.shape
         (50, 2)
     """

@@ -31,7 +31,8 @@ class Costate(AbstractAdjoint):
     With P the costate of the neuron after the substitution ``P = p_v + g p_s`` and L that of its release (for
     one variable per neuron; `spikejax.references.paper` has the hand-derived form):
     ```
-    P_t = P_{t+1} F_v + g(v_t) (L_t - L_{t+1}),   dI_t = F_I P_{t+1},   l_t = exp(-dt/tau) l_{t+1} + W^T dI_t + readout
+    P_t = P_{t+1} F_v + g(v_t) (L_t - L_{t+1}),   dI_t = F_I P_{t+1}
+    l_t = exp(-dt/tau) l_{t+1} + W^T dI_t + readout
     grad W = sum_t dI_t s_t^T
     ```
     Kept from the forward pass are state, activation and current of every step; the step's own intermediates

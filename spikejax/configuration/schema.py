@@ -242,7 +242,7 @@ class Config(Table):
     dt: PositiveFloat = Field(1.0, description="time step, ms")
     task: Annotated[Any, Family(TASKS, "braille", staged=False), STAGED] = Field({}, description="task")
     network: Network = Network()
-    gate: Annotated[Any, Holds(_gate_table()), STAGED] = {}
+    gate: Annotated[Any, Holds(_gate_table()), STAGED] = Field({})
     adjoint: Annotated[Any, Family(ADJOINTS, "costate"), STAGED] = Field(
         {}, description="how the gradient is computed; exact without damping and clip"
     )
@@ -250,7 +250,7 @@ class Config(Table):
         {}, description="what is minimised"
     )
     penalties: Annotated[Any, Each(PENALTIES), STAGED] = Field({}, description="what is added to the loss")
-    noise: Annotated[Any, Holds(table(Noise)), STAGED] = {}
+    noise: Annotated[Any, Holds(table(Noise)), STAGED] = Field({})
     training: Annotated[Training, STAGED] = Training()
     stages: tuple[dict[str, dict[str, Any]], ...] = Field(
         (),
