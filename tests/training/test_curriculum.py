@@ -326,12 +326,17 @@ def test_values_that_do_not_go_together_are_named():
         ),
         ({"training": XOR["training"] | {"trainable": ["weight"]}}, "must name both"),
         ({"task": {"odds": [0.0, 0.0]}}, "all 0"),
-        ({"loss": {"kind": "cross_entropy"}}, r"unknown key loss\.margin: known here: kind, windows, smoothing"),
+        (
+            {"loss": {"kind": "cross_entropy"}},
+            "unknown key loss.margin: response has it, but known here: kind, windows",
+        ),
         ({"training": XOR["training"] | {"score": "error"}}, "training.score is error"),
     ):
         with pytest.raises(ConfigError, match=message):
             build(check(changed(XOR, **tables)))
-    with pytest.raises(ConfigError, match=r"loss: CrossEntropy compares a readout with a class, but .* a response"):
+    with pytest.raises(
+        ConfigError, match=r"loss: CrossEntropy compares a readout with a class, but .* a response"
+    ):
         check(XOR | {"loss": "cross_entropy"})
 
 
