@@ -59,9 +59,7 @@ def linear_reader(config: Config, bands: int, bins: int) -> dict[str, float]:
     loader."""
     # The bands of the reader, not those of the network; the bins of the network are summed.
     task = build_task(
-        config.model_copy(
-            update={"task": config.task.model_copy(update={"delays": (0.0,), "bands": bands})}
-        )
+        config.model_copy(update={"task": config.task.model_copy(update={"delays": (0.0,), "bands": bands})})
     )
     x, y = {}, {}
     for name in ("train", "validation", "test"):

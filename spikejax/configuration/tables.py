@@ -59,6 +59,7 @@ class Table(BaseModel):
     if TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any: ...  # keys that come from a declaration
+        def __hash__(self) -> int: ...  # which `frozen` makes
 
 
 Model = TypeVar("Model", bound=BaseModel)

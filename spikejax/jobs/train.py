@@ -48,21 +48,12 @@ def train_run(
         # A checkpoint replaces it: then it need not be solved for.
         saved = distributed.call(lambda: resume and (folder / "last.ckpt").exists())
         state = run.state if saved else initial_state(config, run)
-        state, network = train(
-            run.plan,
-            state,
-            run.fixed,
-            folder,
-            key=batch_key(config),
-            resume=resume,
-            progress=progress,
-            report=report,
-        )
-    spent = minutes()
+        options = {"resume": resume, "progress": progress, "report": report}
+        state, network = train(run.plan, state, run.fixed, folder, key=batch_key(config), **options)
+    facts = {"training_minutes": round(minutes(), 2), "steps": int(state.step), "seed": config.seed}
 
     def finish() -> dict[str, Any]:
-        summary = evaluate_network(run, network, config)
-        summary |= {"training_minutes": round(spent, 2), "steps": int(state.step), "seed": config.seed}
+        summary = evaluate_network(run, network, config) | facts
         write_json(folder / "summary.json", summary)
         if figures:
             plot_run(folder)

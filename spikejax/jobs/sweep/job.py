@@ -18,12 +18,13 @@ import equinox as eqx
 import jax
 
 from ...analysis.gradients import gradient_report
-from ...configuration import Config, alone, Run, build, build_adjoint, build_loss, build_noise, load
+from ...configuration import Config, Run, alone, build, build_adjoint, build_loss, build_noise, load
 from ...configuration.load import new_folder
 from ...files import write_json, write_table
 from ...losses import AbstractLoss
 from ...network import Network
 from ...noise import Noise
+from ...simulators import ClockDriven
 from ...tasks.base import first_trials
 from ...training import TrainingStopped, distributed
 from ...training.loop import Interrupted
@@ -130,16 +131,14 @@ def _train_alone(point: Point, place: Path, progress: bool) -> None:
 
 def _reporter(config: Config):
     """The gradient report of a configuration's networks, compiled once for all points that share it."""
-    return _report(build_loss(config), build_noise(config), config.dt, config.training.trainable)
+    return _report(build_loss(config), build_noise(config), config.training.trainable)
 
 
 @functools.cache
-def _report(objective: AbstractLoss, noise: Noise, dt: float, fields: tuple[str, ...]):
+def _report(objective: AbstractLoss, noise: Noise, fields: tuple[str, ...]):
     @eqx.filter_jit
-    def report(network, trials, gate, adjoint):
-        return gradient_report(
-            network, trials, objective, gate, dt=dt, adjoint=adjoint, fields=fields, noise=noise
-        )
+    def report(network, trials, simulator):
+        return gradient_report(network, trials, objective, simulator, fields=fields, noise=noise)
 
     return report
 
@@ -150,7 +149,8 @@ def _finish(
     """Write the summary of a point, as that of a training run, with its gradient and why it was lost."""
     summary = evaluate_network(run, network, config)
     trials = first_trials(run.task.parts("validation"), TRIALS)
-    found = _reporter(config)(network, trials, run.final_gate, build_adjoint(last_stage(config)))
+    simulator = ClockDriven(run.final_gate, config.dt, build_adjoint(last_stage(config)))
+    found = _reporter(config)(network, trials, simulator)
     summary["gradient"] = {name: float(x) for name, x in jax.device_get(found)._asdict().items()}
     summary |= {"training_minutes": minutes, "steps": run.plan.steps, "seed": config.seed, "lost": reason}
     write_json(place / "summary.json", summary)
