@@ -22,9 +22,8 @@ from matplotlib.figure import Figure
 
 from spikejax import ClockDriven, Costate, Noise, trainable
 from spikejax.analysis import record
-from spikejax.build import build, build_gate, build_loss, build_task, solve_readout
 from spikejax.cli import key_values
-from spikejax.config import Config, load
+from spikejax.configuration import Config, build, build_gate, build_loss, build_task, load, solve_readout
 from spikejax.jobs.analyse import analyse_run
 from spikejax.jobs.run import trained
 from spikejax.jobs.train import finished_run

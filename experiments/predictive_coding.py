@@ -21,9 +21,8 @@ from matplotlib.figure import Figure
 
 from spikejax import ClockDriven
 from spikejax.analysis import balance, interval_statistics, lagged_error, record, split_currents
-from spikejax.build import build, build_gate, build_task
 from spikejax.cli import key_values
-from spikejax.config import Config, load
+from spikejax.configuration import Config, build, build_gate, build_task, load
 from spikejax.jobs.run import trained
 from spikejax.jobs.train import finished_run
 from spikejax.metrics import rates

@@ -23,8 +23,7 @@ import numpy as np
 from spikejax import ClockDriven
 from spikejax.analysis.linearisation import growth, jacobians
 from spikejax.analysis.record import record
-from spikejax.build import build_noise
-from spikejax.config import load
+from spikejax.configuration import build_noise, load
 from spikejax.jobs.run import trained
 from spikejax.jobs.sweep import Point, load_sweep, sweep_run
 from spikejax.tasks.base import first_trials

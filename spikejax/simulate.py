@@ -163,7 +163,7 @@ def _background(
     network: Network, noise: Noise | None, key, steps: int, dt: float
 ) -> tuple[Array | None, ...]:
     """The background current of every layer, ``(time, *n)``, or None."""
-    if noise is None or noise._replace(initial=0.0).silent:
+    if noise is None or not noise.current:
         return (None,) * len(network.layers)
     # Another stream than that of the initial state.
     keys = jax.random.split(jax.random.fold_in(key, 1), len(network.layers))

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from ..config import CurrentClampFit, SoundFit, dump
-from ..config.load import new_folder
+from ..configuration import CurrentClampFit, SoundFit, dump
+from ..configuration.load import new_folder
 from ..errors import ConfigError
 from ..files import write_atomically, write_json, write_text
 from ..jobs.run import versions

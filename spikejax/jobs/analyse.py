@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from ..build import build_noise
 from ..component import option
-from ..config import Config
-from ..config.load import new_folder
+from ..configuration import Config, build_noise
+from ..configuration.load import new_folder
 from ..files import write_json
 from ..simulators import ClockDriven
 from .command import COMMANDS, AbstractCommand, Overrides, announce

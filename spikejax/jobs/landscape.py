@@ -7,10 +7,9 @@ import equinox as eqx
 import numpy as np
 
 from ..adjoints import Costate
-from ..build import build_damping, build_noise, initial_state
 from ..component import option
-from ..config import Config
-from ..config.load import new_folder
+from ..configuration import Config, build_damping, build_noise, initial_state
+from ..configuration.load import new_folder
 from ..errors import input_errors
 from ..files import write_atomically, write_table
 from ..landscape.report import LandscapeOptions, compared_simulators, curves, landscapes, table

@@ -5,9 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..build import batch_key, build, initial_state
 from ..component import option
-from ..config import Config, load
+from ..configuration import Config, batch_key, build, initial_state, load
 from ..errors import ConfigError, input_errors
 from ..files import write_json
 from ..training import distributed, train
@@ -115,9 +114,10 @@ class Train(AbstractProcessCommand):
             raise ValueError(f"--devices is {text!r}, which is not a number of devices, or all")
 
     def execute(self, overrides: Overrides) -> None:
-        config, name = load(self.config, overrides), name_of(self.config)
+        # First: reading a configuration makes arrays, after which no process can join others.
         with input_errors():
             self.join()
+        config, name = load(self.config, overrides), name_of(self.config)
         folder = distributed.call(
             lambda: self.out or (newest_folder(name) if self.resume else free_folder(name))
         )

@@ -21,9 +21,8 @@ from spikejax import (
     simulate,
     trainable,
 )
-from spikejax.build import build
 from spikejax.cli import main
-from spikejax.config import check
+from spikejax.configuration import build, check
 from spikejax.gates import RELEASES, ArcTan
 from spikejax.jobs.run import prepare, trained
 from spikejax.landscape import (
@@ -249,7 +248,7 @@ TINY = {
                 "neuron": {"kind": "nif", "tau_mem": 10.0},
                 "synapse": {"tau_syn": [2.0]},
                 "bias": [0.5, 1.0],
-                "input_scale": 2.0,
+                "feedforward": {"scale": 2.0},
             }
         ]
     },

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ...config.load import new_folder
+from ...configuration.load import new_folder
 from ...files import write_table
 from ...training import TrainingStopped
 from .space import SearchPlan

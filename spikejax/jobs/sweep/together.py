@@ -1,6 +1,5 @@
 """Training several networks side by side, as one vmapped program."""
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -13,21 +12,13 @@ from jax.sharding import Mesh
 from jaxtyping import PRNGKeyArray, PyTree
 from tqdm import tqdm
 
-from ...build import Run, batch_key, build, solve_readout, step_settings
-from ...config import Config
+from ...configuration import Run, alone, batch_key, build, initial_state, program, step_settings, structure
 from ...network import Network
 from ...parameters import as_parameter
 from ...training import checkpoint, distributed, make_group_step
 from ...training.log import MetricsLog
 from ...training.loop import Interrupt, Progress, TrainingStopped, lost
 from .points import Point
-
-ARRAYS = {
-    "gate": ("width", "sharpness", "sharpness_end", "schedule", "hold", "anneal", "plateau", "mixture"),
-    "adjoint": ("damping", "clip"),
-    "training": ("learning_rate", "warmup", "final"),
-}
-"""Keys that become arrays or schedules: two points that differ in these alone are one program."""
 
 
 class Member(NamedTuple):
@@ -39,53 +30,14 @@ class Member(NamedTuple):
     """Of its batches."""
 
 
-def program(config: Config) -> str:
-    """What a configuration's train step is compiled for, but for shapes: configurations of which this is
-    equal, and whose networks have the same structure, can be trained together."""
-    tree = config.model_dump(mode="json", exclude={"seed", "network"})
-    for table, keys in ARRAYS.items():
-        for key in keys:
-            value = tree[table].pop(key)
-            # On or off is another program.
-            tree[table][f"{key} is set"] = bool(value) if table == "adjoint" else None
-    # The length of a batch is drawn by the seed: only points of one seed have batches of one shape.
-    parts = [config.stage(i) for i in range(len(config.stages))] or [config]
-    if any(part.task.kind == "delayed_xor" and len(part.task.buckets) > 1 for part in parts):
-        tree["seed"] = config.seed
-    # One value a layer is an array of another shape.
-    tree["gate"]["layers"] = config.gate.layers
-    # The schedules of stages are read from the points' own plans; what else a stage sets is compiled in.
-    return json.dumps(tree, sort_keys=True)
-
-
 def groups(points: list[Point]) -> list[list[Point]]:
     """The points, those that are one program side by side, in the order of their first."""
     found: dict = {}
-    for point in points:
-        found.setdefault((program(point.config), _structure(point.config)), []).append(point)
+    for i, point in enumerate(points):
+        config = point.config
+        key = (i,) if alone(config) else (program(config), structure(config))
+        found.setdefault(key, []).append(point)
     return list(found.values())
-
-
-def alone(config: Config) -> bool:
-    """Whether a point is trained by itself: the time step of an update is drawn by its seed."""
-    return any(
-        stage.training.finer for stage in ([config.stage(i) for i in range(len(config.stages))] or [config])
-    )
-
-
-def _structure(config: Config) -> str:
-    """Of the network's tables, what shapes and static fields follow from: everything but numbers."""
-    if alone(config):
-        return config.model_dump_json()
-
-    def blank(x):
-        if isinstance(x, dict):
-            return {k: v if k in ("size", "substeps", "rate_unit") else blank(v) for k, v in x.items()}
-        if isinstance(x, list | tuple):
-            return [blank(v) for v in x]
-        return "number" if isinstance(x, int | float) and not isinstance(x, bool) else x
-
-    return json.dumps(blank(config.network.model_dump(mode="json")), sort_keys=True)
 
 
 def stack(trees: list[PyTree]) -> PyTree:
@@ -132,10 +84,7 @@ def train_together(
     members = [Member(p, build(p.config), batch_key(p.config)) for p in points]
     count, plans = len(members), [m.run.plan for m in members]
     plan = plans[0]
-    states = [
-        m.run.state if p.config.network.readout.init != "ridge" else solve_readout(p.config, m.run)
-        for m, p in zip(members, points, strict=True)
-    ]
+    states = [initial_state(p.config, m.run) for m, p in zip(members, points, strict=True)]
     so_far = [Progress(state.params) for state in states]
     reasons: list[str | None] = [None] * count
     state, first = stack(states), 0
@@ -180,8 +129,7 @@ def train_together(
                 number, within = plan.number_at(i)
                 stages = [p.stages[number] for p in plans]
                 if number not in steps:
-                    own = points[0].config
-                    part = own.stage(number) if own.stages else own
+                    part = points[0].config.parts[number]
                     steps[number] = make_group_step(mesh=mesh, **step_settings(part))
                 for one in so_far:
                     one.enter(number)
@@ -259,4 +207,4 @@ def train_together(
     ]
 
 
-__all__ = ["Member", "alone", "groups", "layout", "program", "spread", "stack", "take", "train_together"]
+__all__ = ["Member", "groups", "layout", "spread", "stack", "take", "train_together"]
