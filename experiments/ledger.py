@@ -416,7 +416,8 @@ def entries() -> list[Entry]:
         )
     for dt in (0.1, 0.05, 0.01):
         known = (
-            "Brian2 resets on the grid; the charge of a spike is spread over its step here: both of first order "
+            "Brian2 resets on the grid; the charge of a spike is spread over its step here: both of first "
+            "order "
             "in dt"
         )
         check, measure = (

@@ -29,8 +29,8 @@ class Layer(Component):
     ```
     I(t) = U x(t) + W s(t) + b
     ```
-    with U the connection `feedforward`, W `recurrent` and b the `bias`; x is the stimulus or the activation of
-    the layer below at the end of the step, and s the layer's own activation at its start.
+    with U the connection `feedforward`, W `recurrent` and b the `bias`; x is the stimulus or the activation
+    of the layer below at the end of the step, and s the layer's own activation at its start.
 
     With `reversal` potentials the synapses are conductances, held within a step. The connections then have
     ``1 + ports`` outputs for every neuron: a plain current ``I_0``, and the conductance of every port,

@@ -88,8 +88,9 @@ def optimise(request):
         yield
         return
     before = {
-        name: jax.config.read(name)
-        for name in ("jax_disable_most_optimizations", "jax_enable_compilation_cache")
+        # JAX reads the one as a flag and the other as an attribute.
+        "jax_disable_most_optimizations": jax.config.read("jax_disable_most_optimizations"),
+        "jax_enable_compilation_cache": jax.config.jax_enable_compilation_cache,
     }
     jax.clear_caches()
     for name, value in zip(before, (False, False), strict=True):

@@ -38,7 +38,7 @@ def task_at_step(table: Table, dt: float, seed: int) -> AbstractTask:
     """The task of a table of the configuration at a time step (ms)."""
     assert isinstance(table.component, type)
     known = {field.name for field in dataclasses.fields(table.component)}
-    context = {name: value for name, value in (("dt", dt), ("seed", seed)) if name in known}
+    context: dict[str, Any] = {name: value for name, value in (("dt", dt), ("seed", seed)) if name in known}
     return make(table, "task", **context)
 
 

@@ -304,5 +304,8 @@ class SoundFit(Table):
     score: SoundScore = Field(default_factory=lambda: SoundScore())
 
 
-FITS: dict[str, type[Table]] = {"current_clamp": CurrentClampFit, "sound": SoundFit}
+FITS: dict[str, type[CurrentClampFit] | type[SoundFit]] = {
+    "current_clamp": CurrentClampFit,
+    "sound": SoundFit,
+}
 """The schemas by the key `kind`."""

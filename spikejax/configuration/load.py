@@ -176,20 +176,19 @@ def place(data: dict[str, Any], name: str, value: Any) -> None:
     *tables, last = name.split(".")
     here: Any = data
     for i, part in enumerate(tables):
-        try:
-            if isinstance(here, list) and "-" not in part:
-                here = here[range(len(here))[int(part)]]
-            else:
-                if isinstance(here.get(part), str) and i:
-                    here[part] = {"kind": here[part]}
-                elif here.get(part) is True:
-                    here[part] = {}
-                here = here.setdefault(part, {})
-        except (ValueError, IndexError, AttributeError):
-            raise ConfigError(
-                f"--{name}: {'.'.join(tables[:i])} has {len(here)} item(s), numbered from 0; there is no "
-                f"{part!r}"
-            ) from None
+        if isinstance(here, list):
+            if not part.isdigit() or int(part) >= len(here):
+                raise ConfigError(
+                    f"--{name}: {'.'.join(tables[:i])} has {len(here)} item(s), numbered from 0; there is no "
+                    f"{part!r}"
+                )
+            here = here[int(part)]
+        else:
+            if i and isinstance(here.get(part), str):
+                here[part] = {"kind": here[part]}
+            elif here.get(part) is True:
+                here[part] = {}
+            here = here.setdefault(part, {})
         if not isinstance(here, dict | list):
             raise ConfigError(f"--{name}: {'.'.join(tables[: i + 1])} is a value, not a table")
     if isinstance(here, list):

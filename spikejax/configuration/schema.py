@@ -52,7 +52,7 @@ def _wrapper_tables(cls: type) -> Mapping[str, Any]:
     if not issubclass(cls, AbstractResetNeuron):
         return {}
     return {
-        name: (table(wrapper) | None, Field(None, description=f"{wrapper.__name__}; default: none"))
+        name: (table(wrapper) | None, Field(default=None, description=f"{wrapper.__name__}; default: none"))
         for name, wrapper in WRAPPERS.items()
     }
 
@@ -61,7 +61,7 @@ class Recurrent(Table):
     """What the table of a recurrent connection has beside its own keys."""
 
     self_excitation: tuple[Finite, Finite] | None = Field(
-        None,
+        default=None,
         description="add to each neuron's slowest synapse onto itself a weight uniform between these "
         "(bistable "
         "neurons)",
@@ -77,27 +77,29 @@ class Recurrent(Table):
 class Layer(Table):
     """One population."""
 
-    size: Count = Field(100, description="number of neurons")
+    size: Count = Field(default=100, description="number of neurons")
     neuron: Annotated[Any, Family(NEURONS, "lif", extras=_wrapper_tables)] = Field(
-        {}, description="model of neuron"
+        default={}, description="model of neuron"
     )
-    synapse: Annotated[Any, Family(SYNAPSES, "exponential")] = Field({}, description="outgoing synapses")
+    synapse: Annotated[Any, Family(SYNAPSES, "exponential")] = Field(
+        default={}, description="outgoing synapses"
+    )
     feedforward: Annotated[Any, Family(CONNECTIONS, "dense")] = Field(
-        {}, description="input of the population"
+        default={}, description="input of the population"
     )
     recurrent: Annotated[
         Any, Family(CONNECTIONS, "dense", base=Recurrent, defaults={"scale": 0.5}, switch=True)
-    ] = Field({}, description="connection of the population with itself, or false")
+    ] = Field(default={}, description="connection of the population with itself, or false")
     bias: tuple[Finite, Finite] = Field(
-        (0.0, 0.0), description="initial bias currents are uniform between these"
+        default=(0.0, 0.0), description="initial bias currents are uniform between these"
     )
     excitatory: Annotated[float, Field(gt=0, lt=1)] | None = Field(
-        None,
+        default=None,
         description="Dale's law: this fraction of the neurons is excitatory, the others are inhibitory; "
         "default: no such law",
     )
     reversal: tuple[Finite, Finite] | None = Field(
-        None,
+        default=None,
         description="conductance-based synapses with these reversal potentials, [excitatory, inhibitory], in "
         "units of "
         "v; default: currents",
@@ -114,17 +116,17 @@ class Readout(Table):
     """What every readout's table has."""
 
     init: Literal["normal", "transpose", "ridge"] = Field(
-        "normal",
+        default="normal",
         description="normal; transpose: of the last layer's input weights, times scale; ridge: solved for on "
         "the "
         "untrained network",
     )
-    synapses: Literal["all", "slowest"] = Field("all", description="synapses that the readout reads")
+    synapses: Literal["all", "slowest"] = Field(default="all", description="synapses that the readout reads")
     ridge: PositiveFloat = Field(
-        1e-2, description="init ridge: strength, relative to the mean square of the activations"
+        default=1e-2, description="init ridge: strength, relative to the mean square of the activations"
     )
     batches: Count = Field(
-        12,
+        default=12,
         description="init ridge: training batches, half at the first and half at the last sharpness of the "
         "gate",
     )
@@ -133,8 +135,10 @@ class Readout(Table):
 class Network(Table):
     """A stack of layers and a readout."""
 
-    layers: tuple[Layer, ...] = Field((Layer(),), min_length=1, description="from input to output")
-    readout: Annotated[Any, Family(READOUTS, "linear", base=Readout)] = Field({}, description="readout")
+    layers: tuple[Layer, ...] = Field(default=(Layer(),), min_length=1, description="from input to output")
+    readout: Annotated[Any, Family(READOUTS, "linear", base=Readout)] = Field(
+        default={}, description="readout"
+    )
 
 
 def _gate_table() -> type[Table]:
@@ -155,73 +159,79 @@ class Rollback(Table):
 
     patience: Count = Field(description="evaluations in a row that may be worse than the tolerance")
     tolerance: NonNegative = Field(
-        0.05, description="by how much the held-out score may fall below the best one"
+        default=0.05, description="by how much the held-out score may fall below the best one"
     )
     factor: Annotated[float, Field(gt=0, le=1)] = Field(
-        0.5, description="factor of the learning rate from then on"
+        default=0.5, description="factor of the learning rate from then on"
     )
 
 
 class Training(Table):
     """The optimisation."""
 
-    steps: Annotated[Count, STAGED] = Field(500, description="number of updates")
-    batch: Annotated[Count, STAGED] = Field(90, description="trials an update")
+    steps: Annotated[Count, STAGED] = Field(default=500, description="number of updates")
+    batch: Annotated[Count, STAGED] = Field(default=90, description="trials an update")
     accumulate: Annotated[Count, STAGED] = Field(
-        1, description="run the batch in this many parts, to save memory"
+        default=1, description="run the batch in this many parts, to save memory"
     )
-    learning_rate: Annotated[PositiveFloat, SCHEDULED] = Field(4e-3, description="Adam's, at its largest")
+    learning_rate: Annotated[PositiveFloat, SCHEDULED] = Field(
+        default=4e-3, description="Adam's, at its largest"
+    )
     warmup: Annotated[float, Field(ge=0, lt=1), SCHEDULED] = Field(
-        0.0, description="fraction of training over which the rate rises linearly"
+        default=0.0, description="fraction of training over which the rate rises linearly"
     )
     final: Annotated[Fraction, SCHEDULED] = Field(
-        0.0, description="final learning rate as a fraction, reached by a cosine"
+        default=0.0, description="final learning rate as a fraction, reached by a cosine"
     )
     learning_rate_scale: dict[str, NonNegative] = Field(
-        {},
+        default={},
         description="factors of the learning rate by (part of) a parameter's name, such as { recurrent = "
         "0.1, bias = "
         "0.5 }",
     )
-    betas: tuple[Decay, Decay] = Field((0.9, 0.999), description="Adam's decay rates")
+    betas: tuple[Decay, Decay] = Field(default=(0.9, 0.999), description="Adam's decay rates")
     moments: Literal["element", "tensor"] = Field(
-        "element", description="second moments of Adam: of every element, or one a tensor"
+        default="element", description="second moments of Adam: of every element, or one a tensor"
     )
     averaging: Decay = Field(
-        0.0,
+        default=0.0,
         description="decay of a running average of the parameters, which is what is judged and kept; 0: none",
     )
     half_step_fraction: Fraction = Field(
-        0.0, description="fraction of the updates made at dt/2; if not 0, held-out trials judge at dt/2 too"
+        default=0.0,
+        description="fraction of the updates made at dt/2; if not 0, held-out trials judge at dt/2 too",
     )
     weight_decay: NonNegative = Field(
-        0.0, description="decoupled decay of weights (not of biases and time constants)"
+        default=0.0, description="decoupled decay of weights (not of biases and time constants)"
     )
-    clip: PositiveFloat | None = Field(1.0, description="largest global norm of the gradient")
+    clip: PositiveFloat | None = Field(default=1.0, description="largest global norm of the gradient")
     trainable: tuple[str, ...] = Field(
-        ("weight", "bias"),
+        default=("weight", "bias"),
         min_length=1,
         description="fields that are trained: weight, bias, tau_syn, tau_out, v_init, and those of the "
         "neurons, such as "
         "tau_mem",
     )
-    evaluate_every: Count = Field(50, description="steps between evaluations on held-out trials")
-    checkpoint_every: Count = Field(50, description="steps between checkpoints")
+    evaluate_every: Count = Field(default=50, description="steps between evaluations on held-out trials")
+    checkpoint_every: Count = Field(default=50, description="steps between checkpoints")
     select_by: Literal["smooth", "hard", "both", "all"] = Field(
-        "smooth",
+        default="smooth",
         description="gate at which held-out trials choose the best checkpoint; both: the mean; all: with the "
         "first gate "
         "too",
     )
     score: str | None = Field(
-        None,
+        default=None,
         description="what chooses the best checkpoint: loss, or what the loss reports; default: the loss "
         "says",
     )
     rollback: Rollback | None = Field(
-        None, description="return to the best checkpoint when held-out trials get worse; default: never"
+        default=None,
+        description="return to the best checkpoint when held-out trials get worse; default: never",
     )
-    gradient_limit: PositiveFloat = Field(1e8, description="stop if the gradient norm stays above this")
+    gradient_limit: PositiveFloat = Field(
+        default=1e8, description="stop if the gradient norm stays above this"
+    )
 
     @model_validator(mode="after")
     def _divisible(self):
@@ -234,26 +244,30 @@ class Config(Table):
     """A training run."""
 
     plugins: tuple[str, ...] = Field(
-        (), description="modules that register components, imported first, such as my_lab.neurons"
+        default=(), description="modules that register components, imported first, such as my_lab.neurons"
     )
     seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(
-        0, description="of initial weights, batches and the validation split"
+        default=0, description="of initial weights, batches and the validation split"
     )
-    dt: PositiveFloat = Field(1.0, description="time step, ms")
-    task: Annotated[Any, Family(TASKS, "braille", staged=False), STAGED] = Field({}, description="task")
+    dt: PositiveFloat = Field(default=1.0, description="time step, ms")
+    task: Annotated[Any, Family(TASKS, "braille", staged=False), STAGED] = Field(
+        default={}, description="task"
+    )
     network: Network = Network()
-    gate: Annotated[Any, Holds(_gate_table()), STAGED] = Field({})
+    gate: Annotated[Any, Holds(_gate_table()), STAGED] = {}
     adjoint: Annotated[Any, Family(ADJOINTS, "costate"), STAGED] = Field(
-        {}, description="how the gradient is computed; exact without damping and clip"
+        default={}, description="how the gradient is computed; exact without damping and clip"
     )
     loss: Annotated[Any, Family(LOSSES, "cross_entropy", staged=False), STAGED] = Field(
-        {}, description="what is minimised"
+        default={}, description="what is minimised"
     )
-    penalties: Annotated[Any, Each(PENALTIES), STAGED] = Field({}, description="what is added to the loss")
-    noise: Annotated[Any, Holds(table(Noise)), STAGED] = Field({})
+    penalties: Annotated[Any, Each(PENALTIES), STAGED] = Field(
+        default={}, description="what is added to the loss"
+    )
+    noise: Annotated[Any, Holds(table(Noise)), STAGED] = {}
     training: Annotated[Training, STAGED] = Training()
     stages: tuple[dict[str, dict[str, Any]], ...] = Field(
-        (),
+        default=(),
         description="stages of training: tables of the keys of task, gate, adjoint, loss, penalties, noise "
         "and training "
         "that differ",

@@ -20,7 +20,18 @@ import json
 import re
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_origin
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    LiteralString,
+    NoReturn,
+    TypeVar,
+    get_args,
+    get_origin,
+)
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic.fields import FieldInfo
@@ -48,6 +59,7 @@ class Table(BaseModel):
     if TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any: ...  # keys that come from a declaration
+        def __hash__(self) -> int: ...  # which `frozen` makes
 
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -245,8 +257,17 @@ class Family:
         except (ValueError, TypeError) as error:
             problem = str(error) if isinstance(kind, str) else f"is {kind!r}, but must be a word"
             refuse("family", problem, kind, () if isinstance(value, str) else ("kind",))
+        self._refuse_key_of_another(found, given)
         known = {name: x for name, x in self.defaults.items() if name in found.model_fields}
         return read(found, {"kind": kind} | known | given)
+
+    def _refuse_key_of_another(self, found: type[Table], given: Mapping[str, Any]) -> None:
+        for name in given.keys() - found.model_fields.keys():
+            owners = [kind for kind, other in self.tables().items() if name in other.model_fields]
+            if owners:
+                shown = ", ".join(owners[:3]) + (f" and {len(owners) - 3} more" if len(owners) > 3 else "")
+                hint = f"{shown} {'has' if len(owners) == 1 else 'have'} it, but known here: "
+                refuse("unknown_key", hint + ", ".join(found.model_fields), given[name], (name,), near=True)
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
         del source, handler
@@ -317,9 +338,11 @@ def read(model: type[Model], data: Any) -> Model:
     return model.model_validate_json(json.dumps(data, default=str))
 
 
-def refuse(kind: str, problem: str, value: Any, where: tuple[str | int, ...]) -> typing.NoReturn:
+def refuse(
+    kind: LiteralString, problem: str, value: Any, where: tuple[str | int, ...], **more: Any
+) -> NoReturn:
     """Raise pydantic's error for one value at a place below the present one."""
-    error = PydanticCustomError(kind, "{problem}", {"problem": problem})
+    error = PydanticCustomError(kind, "{problem}", {"problem": problem, **more})
     raise ValidationError.from_exception_data(kind, [InitErrorDetails(type=error, loc=where, input=value)])
 
 

@@ -136,7 +136,9 @@ class SpokenDigits(AbstractTask, Augmentation):
 
     @property
     def _data(self) -> _Data:
-        files = found(self.folder / self.train), found(self.folder / self.test)
+        train = found(self.folder / self.train)
+        load(train.path, self.units)  # a file that is wrong comes before one that is absent
+        files = train, found(self.folder / self.test)
         return _read(
             files,
             self.units,

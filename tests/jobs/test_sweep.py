@@ -54,7 +54,7 @@ def test_points_of_a_grid_a_list_and_seeds(tmp_path):
     last = points[-1]
     assert (
         last.config.seed,
-        last.config.gate.kernel,
+        last.config.gate.kernel.kind,
         last.config.gate.width,
         last.config.adjoint.damping,
     ) == (5, "triangle", 1.0, 0.01)
@@ -258,7 +258,10 @@ def test_over_two_devices(done, tmp_path):
 
 def test_a_point_that_is_trained_alone(tmp_path):
     points = load_sweep(
-        write(tmp_path, BASE.replace("steps = 5", "steps = 2\nfiner = 0.5") + "[sweep]\nseeds = [0]\n")
+        write(
+            tmp_path,
+            BASE.replace("steps = 5", "steps = 2\nhalf_step_fraction = 0.5") + "[sweep]\nseeds = [0]\n",
+        )
     )
     (row,) = sweep_run(points, tmp_path / "out", progress=False)
     summary = json.loads((tmp_path / "out" / "points" / "seed=0" / "summary.json").read_text())

@@ -328,7 +328,7 @@ def test_values_that_do_not_go_together_are_named():
         ({"task": {"odds": [0.0, 0.0]}}, "all 0"),
         (
             {"loss": {"kind": "cross_entropy"}},
-            r"unknown key loss\.margin: known here: kind, windows, smoothing",
+            "unknown key loss.margin: response has it, but known here: kind, windows",
         ),
         ({"training": XOR["training"] | {"score": "error"}}, "training.score is error"),
     ):
