@@ -417,8 +417,7 @@ def entries() -> list[Entry]:
     for dt in (0.1, 0.05, 0.01):
         known = (
             "Brian2 resets on the grid; the charge of a spike is spread over its step here: both of first "
-            "order "
-            "in dt"
+            "order in dt"
         )
         check, measure = (
             f"spike times of 8 recurrent refractory neurons, 150 ms, dt {dt:g} ms",

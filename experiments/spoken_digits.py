@@ -205,7 +205,8 @@ def speakers(given: list[tuple[str, str]], out: Path) -> None:
         linear.append(linear_reader(config, 70, 10)["test"])
         last = found[-1]
         print(f"speaker {speaker}: smooth {last['smooth']['accuracy']:.3f}, "
-              f"hard {last['hard']['accuracy']:.3f}, linear {linear[-1]:.3f} ({last['trials']} recordings)", flush=True)  # fmt: skip
+              f"hard {last['hard']['accuracy']:.3f}, linear {linear[-1]:.3f} ({last['trials']} recordings)",
+              flush=True)  # fmt: skip
     bars = {
         "smooth gate": [s["smooth"]["accuracy"] for s in found],
         "hard threshold": [s["hard"]["accuracy"] for s in found],

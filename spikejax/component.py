@@ -261,8 +261,7 @@ def check_shapes(component: Component, shape: tuple[int, ...]) -> None:
         if not fits:
             raise ValueError(
                 f"{type(component).__name__}: `{name}` has shape {tuple(value.shape)}, but the population "
-                "has shape "
-                f"{shape}: give one value, or one for every neuron"
+                f"has shape {shape}: give one value, or one for every neuron"
             )
 
 

@@ -223,8 +223,7 @@ class Gate(Component):
             compact = ", ".join(name for name, kernel in KERNELS.items() if kernel.compact)
             raise ValueError(
                 f"kernel {KERNELS.name_of(self.kernel)!r} has no compact support and serves "
-                "release='surrogate' only, "
-                f"not {RELEASES.name_of(self.release)!r}: choose {compact}"
+                f"release='surrogate' only, not {RELEASES.name_of(self.release)!r}: choose {compact}"
             )
         for name in ("width", "sharpness"):
             if getattr(self, name).ndim > 1:

@@ -59,14 +59,13 @@ class Layer(Component):
             if not self.neuron.conductances:
                 raise ValueError(
                     f"`reversal` makes conductances, which {type(self.neuron).__name__} neurons do not take: "
-                    "one that "
-                    "does says `conductances = True` and takes a `Drive` in its `flow`"
+                    "one that does says `conductances = True` and takes a `Drive` in its `flow`"
                 )
             if shape[:1] != (1 + self.reversal.shape[0],):
                 raise ValueError(
                     f"`feedforward` has outputs {shape}, but with {self.reversal.shape[0]} reversal "
-                    "potentials they "
-                    f"are ({1 + self.reversal.shape[0]}, neurons): the current, and every conductance"
+                    f"potentials they are ({1 + self.reversal.shape[0]}, neurons): the current, and every "
+                    "conductance"
                 )
         try:
             fits = np.broadcast_shapes(self.bias.shape, self.shape) == self.shape

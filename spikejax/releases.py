@@ -49,8 +49,7 @@ class Graded(AbstractRelease):
         if not neuron.partial_reset:
             raise ValueError(
                 f"release='graded' takes a part of the reset, which {type(neuron).__name__} neurons do not "
-                "have: "
-                "use charge, surrogate or hard"
+                "have: use charge, surrogate or hard"
             )
 
     def step(

@@ -236,8 +236,7 @@ def check_step(network: Network, gate: Gate, dt: float) -> None:
             if width > room * (1 + 1e-6):
                 raise ValueError(
                     f"the active zone is {width:g} wide but layer {i} has only {room:g} between v_reset and "
-                    "v_th: "
-                    "use a smaller gate width or a larger sharpness"
+                    "v_th: use a smaller gate width or a larger sharpness"
                 )
 
 

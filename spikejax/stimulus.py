@@ -59,8 +59,7 @@ class Events(eqx.Module):
             if low < 0 or high >= limit:
                 raise ValueError(
                     f"Events: `{name}` goes from {low} to {high}, but must lie in 0 to {limit - 1}: leave "
-                    "out or move "
-                    "the events outside"
+                    "out or move the events outside"
                 )
         numbers = known_numbers(self.value)
         if numbers is not None and not np.isfinite(numbers).all():

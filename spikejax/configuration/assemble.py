@@ -109,8 +109,7 @@ def _check_score(config: Config, loss: AbstractLoss) -> None:
     if config.training.score not in (None, *known):
         raise ConfigError(
             f"training.score is {config.training.score}, which the loss {config.loss.kind} does not report: "
-            "use "
-            f"{' or '.join(known)}"
+            f"use {' or '.join(known)}"
         )
 
 
@@ -142,8 +141,7 @@ def _stage(
         at_once = "training.batch / training.accumulate" if training.accumulate > 1 else "training.batch"
         raise ConfigError(
             f"{at_once} is {training.batch // training.accumulate}, which {mesh.size} devices cannot share "
-            "equally: "
-            f"make it a multiple of {mesh.size}"
+            f"equally: make it a multiple of {mesh.size}"
         )
     gate, adjoint = build_gate(config)[0], build_adjoint(config)
     for one in build_gate(config):

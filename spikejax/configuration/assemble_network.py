@@ -145,15 +145,13 @@ def _transposed(table: Table, connection: Dense, last: Layer, slowest: jax.Array
     if not isinstance(last.feedforward, Dense):
         raise ConfigError(
             "network.readout.init is transpose, of input weights that are currents: leave out reversal in "
-            "the last "
-            "layer"
+            "the last layer"
         )
     weight = resolve(last.feedforward).weight
     if (weight.shape[1:], weight.shape[0]) != (connection.out_shape, last.shape[0]):
         raise ConfigError(
             f"network.readout.init is transpose, but the last layer has {weight.shape[1:]} inputs and the "
-            "readout "
-            f"{connection.out_shape} outputs"
+            f"readout {connection.out_shape} outputs"
         )
     transposed = jnp.zeros_like(connection.weight).at[:, slowest].set(table.scale * weight.T)
     return Dense(weight=transposed, in_shape=connection.in_shape)

@@ -63,8 +63,7 @@ class Recurrent(Table):
     self_excitation: tuple[Finite, Finite] | None = Field(
         default=None,
         description="add to each neuron's slowest synapse onto itself a weight uniform between these "
-        "(bistable "
-        "neurons)",
+        "(bistable neurons)",
     )
 
     @model_validator(mode="after")
@@ -100,9 +99,8 @@ class Layer(Table):
     )
     reversal: tuple[Finite, Finite] | None = Field(
         default=None,
-        description="conductance-based synapses with these reversal potentials, [excitatory, inhibitory], in "
-        "units of "
-        "v; default: currents",
+        description="conductance-based synapses with these reversal potentials, [excitatory, inhibitory], "
+        "in units of v; default: currents",
     )
 
     @model_validator(mode="after")
@@ -117,9 +115,8 @@ class Readout(Table):
 
     init: Literal["normal", "transpose", "ridge"] = Field(
         default="normal",
-        description="normal; transpose: of the last layer's input weights, times scale; ridge: solved for on "
-        "the "
-        "untrained network",
+        description="normal; transpose: of the last layer's input weights, times scale; ridge: solved for "
+        "on the untrained network",
     )
     synapses: Literal["all", "slowest"] = Field(default="all", description="synapses that the readout reads")
     ridge: PositiveFloat = Field(
@@ -186,8 +183,7 @@ class Training(Table):
     learning_rate_scale: dict[str, NonNegative] = Field(
         default={},
         description="factors of the learning rate by (part of) a parameter's name, such as { recurrent = "
-        "0.1, bias = "
-        "0.5 }",
+        "0.1, bias = 0.5 }",
     )
     betas: tuple[Decay, Decay] = Field(default=(0.9, 0.999), description="Adam's decay rates")
     moments: Literal["element", "tensor"] = Field(
@@ -209,16 +205,14 @@ class Training(Table):
         default=("weight", "bias"),
         min_length=1,
         description="fields that are trained: weight, bias, tau_syn, tau_out, v_init, and those of the "
-        "neurons, such as "
-        "tau_mem",
+        "neurons, such as tau_mem",
     )
     evaluate_every: Count = Field(default=50, description="steps between evaluations on held-out trials")
     checkpoint_every: Count = Field(default=50, description="steps between checkpoints")
     select_by: Literal["smooth", "hard", "both", "all"] = Field(
         default="smooth",
-        description="gate at which held-out trials choose the best checkpoint; both: the mean; all: with the "
-        "first gate "
-        "too",
+        description="gate at which held-out trials choose the best checkpoint; both: the mean; all: with "
+        "the first gate too",
     )
     score: str | None = Field(
         default=None,
@@ -254,7 +248,7 @@ class Config(Table):
         default={}, description="task"
     )
     network: Network = Network()
-    gate: Annotated[Any, Holds(_gate_table()), STAGED] = {}
+    gate: Annotated[Any, Holds(_gate_table()), STAGED] = Field(default={})
     adjoint: Annotated[Any, Family(ADJOINTS, "costate"), STAGED] = Field(
         default={}, description="how the gradient is computed; exact without damping and clip"
     )
@@ -264,13 +258,12 @@ class Config(Table):
     penalties: Annotated[Any, Each(PENALTIES), STAGED] = Field(
         default={}, description="what is added to the loss"
     )
-    noise: Annotated[Any, Holds(table(Noise)), STAGED] = {}
+    noise: Annotated[Any, Holds(table(Noise)), STAGED] = Field(default={})
     training: Annotated[Training, STAGED] = Training()
     stages: tuple[dict[str, dict[str, Any]], ...] = Field(
         default=(),
         description="stages of training: tables of the keys of task, gate, adjoint, loss, penalties, noise "
-        "and training "
-        "that differ",
+        "and training that differ",
     )
 
     @property

@@ -17,8 +17,7 @@ Scale = Annotated[
     float | tuple[float, ...],
     Declaration(
         doc="initial weights are N(0, scale^2/fan_in); a list gives each channel, or each synaptic time "
-        "constant, its "
-        "own scale",
+        "constant, its own scale",
         at_least=0.0,
     ),
 ]
@@ -39,8 +38,7 @@ class Dense(AbstractConnection):
         if self.weight.shape[self.weight.ndim - len(self.in_shape) :] != tuple(self.in_shape):
             raise ValueError(
                 f"Dense: `weight` has shape {self.weight.shape}, which does not end in the shape of the "
-                "input, "
-                f"{self.in_shape}"
+                f"input, {self.in_shape}"
             )
 
     @property
@@ -120,8 +118,7 @@ class Dense(AbstractConnection):
             if scales.shape != in_shape[:1]:
                 raise ValueError(
                     f"there are {scales.size} scales of weights, but the first axis of the input {in_shape} "
-                    "has "
-                    f"{in_shape[0]}"
+                    f"has {in_shape[0]}"
                 )
             scales = scales.reshape(-1, *(1 for _ in in_shape[1:]))
         sigma = scales / math.sqrt(in_shape[-1])

@@ -119,8 +119,7 @@ class SpokenDigits(AbstractTask, Augmentation):
             if delay >= self.window or abs(delay / self.bin - round(delay / self.bin)) > 1e-6:
                 raise ValueError(
                     f"`delays`: a delay of {delay:g} ms is not a multiple of the `bin` of {self.bin:g} ms "
-                    "below the "
-                    f"window of {self.window:g} ms"
+                    f"below the window of {self.window:g} ms"
                 )
         hold(np.zeros((1, 1)), self.bin, self.dt)  # whether dt divides the bin
 
@@ -272,16 +271,15 @@ def _check_times(path: Path, events: Events, window: float, bin: float, overflow
     if bin < events.resolution:
         raise ValueError(
             f"`bin` of {bin:g} ms is finer than the times in {path}, which are {events.times.dtype} in "
-            "seconds and "
-            f"{events.resolution:.2g} ms apart near {events.latest.max():.0f} ms: use a bin of at least that"
+            f"seconds and {events.resolution:.2g} ms apart near {events.latest.max():.0f} ms: use a bin of "
+            "at least that"
         )
     beyond = int(np.sum(events.latest >= window))
     if beyond and overflow == "refuse":
         raise ValueError(
             f"{path}: {beyond} of {len(events)} recordings have spikes at or past the end of the window of "
-            f"{window:g} ms, the last at "
-            f"{events.latest.max():.0f} ms: use a longer task.window, or task.overflow = cut to leave those "
-            "spikes out"
+            f"{window:g} ms, the last at {events.latest.max():.0f} ms: use a longer task.window, or "
+            "task.overflow = cut to leave those spikes out"
         )
 
 

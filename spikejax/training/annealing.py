@@ -158,8 +158,7 @@ class Annealing(Component):
     mixture: tuple[float, float] | None = option(
         None,
         doc="fractions of the updates at the first and at the annealed sharpness, the others log-uniform "
-        "between; "
-        "default: [0, 1]",
+        "between; default: [0, 1]",
         at_least=0.0,
         at_most=1.0,
         length=(2, 2),
