@@ -2,6 +2,7 @@
 
 import abc
 from collections.abc import Iterable
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -10,9 +11,9 @@ import jax.tree_util as jtu
 from jaxtyping import Array, Bool, Float, PyTree
 
 
-def as_parameter(value) -> Float[Array, "..."]:
+def as_parameter(value: Any) -> Any:
     """`value` as a floating array of the default precision that is not weakly typed (weak types make a train
-    step trace again)."""
+    step trace again); a reparametrisation, which stands for one, as it is."""
     if isinstance(value, AbstractReparametrisation):
         return value
     if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jnp.floating) and not value.weak_type:

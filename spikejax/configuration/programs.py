@@ -35,9 +35,9 @@ def program(config: Config) -> str:
 def structure(config: Config) -> Hashable:
     """Static fields, shapes and types of a configuration's network: everything but numbers."""
     task = build_task(config)
-    return _structure(
-        config.network, config.training.trainable, task.channels, build_loss(config).outputs(task)
-    )
+    network, outputs = config.network, build_loss(config).outputs(task)
+    # A frozen table has a hash, which pyright does not see: it is frozen by its `model_config`.
+    return _structure(network, config.training.trainable, task.channels, outputs)  # pyright: ignore[reportArgumentType]
 
 
 @functools.lru_cache(maxsize=256)

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from ..component import parameter
 from ..elementary import angle, circle
-from .base import NEURONS, AbstractNeuron, Path, State
+from .base import NEURONS, AbstractNeuron, Drive, Path, State
 
 
 @NEURONS.register("theta")
@@ -47,6 +47,7 @@ class Theta(AbstractNeuron):
         return state if noise is None else State(state.v - jnp.floor(state.v))
 
     def flow(self, state, current, dt):
+        assert not isinstance(current, Drive), "a layer gives conductances to neurons that take them"
         v = state.v
         h = 2 * jnp.pi * dt / self.tau_mem
         turns, cosine, sine = propagator(current, h)

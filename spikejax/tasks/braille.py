@@ -128,7 +128,7 @@ class Braille(AbstractRecordings):
 
     @property
     def _data(self) -> _Data:
-        folder = Path(str(resources.files(__package__) / "data")) if self.folder is None else self.folder
+        folder = Path(str(resources.files("spikejax.tasks") / "data")) if self.folder is None else self.folder
         paths = folder / "braille_train.npz", folder / "braille_test.npz"
         changed = tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in paths)
         return _encoded(paths, changed, self.thresholds, self.clock, self.dt, self.validation, self.seed)
