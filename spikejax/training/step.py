@@ -41,8 +41,8 @@ class TrainState(NamedTuple):
     """Running average of the parameters, if one is kept."""
 
     @property
-    def judged(self) -> PyTree:
-        """The parameters that count: the average if there is one."""
+    def evaluated(self) -> PyTree:
+        """The parameters that are evaluated and kept: the average if there is one."""
         return self.params if self.average is None else self.average
 
 

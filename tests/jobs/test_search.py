@@ -16,8 +16,7 @@ from spikejax.jobs.search import load_search
 from spikejax.jobs.search import worker as search
 from spikejax.jobs.search.job import search_run
 from spikejax.jobs.search.space import SearchRange
-from spikejax.training import TrainingStopped
-from spikejax.training.loop import Interrupted
+from spikejax.training import Interrupted, TrainingStopped
 
 from ..command_line import environment, fails
 from ..configs import PREDICTIVE, toml

@@ -145,9 +145,9 @@ def test_averaging(problem):
     for _ in range(3):
         state, _ = step(state, trials, ClockDriven(gate, DT))
         average = jax.tree.map(lambda a, p: 0.75 * a + 0.25 * np.asarray(p), average, state.params)
-    for a, b in zip(jax.tree.leaves(average), jax.tree.leaves(state.judged), strict=True):
+    for a, b in zip(jax.tree.leaves(average), jax.tree.leaves(state.evaluated), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12)
-    assert not np.allclose(jax.tree.leaves(state.judged)[0], jax.tree.leaves(state.params)[0])
+    assert not np.allclose(jax.tree.leaves(state.evaluated)[0], jax.tree.leaves(state.params)[0])
 
 
 def test_tensor_adam_has_one_second_moment():

@@ -27,7 +27,7 @@ from spikejax.config import ConfigError, load
 from spikejax.files import write_json
 from spikejax.jobs.train import train_run
 from spikejax.jobs.sweep import job as sweep, load_sweep
-from spikejax.training.loop import Interrupted
+from spikejax.training import Interrupted
 
 address, process, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
 distributed.join(address, 2, process)

@@ -22,9 +22,8 @@ from ...build import evaluator
 from ...config import Config
 from ...errors import ConfigError
 from ...simulators import ClockDriven
-from ...training import TrainingStopped
+from ...training import Interrupted, TrainingStopped
 from ...training.checkpoint import CheckpointError
-from ...training.loop import Interrupted
 from ..run import trained
 from ..train import finished_run
 from .space import SearchPlan

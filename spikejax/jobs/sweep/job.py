@@ -25,8 +25,7 @@ from ...files import write_json, write_table
 from ...network import Network
 from ...noise import Noise
 from ...tasks.base import first_trials
-from ...training import TrainingStopped, distributed
-from ...training.loop import Interrupted
+from ...training import Interrupted, TrainingStopped, distributed
 from ..evaluate import evaluate_network
 from ..run import check_same, clock, last_stage, prepare, trained
 from ..train import finished_run
