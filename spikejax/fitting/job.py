@@ -21,8 +21,8 @@ from tqdm import tqdm
 
 from ..config import ConfigError, CurrentClampFit, SoundFit, dump
 from ..config.load import new_folder
+from ..files import write_atomically
 from ..jobs.run import versions
-from ..training.checkpoint import write_atomically
 from ..training.log import MetricsLog
 from .clamp.job import ClampJob
 from .sound.job import SoundJob

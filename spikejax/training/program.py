@@ -1,4 +1,4 @@
-"""What makes the updates of the training loop: one network, or several side by side as one compiled program."""
+"""What makes the updates of the training loop: one network, or several side by side in one compiled step."""
 
 import abc
 from collections.abc import Callable, Sequence

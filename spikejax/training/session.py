@@ -112,7 +112,7 @@ class Session:
         vars(self).update({name: values[name] for name in SAVED})
 
     def enter(self, stage: int, plateau: Plateau | None = None) -> None:
-        """Be in a stage, whose loss has its plateaus by `plateau`; another stage than before counts its own."""
+        """Begin, or stay in, a stage; plateaus of its loss (see `plateau`) are counted from its start."""
         self._plateau = plateau
         if stage != self.stage:
             self.stage, self.plateaus = stage, 0
@@ -205,7 +205,7 @@ class Session:
         return None
 
     def _lower_learning_rate(self) -> bool:
-        """Lower the learning rate for a rollback; False if the plan has none, or the rate is too low already."""
+        """Lower the learning rate for a rollback; False if the plan has none, or it is too low already."""
         rollback = self.plan.rollback
         if rollback is None or self.learning_rate_scale * rollback.factor <= MIN_LEARNING_RATE_SCALE:
             return False
@@ -226,7 +226,8 @@ class Session:
         crowded = float(self.entry.get("held_out/crowded", 0))
         if crowded > 0.01:
             found["crowded"] = (
-                f"in {crowded:.1%} of steps a neuron spikes more than once, too often for dt: try a smaller one"
+                f"in {crowded:.1%} of steps a neuron spikes more than once, "
+                "too often for dt: try a smaller one"
             )
         new = [name for name in found if name not in self._warned]
         self._warned.update(new)

@@ -194,8 +194,8 @@ def make_train_step(
       mean.
     - `noise`: what is random within a trial, drawn with its key; a trial without a key has none.
     - `averaging`: decay per update of the running average of the parameters, if the state keeps one.
-    - `mesh`: devices that the trials of a batch are cut over (`spikejax.training.distributed`); the state is then on
-      all of them. The update is that of one device to rounding.
+    - `mesh`: devices that the trials of a batch are cut over (`spikejax.training.distributed`); the state is
+      then on all of them. The update is that of one device to rounding.
 
     **Metrics:** `loss`; what the loss reports; `gradient` (norm before the optimiser) and
     ``gradient/<parameter>``; `rate` (Hz), `silent` and, where there are steps, `saturated` (fractions) per

@@ -14,6 +14,7 @@ from spikejax.losses import CrossEntropy
 from spikejax.parameters import resolve
 from spikejax.training import (
     Rollback,
+    Stage,
     fit_readout,
     make_evaluate,
     make_train_step,
@@ -23,7 +24,6 @@ from spikejax.training import (
     train,
 )
 from spikejax.training.log import read_metrics
-from spikejax.training.loop import Stage
 
 from ..command_line import killed_and_resumed
 from ..configs import XOR, changed
