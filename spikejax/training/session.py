@@ -223,10 +223,10 @@ class Session:
                 silent = kind == "silent"
                 remedy = "a larger bias or input_scale" if silent else "a smaller input_scale, bias or dt"
                 found[name] = f"{float(x):.0%} of the neurons of layer {layer} are {kind}; try {remedy}"
-        crowded = float(self.entry.get("held_out/crowded", 0))
-        if crowded > 0.01:
-            found["crowded"] = (
-                f"in {crowded:.1%} of steps a neuron spikes more than once, "
+        multiple = float(self.entry.get("held_out/multiple_spikes", 0))
+        if multiple > 0.01:
+            found["multiple_spikes"] = (
+                f"in {multiple:.1%} of steps a neuron spikes more than once, "
                 "too often for dt: try a smaller one"
             )
         new = [name for name in found if name not in self._warned]
