@@ -1,5 +1,6 @@
 """The training loop: updates, evaluations, checkpoints and progress of one or several sessions."""
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -227,8 +228,9 @@ def _summary(sessions: Sequence[Session]) -> dict[str, str | int]:
     """What the progress bar shows after an update: a network's metrics, or of several the median loss."""
     if len(sessions) > 1:
         losses = [float(session.entry["loss"]) for session in sessions if not session.stopped]
-        stopped = len(sessions) - len(losses)
-        return {"loss": f"{np.nanmedian(losses or [np.nan]):.3g}", "stopped": stopped}
+        finite = [loss for loss in losses if math.isfinite(loss)]
+        median = f"{np.median(finite):.3g}" if finite else "nan"
+        return {"loss": median, "stopped": len(sessions) - len(losses)}
     entry = sessions[0].entry
     names = ("loss", "accuracy", "error", "held_out/accuracy", "held_out/error", "gradient")
     return {
