@@ -16,6 +16,7 @@ from pathlib import Path
 
 import equinox as eqx
 
+from spikejax import ClockDriven
 from spikejax.adjoints import Costate
 from spikejax.analysis.gradients import gradient_report
 from spikejax.jobs.run import trained
@@ -25,7 +26,7 @@ from sharpness import mean  # isort: skip
 
 CONFIG = Path(__file__).parent.parent / "configs" / "annealing.toml"
 SHARP = "fixed, sharp (30)"
-LEASHES = [(None, None), (0.03, None), (0.1, None), (0.3, None), (None, 1e-3), (0.1, 1e-3)]
+DAMPED = [(None, None), (0.03, None), (0.1, None), (0.3, None), (None, 1e-3), (0.1, 1e-3)]
 
 
 def ways(points, rows) -> None:
@@ -47,21 +48,21 @@ def ways(points, rows) -> None:
     print("\n".join(line for _, line in sorted(lines)))
 
 
-def leashes(folder: Path) -> None:
+def damped(folder: Path) -> None:
     """Bias and noise of the gradient on 64 held-out trials."""
     run, network, config = trained(folder)
     trials = run.task.split("validation")
 
     @eqx.filter_jit
     def report(network, gate, adjoint):
-        return gradient_report(network, trials, run.loss, gate, dt=config.dt, adjoint=adjoint)
+        return gradient_report(network, trials, run.loss, ClockDriven(gate, config.dt, adjoint))
 
     print(
         "| network | sharpness | damping per ms | clip | norm | cosine with the exact gradient | noise |\n|---|---|---|---|---|---|---|"
     )
     for where, one in (("initial", run.network), ("trained", network)):
         for sharpness in (1.0, 5.0, 30.0):
-            for damping, clip in LEASHES:
+            for damping, clip in DAMPED:
                 found = report(one, run.final_gate.sharpen(sharpness), Costate(damping=damping, clip=clip))
                 shown = " | ".join("-" if x is None else f"{x:g}" for x in (damping, clip))
                 numbers = f"{found.norm:.2g} | {found.alignment:.2f} | {found.noise:.2g}"
@@ -84,7 +85,7 @@ def main() -> None:
     print(f"{sum(each):.0f} minutes of training\n")
     ways(points, rows)
     print()
-    leashes(folder / "points" / next(p.name for p in points if p.values["name"] == SHARP))
+    damped(folder / "points" / next(p.name for p in points if p.values["name"] == SHARP))
 
 
 if __name__ == "__main__":

@@ -17,9 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from spikejax.config import load
+from spikejax.configuration import load
 from spikejax.jobs.train import finished_run
-from spikejax.tasks import braille
+from spikejax.tasks import Braille
 
 CONFIG = Path(__file__).parent.parent / "configs" / "braille.toml"
 VARIANTS = {
@@ -37,7 +37,7 @@ VARIANTS = {
 def linear_reader(windows: int) -> tuple[float, float]:
     """Train and test accuracy of multinomial logistic regression on spike counts in equal windows."""
     config = load(CONFIG)
-    task = braille(config.dt, thresholds=config.task.thresholds, clock=config.task.clock)
+    task = Braille(config.dt, thresholds=config.task.thresholds, clock=config.task.clock)
 
     def counts(x):
         parts = np.array_split(np.asarray(x, np.float32), windows, axis=1)

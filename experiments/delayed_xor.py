@@ -22,9 +22,8 @@ from matplotlib.figure import Figure
 
 from spikejax import ClockDriven, Costate, Noise, trainable
 from spikejax.analysis import record
-from spikejax.build import build, build_gate, build_loss, build_task, solve_readout
 from spikejax.cli import key_values
-from spikejax.config import Config, load
+from spikejax.configuration import Config, build, build_gate, build_loss, build_task, load, solve_readout
 from spikejax.jobs.analyse import analyse_run
 from spikejax.jobs.run import trained
 from spikejax.jobs.train import finished_run
@@ -117,7 +116,7 @@ def figure(network: Network, config: Config, delay: float = 400.0) -> Figure:
     one."""
     gate, dt = build_gate(config)[0], config.dt
     trials = build_task(config).aligned(delay, len(KINDS))
-    smooth, hard = (record(network, trials, gate=g, dt=dt) for g in (gate, gate.hard()))
+    smooth, hard = (record(network, trials, ClockDriven(g, dt)) for g in (gate, gate.hard()))
     # Neurons in the order of their preference: rate after a first + pulse minus after a first - one.
     late = hard.release[:, : round((40 + 24 + delay) / dt)].sum(axis=1)
     order = np.argsort(late[[0, 1]].mean(axis=0) - late[[2, 3]].mean(axis=0))

@@ -12,7 +12,7 @@ import argparse
 import json
 from pathlib import Path
 
-from spikejax.config import load_fit
+from spikejax.configuration import load_fit
 from spikejax.fitting import (
     MODELS,
     bits_per_spike,

@@ -22,8 +22,7 @@ from jax.scipy.linalg import expm
 from matplotlib.figure import Figure
 
 from spikejax import NIF, Exponential, Gate, Network, simulate, trainable
-from spikejax.build import build
-from spikejax.config import load
+from spikejax.configuration import build, load
 from spikejax.jobs.run import trained
 from spikejax.losses import SquaredError
 from spikejax.plotting import STYLE

@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from spikejax import simulate
-from spikejax.build import build_loss
+from spikejax.configuration import build_loss
 from spikejax.jobs.run import trained
 from spikejax.losses import Sum
 from spikejax.plotting import STYLE

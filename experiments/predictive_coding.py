@@ -19,10 +19,10 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
+from spikejax import ClockDriven
 from spikejax.analysis import balance, interval_statistics, lagged_error, record, split_currents
-from spikejax.build import build, build_gate, build_task
 from spikejax.cli import key_values
-from spikejax.config import Config, load
+from spikejax.configuration import Config, build, build_gate, build_task, load
 from spikejax.jobs.run import trained
 from spikejax.jobs.train import finished_run
 from spikejax.metrics import rates
@@ -57,7 +57,7 @@ def measure(network: Network, config: Config) -> dict[str, float]:
         dt = config.dt / part
         trials = build_task(config.model_copy(update={"dt": dt})).split("test")
         for name, g in (("smooth", gate), ("hard", gate.hard())):
-            run = record(network, trials, gate=g, dt=dt)
+            run = record(network, trials, ClockDriven(g, dt))
             lags, errors = lagged_error(run.readout, np.asarray(trials.target), dt)
             label, best = f"{name}, dt{'' if part == 1 else '/2'}", errors.argmin()
             result |= {
@@ -108,7 +108,7 @@ def figure(network: Network, config: Config) -> Figure:
     gate = build_gate(config)[0]
     trials = build_task(config).split("test")
     one = jax.tree.map(lambda x: x[:1], trials)
-    run = record(network, one, gate=gate.hard(), dt=config.dt)
+    run = record(network, one, ClockDriven(gate.hard(), config.dt))
     t, y = run.time, np.asarray(one.target[0])
     shown = np.argsort(-run.release[0].sum(axis=0))[:3]
     e, i = currents(network, one.stimulus[0], gate.hard(), config.dt)

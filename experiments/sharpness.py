@@ -20,10 +20,10 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from spikejax import ClockDriven
 from spikejax.analysis.linearisation import growth, jacobians
 from spikejax.analysis.record import record
-from spikejax.build import build_noise
-from spikejax.config import load
+from spikejax.configuration import build_noise, load
 from spikejax.jobs.run import trained
 from spikejax.jobs.sweep import Point, load_sweep, sweep_run
 from spikejax.tasks.base import first_trials
@@ -44,11 +44,12 @@ def causes(folder: Path, trials: int = 16) -> dict[str, float]:
         except (CheckpointError, FileNotFoundError):
             return {"at once": np.nan, "exponent": np.nan}
         batch = first_trials(run.task.parts("test"), trials)
-        recording = record(network, batch, gate=run.final_gate, dt=config.dt, noise=build_noise(config))
+        simulator = ClockDriven(run.final_gate, config.dt)
+        recording = record(network, batch, simulator, noise=build_noise(config))
         q = recording.release[recording.mask]
         one = jax.tree.map(lambda x: x[0], batch)
         steps = len(one.stimulus) if one.mask is None else int(np.sum(one.mask))
-        jacobian = np.asarray(jacobians(network, one.stimulus[:steps], run.final_gate, config.dt), float)
+        jacobian = np.asarray(jacobians(network, one.stimulus[:steps], simulator), float)
         exponent = float(growth(jacobian, config.dt)[0]) if np.isfinite(jacobian).all() else np.nan
         up = q[q > 0]
         at_once = float(up[up > WHOLE].sum() / up.sum()) if up.size else np.nan

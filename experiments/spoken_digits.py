@@ -25,8 +25,15 @@ import optax
 from braille import logistic_regression
 from matplotlib.figure import Figure
 
-from spikejax.build import batch_key, build, build_optimiser, build_task, learning_rate_schedule
-from spikejax.config import Config, load
+from spikejax.configuration import (
+    Config,
+    batch_key,
+    build,
+    build_optimiser,
+    build_task,
+    learning_rate_schedule,
+    load,
+)
 from spikejax.jobs.train import finished_run
 from spikejax.parameters import trainable
 from spikejax.plotting import STYLE
@@ -52,9 +59,7 @@ def linear_reader(config: Config, bands: int, bins: int) -> dict[str, float]:
     loader."""
     # The bands of the reader, not those of the network; the bins of the network are summed.
     task = build_task(
-        config.model_copy(
-            update={"task": config.task.model_copy(update={"delays": (0.0,), "channels": bands})}
-        )
+        config.model_copy(update={"task": config.task.model_copy(update={"delays": (0.0,), "bands": bands})})
     )
     x, y = {}, {}
     for name in ("train", "validation", "test"):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import tomli_w
 
-from spikejax.config.load import read
+from spikejax.configuration.load import read
 from spikejax.jobs.sweep import load_sweep
 
 CONFIG = Path(__file__).parent.parent / "configs" / "braille.toml"

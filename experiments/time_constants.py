@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from spikejax.config import load
+from spikejax.configuration import load
 from spikejax.jobs.run import trained
 from spikejax.jobs.train import finished_run
 from spikejax.parameters import resolve
@@ -23,8 +23,8 @@ FIELDS = '["weight", "bias", "tau_mem", "tau_syn"]'
 XOR = [("training.steps", "600"), ("task.held_out", "[240, 600]")]
 XOR_TRAINED = [
     ("training.trainable", FIELDS),
-    ("training.rates.tau_mem", "3.0"),
-    ("training.rates.tau_syn", "3.0"),
+    ("training.learning_rate_scale.tau_mem", "3.0"),
+    ("training.learning_rate_scale.tau_syn", "3.0"),
 ]
 TASKS = {
     "XOR, delays to 100 ms": (

@@ -69,9 +69,10 @@ def key_values(words: list[str]) -> list[tuple[str, str]]:
 
 def _command(kind: type[AbstractCommand], args: argparse.Namespace) -> AbstractCommand:
     """The command with its options, which are checked."""
-    options: dict[str, Any] = {name: value for name, value in vars(args).items() if name != "command"}
+    given = {name: value for name, value in vars(args).items() if name != "command"}
+    options: dict[str, Any] = {name: tuple(x) if isinstance(x, list) else x for name, x in given.items()}
     with input_errors():
-        return kind(**{name: tuple(x) if isinstance(x, list) else x for name, x in options.items()})
+        return kind(**options)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -45,8 +45,12 @@ class Declaration:
     """Fewest and most entries of a tuple."""
     registry: Registry | None = None
     """Family of the component that the field holds."""
+    default: str = ""
+    """Name of the component that it holds if none is given."""
     staged: bool = True
     """Whether a stage of a curriculum may change it."""
+    in_table: bool = True
+    """Whether it is a key of a configuration's table; else what makes the component gives it, as the time step."""
 
     @property
     def text(self) -> str:
@@ -67,12 +71,16 @@ class Declaration:
 
     def check(self, owner: str, name: str, value: Any) -> None:
         """Raise one `ValueError` that names field, value and what is allowed; what is traced is not known."""
+        problem = self.problem(value)
+        if problem is not None:
+            raise ValueError(f"{owner}: `{name}` {problem}")
+
+    def problem(self, value: Any) -> str | None:
+        """What is wrong with a value, as in "is -1 ms, but must be finite and above 0"; None if nothing is."""
         if value is None or self.registry is not None:
-            return
+            return None
         if self.choices is not None:
-            if value not in self.choices:
-                raise ValueError(f"{owner}: `{name}` is {value!r}, but must be {self.allowed()}")
-            return
+            return None if value in self.choices else f"is {value!r}, but must be {self.allowed()}"
         if isinstance(value, tuple) and self.length is not None:
             fewest, most = self.length
             if len(value) < fewest or (most is not None and len(value) > most):
@@ -83,10 +91,10 @@ class Declaration:
                     if most is None
                     else f"{fewest} to {most}"
                 )
-                raise ValueError(f"{owner}: `{name}` has {len(value)} entries, but must have {count}")
+                return f"has {len(value)} entries, but must have {count}"
         numbers = known_numbers(value)
         if numbers is None:
-            return
+            return None
         bad = ~np.isfinite(numbers)
         for bound, fails in (
             (self.above, lambda x, b: x <= b),
@@ -96,13 +104,11 @@ class Declaration:
         ):
             if bound is not None:
                 bad |= fails(numbers, bound)
-        if bad.any():
-            shown = numbers[bad].reshape(-1)[0]
-            allowed = self.allowed()
-            unit = f" {self.unit}" if self.unit else ""
-            raise ValueError(
-                f"{owner}: `{name}` is {shown:g}{unit}, but must be {f'finite and {allowed}' if allowed else 'finite'}"
-            )
+        if not bad.any():
+            return None
+        shown, allowed = numbers[bad].reshape(-1)[0], self.allowed()
+        unit = f" {self.unit}" if self.unit else ""
+        return f"is {shown:g}{unit}, but must be {f'finite and {allowed}' if allowed else 'finite'}"
 
 
 def known_numbers(value: Any) -> np.ndarray | None:
@@ -170,13 +176,15 @@ def option(
     choices: tuple[str, ...] | None = None,
     length: tuple[int, int | None] | None = None,
     staged: bool = True,
+    in_table: bool = True,
     **kwargs: Any,
 ) -> Any:
     """A field that holds a plain value (number, word, tuple), which is compiled into what uses it.
 
     **Arguments:** `default`: none if it has to be given; `unit`, `doc`: for help texts; `above`, `at_least`,
     `below`, `at_most`: the range of every number in it; `choices`: the words allowed; `length`: fewest and most
-    entries of a tuple; `staged`: whether a stage of a curriculum may change it; `kwargs`: of `equinox.field`.
+    entries of a tuple; `staged`: whether a stage of a curriculum may change it; `in_table`: whether a configuration
+    has a key for it; `kwargs`: of `equinox.field`.
     """
     declared = Declaration(
         doc=doc,
@@ -188,6 +196,7 @@ def option(
         choices=choices,
         length=length,
         staged=staged,
+        in_table=in_table,
     )
     return _field(declared, default, static=True, **kwargs)
 
@@ -195,7 +204,7 @@ def option(
 def part(registry: Registry, default: str, *, doc: str = "", **kwargs: Any) -> Any:
     """A field that holds another component: given as such, or by its name in the `registry`."""
     return _field(
-        Declaration(doc=doc, registry=registry),
+        Declaration(doc=doc, registry=registry, default=default),
         dataclasses.MISSING,
         converter=registry.coerce,
         default_factory=lambda: registry.make(default),
@@ -214,7 +223,10 @@ def _as_parameter_or_none(value):
 
 
 class Component(eqx.Module):
-    """A module whose declared fields are checked when it is made."""
+    """A module whose declared fields are checked when it is made.
+
+    A class with checks of its own in ``__check_init__`` calls that of `super` first if they rely on these.
+    """
 
     def __check_init__(self):
         for name, declared in declarations(type(self)).items():

@@ -1,13 +1,13 @@
 """Randomness within a trial: in its initial state, and a background current."""
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from .component import Component, option
 
-class Noise(NamedTuple):
+
+class Noise(Component):
     """What is random in a trial, drawn with the trial's key.
 
     The background current is independent for every neuron and the same for all gates and adjoints. With a
@@ -19,18 +19,31 @@ class Noise(NamedTuple):
     without, white noise, ``x = current sqrt(1 ms/dt) xi`` in every step, whose integral does not hang on dt.
     """
 
-    initial: float | Float[Array, ""] = 0.0
-    """Standard deviation of the initial membrane potentials, in units of v."""
-    current: float | Float[Array, ""] = 0.0
-    """Standard deviation of the background current, in units of the current; of white noise: of its mean over
-    1 ms."""
-    tau: float = 0.0
-    """Correlation time of the background current, ms; 0: white noise."""
+    initial: float = option(
+        0.0,
+        doc="standard deviation of the initial membrane potentials, in units of v",
+        at_least=0.0,
+        kw_only=False,
+    )
+    current: float = option(
+        0.0,
+        doc="standard deviation of a background current into every neuron, in units of the current (white: of its "
+        "mean over 1 ms)",
+        at_least=0.0,
+        kw_only=False,
+    )
+    tau: float = option(
+        0.0,
+        unit="ms",
+        doc="correlation time of the background current; 0: white noise",
+        at_least=0.0,
+        kw_only=False,
+    )
 
     @property
     def silent(self) -> bool:
-        """Whether nothing is random; False where that is not known (inside a transformation)."""
-        return not any(isinstance(x, jax.Array) or x for x in (self.initial, self.current))
+        """Whether nothing is random."""
+        return not (self.initial or self.current)
 
     def background(
         self, key: PRNGKeyArray, steps: int, shape: tuple[int, ...], dt: float, dtype=None

@@ -15,7 +15,7 @@ PREDICTIVE = {
             {
                 "size": 5,
                 "bias": [1.1, 1.6],
-                "recurrent_scale": 0.05,
+                "recurrent": {"scale": 0.05},
                 "neuron": {"kind": "lif", "tau_mem": 10.0},
                 "synapse": {"tau_syn": [2.0, 10.0]},
             }
@@ -65,9 +65,8 @@ XOR = {
                 "size": 10,
                 "neuron": {"kind": "theta", "tau_mem": 25.0, "v_init": 0.25},
                 "synapse": {"tau_syn": [5.0, 20.0]},
-                "input_scale": [3.0, 6.0],
-                "recurrent_scale": [0.1, 0.2],
-                "self_excitation": [0.3, 0.9],
+                "feedforward": {"scale": [3.0, 6.0]},
+                "recurrent": {"scale": [0.1, 0.2], "self_excitation": [0.3, 0.9]},
                 "bias": [-1.2, -1.0],
             }
         ],

@@ -23,7 +23,7 @@ class Checkpointed(AbstractAdjoint):
     """
 
     chunk: int | None = option(
-        None, doc="steps of a chunk (default: square root of the trial)", at_least=1, kw_only=False
+        None, doc="steps of a chunk (default: square root of the trial)", at_least=1.0, kw_only=False
     )
     inner: AbstractAdjoint = part(ADJOINTS, "autodiff", doc="the adjoint within a chunk")
 

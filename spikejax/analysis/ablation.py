@@ -9,12 +9,11 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from ..connections import Dense
-from ..gates import Gate
 from ..losses import AbstractLoss
 from ..network import Network
 from ..noise import Noise
 from ..parameters import resolve
-from ..simulators import AbstractSimulator, ClockDriven
+from ..simulators import AbstractSimulator
 from ..tasks import Trial
 from ..training.step import run_trial
 
@@ -75,15 +74,14 @@ def ablate_neurons(
     network: Network,
     trials: Trial,
     loss: AbstractLoss,
+    simulator: AbstractSimulator,
     *,
-    gate: Gate,
-    dt: float,
     layer: int = 0,
     noise: Noise | None = None,
 ) -> Ablation:
     """Remove each neuron of a layer in turn: its spikes reach nobody any more.
 
-    **Arguments:** `trials`: a batch; `dt` in ms; `noise`: what is random within a trial.
+    **Arguments:** `trials`: a batch; `noise`: what is random within a trial.
 
     **Raises:** `ValueError` unless the connections that leave the layer are dense.
     """
@@ -99,7 +97,7 @@ def ablate_neurons(
 
         return _score(network, trials, loss, simulator, noise), jax.lax.map(without, jnp.arange(size))
 
-    whole, (value, accuracy) = run(network, trials, ClockDriven(gate, dt))
+    whole, (value, accuracy) = run(network, trials, simulator)
     intact = float(whole[0]), float(whole[1])
     return Ablation(intact, np.asarray(value), np.asarray(accuracy), np.arange(size)[:, None])
 
@@ -108,9 +106,8 @@ def ablate_synapses(
     network: Network,
     trials: Trial,
     loss: AbstractLoss,
+    simulator: AbstractSimulator,
     *,
-    gate: Gate,
-    dt: float,
     layer: int = 0,
     count: int = 60,
     noise: Noise | None = None,
@@ -122,7 +119,7 @@ def ablate_synapses(
     -w dL/dw``. It is exact for small changes; how far it reaches is what the comparison shows. Where the
     trajectory is unstable it reaches nowhere.
 
-    **Arguments:** `trials`: a batch; `dt` in ms; `noise`: what is random within a trial.
+    **Arguments:** `trials`: a batch; `noise`: what is random within a trial.
 
     **Raises:** `ValueError` unless the layer has a dense recurrence.
     """
@@ -148,7 +145,6 @@ def ablate_synapses(
 
         return _score(network, trials, loss, simulator, noise), jax.lax.map(without, chosen)
 
-    simulator = ClockDriven(gate, dt)
     predicted, carried = map(np.asarray, predict(network, trials, simulator))
     chosen = np.argsort(-carried.reshape(-1))[:count]
     whole, (value, accuracy) = run(network, trials, simulator, jnp.asarray(chosen))
@@ -158,7 +154,7 @@ def ablate_synapses(
 
 
 def _weight(network: Network, layer: int) -> Float[Array, "n kinds n"]:
-    """Of the layer's dense recurrence."""
+    """The weights of the layer's dense recurrence."""
     recurrent = network.layers[layer].recurrent
     if not isinstance(recurrent, Dense):
         raise ValueError(f"layer {layer} has no dense recurrence")

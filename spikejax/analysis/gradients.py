@@ -1,15 +1,14 @@
 """How good a gradient is: its size, its noise over trials, and whether the loss falls as it says."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
-from ..adjoints import AbstractAdjoint, Costate
-from ..gates import Gate
 from ..losses import AbstractLoss
 from ..network import Network
 from ..noise import Noise
@@ -20,7 +19,7 @@ from ..training.step import run_trial
 
 
 class GradientReport(NamedTuple):
-    """Of a network's trained parameters on a batch of trials. All scalars."""
+    """The gradient in a network's trained parameters on a batch of trials, in scalars."""
 
     loss: Float[Array, ""]
     norm: Float[Array, ""]
@@ -43,61 +42,81 @@ def gradient_report(
     network: Network,
     trials: Trial,
     loss: AbstractLoss,
-    gate: Gate,
+    simulator: ClockDriven,
     *,
-    dt: float,
-    adjoint: AbstractAdjoint,
     fields: tuple[str, ...] = ("weight", "bias"),
     span: float = 1e-3,
     noise: Noise | None = None,
 ) -> GradientReport:
     """Gradient of the mean loss in the parameters named by `fields`, one trial at a time.
 
-    **Arguments:** `trials`: a batch; `dt` in ms; `adjoint`: how the gradient is computed, which may bias it;
-    `span`: length of a half of the secant relative to the norm of the parameters; `noise`: what is random
-    within a trial.
+    **Arguments:** `trials`: a batch; `simulator`: its adjoint may bias the gradient; `span`: length of a half
+    of the secant relative to the norm of the parameters; `noise`: what is random within a trial.
     """
     params, fixed = eqx.partition(network, trainable(network, fields))
-    adjoints = (adjoint,) if adjoint.exact else (adjoint, Costate())
+    exact = simulator.adjoint.exact
+    simulators = (simulator,) if exact else (simulator, ClockDriven(simulator.gate, simulator.dt))
 
-    def objective(params, trial, adjoint):
-        network = eqx.combine(params, fixed)
-        simulator = ClockDriven(gate, dt, adjoint)
-        return loss(run_trial(network, trial, simulator, save=loss.series, noise=noise), trial)[0]
+    def objective(params, trial, simulator):
+        solution = run_trial(eqx.combine(params, fixed), trial, simulator, save=loss.series, noise=noise)
+        return loss(solution, trial)[0]
+
+    means = _mean_gradients(objective, params, trials, simulators)
+    own, exact = means[0], means[-1]
+    norm, exact_norm = optax.tree.norm(own.gradient), optax.tree.norm(exact.gradient)
+    step = span * optax.tree.norm(params) / _positive(norm)
+
+    def at(sign: float):
+        moved = jax.tree.map(lambda p, g: p + sign * step * g, params, own.gradient)
+        return jnp.mean(jax.lax.map(lambda trial: objective(moved, trial, simulator), trials))
+
+    rise = at(1.0) - at(-1.0)
+    cosine = jnp.asarray(optax.tree.vdot(own.gradient, exact.gradient)) / _positive(norm * exact_norm)
+    return GradientReport(
+        loss=own.loss,
+        norm=norm,
+        noise=(own.square - norm**2) / _positive(norm**2),
+        agreement=rise / (2 * step * _positive(norm**2)),
+        alignment=cosine,
+        exact_norm=exact_norm,
+        exact_noise=(exact.square - exact_norm**2) / _positive(exact_norm**2),
+    )
+
+
+class _Means(NamedTuple):
+    """Over the trials."""
+
+    loss: Float[Array, ""]
+    gradient: PyTree
+    square: Float[Array, ""]
+    """Squared norm of the gradient of a trial."""
+
+
+def _mean_gradients(
+    objective: Callable[[PyTree, Trial, ClockDriven], Float[Array, ""]],
+    params: PyTree,
+    trials: Trial,
+    simulators: tuple[ClockDriven, ...],
+) -> tuple[_Means, ...]:
+    """The means for each of the simulators."""
 
     def one(totals, trial):
         found = []
-        for adjoint in adjoints:
-            value, gradient = jax.value_and_grad(objective)(params, trial, adjoint)
-            found.append((value, gradient, optax.tree.norm(gradient, squared=True)))
+        for simulator in simulators:
+            value, gradient = jax.value_and_grad(objective)(params, trial, simulator)
+            found.append(_Means(value, gradient, optax.tree.norm(gradient, squared=True)))
         # A running sum rather than all gradients at once, which a large network has no room for.
         return jax.tree.map(jnp.add, totals, tuple(found)), None
 
-    zero = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, params), jnp.zeros(()))
+    zero = _Means(jnp.zeros(()), jax.tree.map(jnp.zeros_like, params), jnp.zeros(()))
     zero = jax.tree.map(lambda x: x.astype(jnp.result_type(float)), zero)
-    count = trials.stimulus.shape[0]
-    totals, _ = jax.lax.scan(one, (zero,) * len(adjoints), trials)
-    (value, mean, squared), (_, exact, exact_squared) = jax.tree.map(
-        lambda x: x / count, (totals[0], totals[-1])
-    )
-    norm, exact_norm = optax.tree.norm(mean), optax.tree.norm(exact)
+    totals, _ = jax.lax.scan(one, (zero,) * len(simulators), trials)
+    return jax.tree.map(lambda x: x / trials.stimulus.shape[0], totals)
 
-    def positive(x):
-        return jnp.where(x > 0, x, 1.0)
 
-    step = span * optax.tree.norm(params) / positive(norm)
-    moved = lambda sign: jax.tree.map(lambda p, g: p + sign * step * g, params, mean)
-    at = lambda params: jnp.mean(jax.lax.map(lambda trial: objective(params, trial, adjoint), trials))
-    rise = at(moved(1.0)) - at(moved(-1.0))
-    return GradientReport(
-        loss=value,
-        norm=norm,
-        noise=(squared - norm**2) / positive(norm**2),
-        agreement=rise / (2 * step * positive(norm**2)),
-        alignment=jnp.asarray(optax.tree.vdot(mean, exact)) / positive(norm * exact_norm),
-        exact_norm=exact_norm,
-        exact_noise=(exact_squared - exact_norm**2) / positive(exact_norm**2),
-    )
+def _positive(x: Float[Array, ""]) -> Float[Array, ""]:
+    """A divisor that is not 0."""
+    return jnp.where(x > 0, x, 1.0)
 
 
 __all__ = ["GradientReport", "gradient_report"]

@@ -7,31 +7,31 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Complex, Float
 
 from ..adjoints import Autodiff
-from ..gates import Gate
 from ..network import Network, NetworkState
-from ..simulate import simulate
+from ..simulators import ClockDriven
 
 
 @eqx.filter_jit
 def jacobians(
     network: Network,
     stimulus: Float[Array, "time *channels"],
-    gate: Gate,
-    dt: float,
+    simulator: ClockDriven,
     state: NetworkState | None = None,
 ) -> Float[Array, "time state state"]:
     """Jacobian of the one-step map (membrane potentials and activations of all layers) at every step of one
     trial.
 
-    The reset is part of the map: where a neuron spikes, its row carries the derivative through the reset. For
-    the smooth gate.
+    The reset is part of the map: where a neuron spikes, its row carries the derivative through the reset.
+
+    **Arguments:** `simulator`: with a smooth gate; `state`: before the first step.
     """
     state = network.init() if state is None else state
     z, unravel = ravel_pytree(state)
+    # Forward mode, which the other adjoints do not have.
+    simulator = ClockDriven(simulator.gate, simulator.dt, Autodiff())
 
     def step(z, x):
-        after = simulate(network, x[None], gate=gate, dt=dt, adjoint=Autodiff(), state=unravel(z)).state
-        return ravel_pytree(after)[0]
+        return ravel_pytree(simulator(network, x[None], state=unravel(z)).state)[0]
 
     def both(z, x):
         return step(z, x), jax.jacfwd(step)(z, x)

@@ -8,13 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
-from ..gates import Gate
 from ..network import Network
 from ..noise import Noise
 from ..parameters import resolve
+from ..simulate import Series
 from ..simulators import ClockDriven
 from ..tasks import Trial
 from ..training.step import run_trial
+
+SAVED: tuple[Series, ...] = ("release", "v", "activation")
 
 
 class Recording(NamedTuple):
@@ -24,10 +26,11 @@ class Recording(NamedTuple):
     release: Float[np.ndarray, "trials time n"]
     v: Float[np.ndarray, "trials time n"]
     activation: Float[np.ndarray, "trials time n"]
-    """Of each neuron's slowest synapse."""
+    """Activation of each neuron's slowest synapse."""
     mask: Bool[np.ndarray, "trials time"]
     """False after the end of a trial."""
     dt: float
+    """ms."""
 
     @property
     def time(self) -> Float[np.ndarray, " time"]:
@@ -36,12 +39,16 @@ class Recording(NamedTuple):
 
 
 def record(
-    network: Network, trials: Trial, *, gate: Gate, dt: float, noise: Noise | None = None, at_once: int = 60
+    network: Network,
+    trials: Trial,
+    simulator: ClockDriven,
+    *,
+    noise: Noise | None = None,
+    at_once: int = 60,
 ) -> Recording:
     """Run `network` on every trial and keep it all.
 
-    **Arguments:** `trials`: a batch; `dt` in ms; `noise`: what is random within a trial; `at_once`: trials
-    run together.
+    **Arguments:** `trials`: a batch; `noise`: what is random within a trial; `at_once`: trials run together.
     """
     taus = [np.asarray(layer.synapse.tau_syn) for layer in resolve(network).layers]
     slowest = [int(np.argmax(tau.reshape(len(tau), -1).max(axis=1))) for tau in taus]
@@ -49,23 +56,25 @@ def record(
     @eqx.filter_jit
     def run(network, trials, simulator):
         def one(trial):
-            save = ("release", "v", "activation")
-            solution = run_trial(network, trial, simulator, save=save, noise=noise)
+            solution = run_trial(network, trial, simulator, save=SAVED, noise=noise)
             steps = len(trial.stimulus)
 
-            def flat(each):
-                return jnp.concatenate([x.reshape(steps, -1) for x in each], axis=1)
+            def flat(series):
+                return jnp.concatenate([jnp.asarray(x).reshape(steps, -1) for x in series], axis=1)
 
-            layers = solution.layers
-            own = [r.activation[:, k] for r, k in zip(layers, slowest, strict=True)]
-            return solution.readout, flat([r.release for r in layers]), flat([r.v for r in layers]), flat(own)
+            activations = [jnp.asarray(record.activation) for record in solution.layers]
+            return (
+                solution.readout,
+                flat(record.release for record in solution.layers),
+                flat(record.v for record in solution.layers),
+                flat(x[:, k] for x, k in zip(activations, slowest, strict=True)),
+            )
 
         return jax.lax.map(one, trials, batch_size=min(at_once, len(trials.stimulus)))
 
-    found = [np.asarray(x) for x in run(network, trials, ClockDriven(gate, dt))]
-    shape = trials.stimulus.shape[:2]
-    mask = np.ones(shape, bool) if trials.mask is None else np.asarray(trials.mask)
-    return Recording(*found, mask, dt)
+    readout, release, v, activation = map(np.asarray, run(network, trials, simulator))
+    mask = np.ones(release.shape[:2], bool) if trials.mask is None else np.asarray(trials.mask)
+    return Recording(readout, release, v, activation, mask, simulator.dt)
 
 
 __all__ = ["Recording", "record"]

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ..component import option
-from ..config import FITS, describe, load_fit
+from ..configuration import FITS, describe, load_fit
 from ..jobs.command import COMMANDS, AbstractCommand, Overrides, announce, listed_keys
 from ..jobs.run import free_folder, name_of
 

@@ -11,7 +11,6 @@ RUN/figures/*.png
 """
 
 import itertools
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,10 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from ..config import ConfigError, CurrentClampFit, SoundFit, dump
-from ..config.load import new_folder
-from ..files import write_atomically
+from ..configuration import CurrentClampFit, SoundFit, dump
+from ..configuration.load import new_folder
+from ..errors import ConfigError
+from ..files import write_atomically, write_json, write_text
 from ..jobs.run import versions
 from ..training.log import MetricsLog
 from .clamp.job import ClampJob
@@ -41,15 +41,14 @@ def fit_run(config: CurrentClampFit | SoundFit, folder: Path, *, progress: bool 
         raise ConfigError(f"{folder} already holds a run: choose another folder with --out")
     job = _job(config)
     new_folder(folder)
-    _write(folder / "config.toml", dump(config))
-    _write(folder / "versions.json", json.dumps(versions(), indent=2) + "\n")
+    write_text(folder / "config.toml", dump(config))
+    write_json(folder / "versions.json", versions())
     begin = time.perf_counter()
     result, arrays = _fitted(job, folder, progress)
     saved: dict[str, Any] = {**arrays}
     result |= {"minutes": round((time.perf_counter() - begin) / 60, 2), "seed": config.seed}
     write_atomically(folder / "model.npz", lambda file: np.savez_compressed(file, **saved))
-    _write(folder / "fit.json", json.dumps(_plain(result), indent=2) + "\n")
-    new_folder(folder / "figures")
+    write_json(folder / "fit.json", _plain(result))
     job.draw(folder / "figures")
     return result
 
@@ -104,7 +103,3 @@ def _plain(x: Any) -> Any:
     if isinstance(x, float | np.floating):
         return float(x) if np.isfinite(x) else None
     return x
-
-
-def _write(path: Path, text: str) -> None:
-    write_atomically(path, lambda file: file.write(text.encode()))

@@ -2,3 +2,5 @@
 
 Importing `spikejax.jobs.commands` registers the commands in `spikejax.jobs.command.COMMANDS`.
 """
+
+__all__: list[str] = []

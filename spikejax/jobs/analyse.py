@@ -2,13 +2,16 @@
 
 from pathlib import Path
 
-from ..build import build_noise
 from ..component import option
-from ..config import Config
-from ..config.load import new_folder
+from ..configuration import Config, build_noise
+from ..configuration.load import new_folder
 from ..files import write_json
+from ..simulators import ClockDriven
 from .command import COMMANDS, AbstractCommand, Overrides, announce
 from .run import changed, trained
+
+TRIALS = 240
+"""Trials of the probe."""
 
 
 def analyse_run(folder: Path, config: Config | None = None) -> list[Path]:
@@ -24,14 +27,8 @@ def analyse_run(folder: Path, config: Config | None = None) -> list[Path]:
     run, network, config = trained(Path(folder), config)
     target = Path(folder) / "analysis"
     new_folder(target)
-    report = analyse(
-        network,
-        run.task.probe(config.dt, 240),
-        run.loss,
-        run.final_gate,
-        dt=config.dt,
-        noise=build_noise(config),
-    )
+    probe, simulator = run.task.probe(config.dt, TRIALS), ClockDriven(run.final_gate, config.dt)
+    report = analyse(network, probe, run.loss, simulator, noise=build_noise(config))
     paths = save_figures(target, report.figures)
     write_json(target / "analysis.json", report.numbers)
     return [target / "analysis.json", *paths]

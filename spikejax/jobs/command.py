@@ -23,7 +23,7 @@ from types import NoneType, UnionType
 from typing import Any, ClassVar, Union, get_args, get_origin
 
 from ..component import Component, declarations, option
-from ..config import describe
+from ..configuration import Config, describe
 from ..registry import Registry
 from ..training import distributed
 
@@ -60,7 +60,7 @@ class AbstractCommand(Component):
         """The keys of the configuration that the command takes, for its help text."""
         return (
             "keys of the configuration, with [defaults]; --network.layers.1... is the second layer:\n"
-            + listed_keys(describe())
+            + listed_keys(describe(Config))
         )
 
 
@@ -73,8 +73,8 @@ class AbstractProcessCommand(AbstractCommand):
     coordinator: str | None = option(
         None, doc="one of several processes, started by hand: HOST:PORT of the first"
     )
-    processes: int | None = option(None, doc="their number")
-    process: int | None = option(None, doc="which one this is, from 0")
+    processes: int | None = option(None, doc="number of processes")
+    process: int | None = option(None, doc="number of this process, from 0")
 
     def join(self) -> None:
         """Become one of several processes, if that is asked for.

@@ -5,9 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from ..build import Run, evaluator
 from ..component import option
-from ..config import Config, load
+from ..configuration import Config, Run, evaluator, load
 from ..files import write_json
 from ..gates import RELEASES
 from ..metrics import confusion
@@ -19,7 +18,7 @@ from .run import changed, flat, trained
 
 def evaluate_network(run: Run, network: Network, config: Config) -> dict[str, Any]:
     """Test-split results with the gate that training ended with, and with a hard threshold in its place."""
-    evaluate = evaluator(config.loss, config.noise)
+    evaluate = evaluator(config)
     test = run.task.parts("test")
     summary: dict[str, Any] = {"release": RELEASES.name_of(run.final_gate.release)}
     for name, gate in (("smooth", run.final_gate), ("hard", run.final_gate.hard())):

@@ -7,21 +7,13 @@ import equinox as eqx
 import numpy as np
 
 from ..adjoints import Costate
-from ..build import build_damping, build_noise, initial_state
 from ..component import option
-from ..config import Config
-from ..config.load import new_folder
+from ..configuration import Config, build_damping, build_noise, initial_state
+from ..configuration.load import new_folder
 from ..errors import input_errors
 from ..files import write_atomically, write_table
-from ..landscape.report import (
-    GateGradient,
-    LandscapeOptions,
-    compared_gates,
-    curves,
-    landscapes,
-    table,
-)
-from ..simulate import check_step
+from ..landscape.report import LandscapeOptions, compared_simulators, curves, landscapes, table
+from ..simulators import ClockDriven
 from ..tasks.base import first_trials
 from .command import COMMANDS, AbstractCommand, Overrides, announce
 from .run import changed, last_stage, trained
@@ -47,7 +39,7 @@ def landscape_run(
     target = Path(folder) / "landscape"
     new_folder(target)
     networks = {"trained": network, "initial": eqx.combine(initial_state(config, run).params, run.fixed)}
-    damping = build_damping(last_stage(config))
+    final = ClockDriven(run.final_gate, config.dt, Costate(**build_damping(last_stage(config))))
     with input_errors():
         trials = first_trials(run.task.parts(options.split), options.trials)
         count = len(trials.stimulus)
@@ -55,13 +47,9 @@ def landscape_run(
             raise ValueError(
                 f"`trial` is {options.trial}, but the {options.split} split has {count} trials, from 0 on"
             )
-        gates = compared_gates(run.final_gate, damping, options)
-        for one in gates.values():
-            check_step(run.network, one.gate, config.dt)
-        last = GateGradient(run.final_gate, Costate(**damping))
-        found = landscapes(
-            networks, trials, run.loss, gates, last, options, dt=config.dt, noise=build_noise(config)
-        )
+        for simulator in compared_simulators(final, options).values():
+            simulator.check(run.network)
+        found = landscapes(networks, trials, run.loss, final, options, noise=build_noise(config))
     rows = [
         {k: v if isinstance(v, str | int) else f"{v:.4g}" for k, v in row.items()}
         for row in table(found.slices)

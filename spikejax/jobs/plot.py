@@ -6,10 +6,9 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from ..build import build_noise
 from ..component import option
-from ..config import Config
-from ..config.load import new_folder
+from ..configuration import Config, build_noise
+from ..configuration.load import new_folder
 from ..simulators import ClockDriven
 from ..tasks.base import first_trials
 from ..training import make_evaluate, run_trial

@@ -24,12 +24,12 @@ from ..analysis import (
     record,
 )
 from ..connections import Dense
-from ..gates import Gate
 from ..losses import AbstractLoss
 from ..network import Network
 from ..noise import Noise
 from ..parameters import resolve
 from ..plotting import analysis as figures
+from ..simulators import ClockDriven
 from ..tasks import Trial
 from ..tasks.base import Probe
 
@@ -58,21 +58,20 @@ def analyse(
     network: Network,
     probe: Probe,
     loss: AbstractLoss,
-    gate: Gate,
+    simulator: ClockDriven,
     *,
-    dt: float,
     every: float = 10.0,
     noise: Noise | None = None,
 ) -> Report:
     """Run the analyses that the probe of a task allows.
 
-    **Arguments:** `gate`: a smooth one, which linearisation and the gradient of ablation need; `dt` in ms;
+    **Arguments:** `simulator`: with a smooth gate, which linearisation and the gradient of ablation need;
     `every`: spacing of the decoders in time, ms; `noise`: what is random within a trial (linearisation is
     without).
     """
-    recording = record(network, probe.trials, gate=gate, dt=dt, noise=noise)
+    recording = record(network, probe.trials, simulator, noise=noise)
     parts = [
-        Report({"trials": len(recording.v), "sharpness": np.asarray(gate.sharpness).tolist()}, {}),
+        Report({"trials": len(recording.v), "sharpness": np.asarray(simulator.gate.sharpness).tolist()}, {}),
         _components(recording, probe),
     ]
     if probe.groups:
@@ -82,9 +81,9 @@ def analyse(
     last = network.layers[-1].recurrent, network.readout.connection
     if all(connection is None or isinstance(connection, Dense) for connection in last):
         few = jax.tree.map(lambda x: x[:FEW_TRIALS], probe.trials)
-        parts.append(_ablation(network, few, loss, gate, dt, noise))
+        parts.append(_ablation(network, few, loss, simulator, noise))
     if sum(x.size for x in jax.tree.leaves(resolve(network).init())) <= LARGEST:
-        parts.append(_stability(network, probe, gate, dt))
+        parts.append(_stability(network, probe, simulator))
     numbers, pages = {}, {}
     for part in parts:
         numbers, pages = numbers | part.numbers, pages | part.figures
@@ -130,11 +129,11 @@ def _similarity(recording: Recording, probe: Probe) -> Report:
 
 
 def _ablation(
-    network: Network, trials: Trial, loss: AbstractLoss, gate: Gate, dt: float, noise: Noise | None
+    network: Network, trials: Trial, loss: AbstractLoss, simulator: ClockDriven, noise: Noise | None
 ) -> Report:
-    """Of the last layer."""
+    """What neurons and synapses of the last layer are needed for."""
     last = len(network.layers) - 1
-    neurons = ablate_neurons(network, trials, loss, gate=gate, dt=dt, layer=last, noise=noise)
+    neurons = ablate_neurons(network, trials, loss, simulator, layer=last, noise=noise)
     numbers: dict[str, Any] = {
         "intact": neurons.whole,
         "neuron_loss": neurons.loss.tolist(),
@@ -144,7 +143,7 @@ def _ablation(
         numbers |= {"intact": neurons.whole[:1], "neuron_accuracy": None}
     synapses: Ablation | None = None
     if network.layers[-1].recurrent is not None:
-        synapses = ablate_synapses(network, trials, loss, gate=gate, dt=dt, layer=last, noise=noise)
+        synapses = ablate_synapses(network, trials, loss, simulator, layer=last, noise=noise)
         numbers |= {
             "synapses": synapses.parts.tolist(),
             "synapse_loss": synapses.loss.tolist(),
@@ -153,11 +152,12 @@ def _ablation(
     return Report({"ablation": numbers}, {"ablation": partial(figures.ablation, neurons, synapses)})
 
 
-def _stability(network: Network, probe: Probe, gate: Gate, dt: float) -> Report:
-    """Of the first trial."""
+def _stability(network: Network, probe: Probe, simulator: ClockDriven) -> Report:
+    """Eigenvalues and Lyapunov exponents along the first trial."""
+    dt = simulator.dt
     stimulus = probe.trials.stimulus[0]
     steps = len(stimulus) if probe.trials.mask is None else int(np.asarray(probe.trials.mask[0]).sum())
-    jacobian = np.asarray(jacobians(network, stimulus[:steps], gate, dt))
+    jacobian = np.asarray(jacobians(network, stimulus[:steps], simulator))
     values = one_step_eigenvalues(jacobian)
     radius = np.abs(values).max(axis=1)
     spans = _spans(probe, steps * dt)

@@ -26,15 +26,14 @@ from typing import Any
 
 import jax
 
-from ..build import Run, build
-from ..config import Config, dump, load
-from ..config.load import new_folder
+from ..configuration import Config, Run, build, dump, load
+from ..configuration.load import new_folder
 from ..errors import ConfigError
 from ..files import write_json, write_text
 from ..network import Network
 from ..training import checkpoint
 
-FREE = ("dt", "task", "gate", "loss", "noise")
+FREE = ("dt", "task", "gate", "loss", "penalties", "noise")
 """Parts of the configuration that a finished run can be looked at with changes in."""
 
 
@@ -151,7 +150,7 @@ def changed(folder: Path, overrides: Sequence[tuple[str, str]]) -> Config:
                 f"--{name}: the network and training of a run are fixed; change keys of {', '.join(FREE)}"
             )
         stages = load(folder).stages
-        if stages and key in stages[-1].get(table, {}):
+        if stages and key.split(".")[0] in stages[-1].get(table, {}):
             raise ConfigError(f"--{name}: the last stage of the run sets it, and would hide this")
     return load(folder, overrides)
 

@@ -5,9 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..build import batch_key, build, initial_state
 from ..component import option
-from ..config import Config, load
+from ..configuration import Config, batch_key, build, initial_state, load
 from ..errors import ConfigError, input_errors
 from ..files import write_json
 from ..training import distributed, train
@@ -49,21 +48,12 @@ def train_run(
         # A checkpoint replaces it: then it need not be solved for.
         saved = distributed.call(lambda: resume and (folder / "last.ckpt").exists())
         state = run.state if saved else initial_state(config, run)
-        state, network = train(
-            run.plan,
-            state,
-            run.fixed,
-            folder,
-            key=batch_key(config),
-            resume=resume,
-            progress=progress,
-            report=report,
-        )
-    spent = minutes()
+        options = {"resume": resume, "progress": progress, "report": report}
+        state, network = train(run.plan, state, run.fixed, folder, key=batch_key(config), **options)
+    facts = {"training_minutes": round(minutes(), 2), "steps": int(state.step), "seed": config.seed}
 
     def finish() -> dict[str, Any]:
-        summary = evaluate_network(run, network, config)
-        summary |= {"training_minutes": round(spent, 2), "steps": int(state.step), "seed": config.seed}
+        summary = evaluate_network(run, network, config) | facts
         write_json(folder / "summary.json", summary)
         if figures:
             plot_run(folder)
@@ -124,9 +114,10 @@ class Train(AbstractProcessCommand):
             raise ValueError(f"--devices is {text!r}, which is not a number of devices, or all")
 
     def execute(self, overrides: Overrides) -> None:
-        config, name = load(self.config, overrides), name_of(self.config)
+        # First: reading a configuration makes arrays, after which no process can join others.
         with input_errors():
             self.join()
+        config, name = load(self.config, overrides), name_of(self.config)
         folder = distributed.call(
             lambda: self.out or (newest_folder(name) if self.resume else free_folder(name))
         )

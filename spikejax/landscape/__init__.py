@@ -7,7 +7,7 @@ from .report import (
     Slice,
     SliceKey,
     all_and_single,
-    compared_gates,
+    compared_simulators,
     landscapes,
 )
 from .slices import (
@@ -33,7 +33,7 @@ __all__ = [
     "SliceKey",
     "all_and_single",
     "along_line",
-    "compared_gates",
+    "compared_simulators",
     "gradient_direction",
     "landscapes",
     "loss_at",

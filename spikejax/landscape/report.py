@@ -8,16 +8,16 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, PyTree
 
-from ..adjoints import Costate
 from ..component import Component, option
 from ..gates import KERNELS, Gate
 from ..losses import AbstractLoss
 from ..network import Network
 from ..noise import Noise
-from ..parameters import cast
+from ..parameters import as_parameter, cast
 from ..releases import Charge, Surrogate
+from ..simulators import ClockDriven
 from ..tasks import Trial
 from .slices import (
     Line,
@@ -32,7 +32,9 @@ from .slices import (
 
 DIRECTIONS = ("random", "gradient")
 DECADES = 7
-"""Of the spans over which secants are taken through the network."""
+"""Decades of the spans over which secants are taken through the network."""
+HARD = "hard threshold"
+"""Name of that gate."""
 PLANE = 21
 """Points of the plane in each direction."""
 
@@ -84,13 +86,6 @@ class LandscapeOptions(Component):
         return self.gradient_range if direction == "gradient" else self.range
 
 
-class GateGradient(NamedTuple):
-    """A gate, and how its gradient is computed."""
-
-    gate: Gate
-    adjoint: Costate
-
-
 class Slice(NamedTuple):
     """A line, and secants through its centre."""
 
@@ -112,7 +107,7 @@ class Plane(NamedTuple):
     y: Float[np.ndarray, " y"]
     loss: Float[np.ndarray, "y x"]
     names: tuple[str, ...]
-    """Of the directions."""
+    """Names of the two directions."""
 
 
 class SliceKey(NamedTuple):
@@ -136,30 +131,33 @@ class Landscapes(NamedTuple):
     planes: Planes
 
 
-def compared_gates(
-    final: Gate, damping: dict[str, float | None], options: LandscapeOptions
-) -> dict[str, GateGradient]:
-    """The gates by name: smooth ones, the last one of training with its damped or clipped gradient if that is
-    one, a surrogate, and the hard threshold.
+def compared_simulators(final: ClockDriven, options: LandscapeOptions) -> dict[str, ClockDriven]:
+    """What the landscapes are computed with, by name of the gate: smooth gates, the last one of training with
+    its damped or clipped gradient if that is one, a surrogate, and the hard threshold.
 
-    **Arguments:** `final`: the gate that training ended with; `damping`: damping and clip of the costate in
-    training.
+    **Arguments:** `final`: the simulator that training ended with; its adjoint is a costate.
+
+    **Raises:** `ValueError` for a gate with a value for each layer.
     """
-    own = float(final.sharpness)
-    kernel = final.kernel if final.kernel.compact else "raised_cosine"
-    smooth = final.release.exact and final.release.needs_support
-    release = final.release if smooth else Charge()
+    gate = final.gate
+    if gate.sharpness.ndim or gate.width.ndim:
+        raise ValueError("a landscape is of a gate with one width and sharpness for all layers")
+    own = float(gate.sharpness)
+    kernel = gate.kernel if gate.kernel.compact else KERNELS.make("raised_cosine")
+    smooth = gate.release.exact and gate.release.needs_support
+    release = gate.release if smooth else Charge()
     found = {}
     for a in options.sharpness or (own, 4 * own, 16 * own):
-        found[f"smooth, a = {a:g}"] = GateGradient(Gate(kernel, final.width, a, release=release), Costate())
-    if smooth and any(damping.values()):
-        biased = "damped" if damping["damping"] else "clipped"
-        found[f"smooth, a = {own:g}, {biased}"] = GateGradient(final, Costate(**damping))
-    own_surrogate = isinstance(final.release, Surrogate)
-    surrogate = Gate(options.surrogate, final.width, release=final.release if own_surrogate else "surrogate")
+        smoothed = Gate(kernel, gate.width, as_parameter(a), release=release)
+        found[f"smooth, a = {a:g}"] = ClockDriven(smoothed, final.dt)
+    if smooth and not final.adjoint.exact:
+        biased = "clipped" if getattr(final.adjoint, "damping", None) is None else "damped"
+        found[f"smooth, a = {own:g}, {biased}"] = final
+    release = gate.release if isinstance(gate.release, Surrogate) else Surrogate()
+    surrogate = Gate(KERNELS.make(options.surrogate), gate.width, release=release)
     return found | {
-        "surrogate gradient": GateGradient(surrogate, Costate()),
-        "hard threshold": GateGradient(final.hard(), Costate()),
+        "surrogate gradient": ClockDriven(surrogate, final.dt),
+        HARD: ClockDriven(gate.hard(), final.dt),
     }
 
 
@@ -173,11 +171,9 @@ def landscapes(
     networks: Mapping[str, Network],
     trials: Trial,
     loss: AbstractLoss,
-    gates: Mapping[str, GateGradient],
-    last: GateGradient,
+    final: ClockDriven,
     options: LandscapeOptions,
     *,
-    dt: float,
     noise: Noise | None = None,
 ) -> Landscapes:
     """The landscapes around `networks`, in float64.
@@ -185,69 +181,85 @@ def landscapes(
     The random direction of a network is drawn from the seed; the gradient direction is downhill by the mean
     gradient over the trials through the last gate of training.
 
-    **Arguments:** `networks`: by name, of one structure; `trials`: a batch; `gates`: those compared
-    (`compared_gates`); `last`: the gate that training ended with; `dt` in ms; `noise`: of the trials.
+    **Arguments:** `networks`: by name, of one structure; `trials`: a batch; `final`: the simulator that
+    training ended with; `noise`: of the trials.
 
     **Raises:** `ValueError` if the gradient is 0 or not finite.
     """
+    simulators = compared_simulators(final, options)
     # Trained and drawn in the default precision, looked at in float64: chaos amplifies rounding to another
     # landscape.
     with jax.enable_x64(True):
-        trials, last = cast((trials, last), jnp.float64)
+        trials, final = cast((trials, final), jnp.float64)
         # One by one: a pytree would sort the names.
-        networks, gates = (
-            {name: cast(x, jnp.float64) for name, x in named.items()} for named in (networks, gates)
-        )
+        networks = {name: cast(network, jnp.float64) for name, network in networks.items()}
+        simulators = {name: cast(simulator, jnp.float64) for name, simulator in simulators.items()}
         slices: Slices = {}
         planes: Planes = {}
         for name, network in networks.items():
-            directions = _directions(network, trials, loss, last, options, dt, noise)
+            directions = _directions(network, trials, loss, final, options, noise)
             for along, (which, batch) in itertools.product(
                 options.directions, all_and_single(trials, options.trial).items()
             ):
-                for label, gate in gates.items():
+                position = options.extent(along) * np.linspace(-1, 1, options.points)
+                for label, simulator in simulators.items():
                     slices[SliceKey(name, along, which, label)] = _slice(
-                        network,
-                        directions[along],
-                        batch,
-                        loss,
-                        gate,
-                        options.extent(along) * np.linspace(-1, 1, options.points),
-                        dt=dt,
-                        noise=noise,
+                        network, directions[along], position, batch, loss, simulator, noise
                     )
             if options.plane:
-                x, y = (options.extent(along) * np.linspace(-1, 1, PLANE) for along in directions)
-                first, second = directions.values()
-                for label in (next(iter(gates)), "hard threshold"):
-                    values = on_plane(
-                        network, (first, second), x, y, trials, loss, gates[label].gate, dt=dt, noise=noise
+                for label in (next(iter(simulators)), HARD):
+                    planes[name, label] = _plane(
+                        network, directions, trials, loss, simulators[label], options, noise
                     )
-                    planes[name, label] = Plane(x, y, np.asarray(values), tuple(directions))
     return Landscapes(slices, planes)
 
 
-def _directions(network, trials, loss, last: GateGradient, options, dt, noise) -> dict[str, Any]:
+def _directions(
+    network: Network,
+    trials: Trial,
+    loss: AbstractLoss,
+    final: ClockDriven,
+    options: LandscapeOptions,
+    noise: Noise | None,
+) -> dict[str, PyTree]:
     """Two directions by name, the first random."""
     key = jax.random.key(options.seed)
     found = {"random": random_direction(network, key)}
     if "gradient" in options.directions:
-        found["gradient"] = gradient_direction(
-            network, trials, loss, last.gate, adjoint=last.adjoint, dt=dt, noise=noise
-        )
-    else:
-        found["second random"] = random_direction(network, jax.random.fold_in(key, 1))
-    return found
+        return found | {"gradient": gradient_direction(network, trials, loss, final, noise=noise)}
+    return found | {"second random": random_direction(network, jax.random.fold_in(key, 1))}
 
 
-def _slice(network, direction, trials, loss, through: GateGradient, position, *, dt, noise) -> Slice:
-    gate, common = through.gate, {"dt": dt, "noise": noise}
-    line = along_line(network, direction, position, trials, loss, gate, adjoint=through.adjoint, **common)
+def _slice(
+    network: Network,
+    direction: PyTree,
+    position: Float[np.ndarray, " points"],
+    trials: Trial,
+    loss: AbstractLoss,
+    simulator: ClockDriven,
+    noise: Noise | None,
+) -> Slice:
+    line = along_line(network, direction, position, trials, loss, simulator, noise=noise)
     spans = position[-1] * 10.0 ** np.arange(-DECADES, 0.25, 0.5)
     # A surrogate's loss is that of the hard threshold, which is so compiled once.
-    forward = gate.hard() if isinstance(gate.release, Surrogate) else gate
-    values = secants(network, direction, spans, trials, loss, forward, **common)
+    gate = simulator.gate.hard() if isinstance(simulator.gate.release, Surrogate) else simulator.gate
+    values = secants(network, direction, spans, trials, loss, ClockDriven(gate, simulator.dt), noise=noise)
     return Slice(Line(*map(np.asarray, line)), spans, np.asarray(values))
+
+
+def _plane(
+    network: Network,
+    directions: dict[str, PyTree],
+    trials: Trial,
+    loss: AbstractLoss,
+    simulator: ClockDriven,
+    options: LandscapeOptions,
+    noise: Noise | None,
+) -> Plane:
+    x, y = (options.extent(along) * np.linspace(-1, 1, PLANE) for along in directions)
+    first, second = directions.values()
+    values = on_plane(network, (first, second), x, y, trials, loss, simulator, noise=noise)
+    return Plane(x, y, np.asarray(values), tuple(directions))
 
 
 def table(slices: Slices) -> list[dict[str, Any]]:
@@ -278,7 +290,6 @@ def curves(found: Landscapes) -> dict[str, np.ndarray]:
 
 
 __all__ = [
-    "GateGradient",
     "LandscapeOptions",
     "Landscapes",
     "Plane",
@@ -287,7 +298,7 @@ __all__ = [
     "SliceKey",
     "Slices",
     "all_and_single",
-    "compared_gates",
+    "compared_simulators",
     "curves",
     "landscapes",
     "table",

@@ -16,14 +16,12 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from ..adjoints import AbstractAdjoint, Costate
 from ..connections import Dense
-from ..gates import Gate
 from ..losses import AbstractLoss
 from ..network import Network
 from ..noise import Noise
 from ..parameters import Masked, Signed, trainable
-from ..simulators import AbstractSimulator, ClockDriven
+from ..simulators import AbstractSimulator
 from ..tasks import Trial
 from ..training.step import run_trial
 
@@ -120,22 +118,20 @@ def gradient_direction(
     network: Network,
     trials: Trial,
     loss: AbstractLoss,
-    gate: Gate,
+    simulator: AbstractSimulator,
     *,
-    dt: float,
-    adjoint: AbstractAdjoint | None = None,
     noise: Noise | None = None,
     fields: tuple[str, ...] = FIELDS,
 ) -> PyTree:
     """Downhill by the gradient of the mean loss, as long as the parameters are.
 
-    **Arguments:** `trials`: a batch; `dt` in ms; `adjoint`: how the gradient is computed (default
-    `Costate()`); `noise`: what is random in a trial.
+    **Arguments:** `trials`: a batch; `simulator`: runs the network and says how the gradient is computed;
+    `noise`: what is random in a trial.
 
     **Raises:** `ValueError` if the gradient is 0 or not finite.
     """
     params, fixed = eqx.partition(network, trainable(network, fields))
-    gradient = _gradient(params, fixed, trials, loss, _simulator(gate, dt, adjoint), noise)
+    gradient = _gradient(params, fixed, trials, loss, simulator, noise)
     size = float(optax.tree.norm(gradient))
     if not (np.isfinite(size) and size > 0):
         raise ValueError(
@@ -152,24 +148,22 @@ def along_line(
     position: Float[Array | np.ndarray, " points"],
     trials: Trial,
     loss: AbstractLoss,
-    gate: Gate,
+    simulator: AbstractSimulator,
     *,
-    dt: float,
-    adjoint: AbstractAdjoint | None = None,
     noise: Noise | None = None,
     at_once: int = 8,
 ) -> Line:
-    """The loss, and its derivative in x by the gradient of `gate` and `adjoint`, at ``p + x d``: one compiled
+    """The loss, and its derivative in x by the gradient of the simulator, at ``p + x d``: one compiled
     program for all positions and all gates of one release.
 
     In the precision of the network. In a chaotic regime float32 rounding changes the loss itself: use float64
     (`spikejax.parameters.cast`).
 
     **Arguments:** `direction`: see `random_direction`, `gradient_direction`; `position`: the x; `trials`: a
-    batch; `dt` in ms; `adjoint`: default `Costate()`, exact; `at_once`: positions run together.
+    batch; `simulator`: runs the network and says how the gradient is computed; `at_once`: positions run
+    together.
     """
     position = jnp.asarray(position, _dtype(direction))
-    simulator = _simulator(gate, dt, adjoint)
     return Line(position, *_line(network, direction, position, trials, loss, simulator, noise, at_once))
 
 
@@ -179,16 +173,15 @@ def loss_at(
     coefficients: Float[Array | np.ndarray, "points directions"],
     trials: Trial,
     loss: AbstractLoss,
-    gate: Gate,
+    simulator: AbstractSimulator,
     *,
-    dt: float,
     noise: Noise | None = None,
     at_once: int = 8,
 ) -> Float[Array, " points"]:
     """The mean loss at ``p + sum_k c_k d_k`` for every row c of `coefficients`; the other arguments as in
     `along_line`."""
     c = jnp.asarray(coefficients, _dtype(directions))
-    return _losses(network, directions, c, trials, loss, _simulator(gate, dt), noise, at_once)
+    return _losses(network, directions, c, trials, loss, simulator, noise, at_once)
 
 
 def on_plane(
@@ -213,10 +206,6 @@ def secants(
         network, (direction,), jnp.concatenate([spans, -spans])[:, None], *args, **kwargs
     ).reshape(2, -1)
     return (up - down) / (2 * spans)
-
-
-def _simulator(gate: Gate, dt: float, adjoint: AbstractAdjoint | None = None) -> AbstractSimulator:
-    return ClockDriven(gate, dt, Costate() if adjoint is None else adjoint)
 
 
 def _mean_loss(network, trials, loss, simulator, noise):

@@ -197,7 +197,7 @@ class AbstractResetNeuron(AbstractNeuron):
     that knows its own closed form overrides `split`. Further variables: a `NamedTuple` of its own with a field
     ``v``, set up in `init` and changed by a spike in `on_spike`; a threshold that moves: `threshold`.
 
-    **Raises:** `ValueError` for a ``v_reset`` that is not below ``v_th``.
+    **Raises:** `ValueError` for a ``v_reset`` or ``v_init`` that is not below ``v_th``.
     """
 
     v_th: eqx.AbstractVar[Float[Array, "..."]]
@@ -208,6 +208,7 @@ class AbstractResetNeuron(AbstractNeuron):
 
     def __check_init__(self):
         check_order(self, "v_reset", "v_th")
+        check_order(self, "v_init", "v_th")
 
     def bounds(self):
         return self.v_reset, self.v_th

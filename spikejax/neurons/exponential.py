@@ -85,7 +85,7 @@ class EIF(AbstractResetNeuron):
         -70.6, unit="mV", doc="membrane potential at the start of a trial", drawn=True
     )
     reset: AbstractReset = part(RESETS, "split", doc="split the step at the crossing, or reset on the grid")
-    substeps: int = option(1, doc="Runge-Kutta steps to a time step", at_least=1)
+    substeps: int = option(1, doc="Runge-Kutta steps to a time step", at_least=1.0)
 
     conductances: ClassVar[bool] = True
 
@@ -142,7 +142,7 @@ class AdEx(AbstractResetNeuron):
         -70.6, unit="mV", doc="membrane potential at the start of a trial", drawn=True
     )
     reset: AbstractReset = part(RESETS, "split", doc="split the step at the crossing, or reset on the grid")
-    substeps: int = option(1, doc="Runge-Kutta steps to a time step", at_least=1)
+    substeps: int = option(1, doc="Runge-Kutta steps to a time step", at_least=1.0)
 
     conductances: ClassVar[bool] = True
 

@@ -138,7 +138,7 @@ class HodgkinHuxley(AbstractNeuron):
     kinetics: str = option(
         "squid", doc="squid (1952), or cortical (Pospischil et al. 2008)", choices=tuple(PARAMETERS)
     )
-    substeps: int = option(1, doc="steps of the solver to a time step", at_least=1)
+    substeps: int = option(1, doc="steps of the solver to a time step", at_least=1.0)
 
     conductances: ClassVar[bool] = True
 

@@ -44,7 +44,7 @@ class Izhikevich(AbstractResetNeuron):
         -70.0, unit="mV", doc="membrane potential at the start of a trial", drawn=True
     )
     reset: AbstractReset = part(RESETS, "split", doc="split the step at the crossing, or reset on the grid")
-    substeps: int = option(4, doc="Runge-Kutta steps to a time step", at_least=1)
+    substeps: int = option(4, doc="Runge-Kutta steps to a time step", at_least=1.0)
 
     conductances: ClassVar[bool] = True
 

@@ -39,7 +39,9 @@ class Refractory(Wrapper):
     """
 
     neuron: AbstractNeuron
-    tau_ref: Float[Array, "..."] = parameter(2.0, unit="ms", doc="absolute refractory period", at_least=0.0)
+    tau_ref: Float[Array, "..."] = parameter(
+        2.0, unit="ms", doc="absolute refractory period", positive=True, at_least=0.0
+    )
 
     def _outer(self, inner, left) -> RefractoryState:
         return RefractoryState(inner.v, left, inner._replace(v=None))

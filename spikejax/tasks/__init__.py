@@ -1,18 +1,22 @@
 """Tasks: where trials come from."""
 
-from .base import AbstractTask, Recordings, Trial
-from .braille import braille
+from .augmentation import Augmentation
+from .base import TASKS, AbstractRecordings, AbstractTask, Probe, Recordings, Trial
+from .braille import Braille
 from .delayed_xor import DelayedXOR
 from .predictive_coding import PredictiveCoding
-from .spoken_digits import SpokenDigits, spoken_digits
+from .spoken_digits import SpokenDigits
 
 __all__ = [
+    "TASKS",
+    "AbstractRecordings",
     "AbstractTask",
+    "Augmentation",
+    "Braille",
     "DelayedXOR",
     "PredictiveCoding",
+    "Probe",
     "Recordings",
     "SpokenDigits",
     "Trial",
-    "braille",
-    "spoken_digits",
 ]

@@ -2,13 +2,19 @@
 
 import abc
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree, UInt8
+
+from ..component import Component, option
+from ..registry import Registry
+
+TASKS: Registry["AbstractTask"] = Registry("task")
+"""The tasks that a configuration can name."""
 
 
 class Trial(NamedTuple):
@@ -41,14 +47,27 @@ class Probe(NamedTuple):
     expected to group them."""
 
 
-class AbstractTask(eqx.Module):
-    """A source of trials."""
+class AbstractTask(Component):
+    """A source of trials.
 
+    A registered task is made with the keyword `dt` (the time step, ms), with `seed` if it declares one, and with
+    the keys of its table in a configuration. Whatever is slow to make, such as recordings that are read from a
+    file, it makes when it is asked for trials.
+    """
+
+    target: eqx.AbstractClassVar[str]
+    """What a trial's target is, which the loss must be made for: ``"class"``, ``"signal"``, ``"response"``."""
     channels: eqx.AbstractVar[int]
+    """Of the stimulus."""
     outputs: eqx.AbstractVar[int]
     """Width of the target: classes, or signals."""
     labels: eqx.AbstractVar[tuple[str, ...]]
     """Names of the classes; empty if the trials have none."""
+
+    @property
+    def draws_length(self) -> bool:
+        """Whether the trials of one batch may be longer than those of the next."""
+        return False
 
     @property
     def trials(self) -> int | None:
@@ -95,19 +114,18 @@ def first_trials(parts: Iterable[Trial], size: int) -> Trial:
     return found[0] if len(found) == 1 else jax.tree.map(lambda *x: jnp.concatenate(x), *found)
 
 
-class Recordings(AbstractTask):
-    """A task on labelled recordings that fit in memory, each epoch in a new order.
+class AbstractRecordings(AbstractTask):
+    """A task on labelled recordings that fit in memory, each epoch in a new order."""
 
-    **Arguments:** `stimuli` and `targets` by split (``train``, ``validation``, ``test``), stimuli as 0/1;
-    `drop`: probability that a spike is deleted in training; `shift`: largest shift of a whole training trial
-    in time, in steps.
-    """
-
-    stimuli: dict[str, UInt8[Array, "trials time channels"]]
-    targets: dict[str, Int[Array, " trials"]]
-    labels: tuple[str, ...] = eqx.field(static=True)
-    drop: float = eqx.field(static=True, default=0.0)
-    shift: int = eqx.field(static=True, default=0)
+    target: ClassVar[str] = "class"
+    stimuli: eqx.AbstractVar[dict[str, UInt8[Array, "trials time channels"]]]
+    """By split (``train``, ``validation``, ``test``), as 0/1."""
+    targets: eqx.AbstractVar[dict[str, Int[Array, " trials"]]]
+    """The class of each of them."""
+    drop: eqx.AbstractVar[float]
+    """Probability that a spike is deleted in training."""
+    shift_steps: eqx.AbstractVar[int]
+    """Largest shift of a whole training trial in time, in steps."""
 
     @property
     def channels(self) -> int:
@@ -122,24 +140,15 @@ class Recordings(AbstractTask):
         return len(self.targets["train"])
 
     def batch(self, key, step, size):
-        return _batch(self, key, jnp.asarray(step), size)
-
-    def _draw(self, key, step, size: int) -> Trial:
-        trials = self.trials
-        per_epoch = max(trials // size, 1)
-        epoch, within = step // per_epoch, step % per_epoch
-        key_order, key_drop, key_shift = jax.random.split(key, 3)
-        key_start = jax.random.fold_in(key, 3)
-        order = jax.random.permutation(jax.random.fold_in(key_order, epoch), trials)
-        index = order[(within * size + jnp.arange(size)) % trials]
-        x = self.stimuli["train"][index].astype(jnp.result_type(float))
-        if self.shift:
-            by = jax.random.randint(jax.random.fold_in(key_shift, step), (size,), -self.shift, self.shift + 1)
-            x = jax.vmap(_shifted)(x, by)
-        if self.drop:
-            x = x * jax.random.bernoulli(jax.random.fold_in(key_drop, step), 1 - self.drop, x.shape)
-        label = self.targets["train"][index]
-        return Trial(x, label, label=label, key=jax.random.split(jax.random.fold_in(key_start, step), size))
+        return _draw(
+            self.stimuli["train"],
+            self.targets["train"],
+            key,
+            jnp.asarray(step),
+            size,
+            self.drop,
+            self.shift_steps,
+        )
 
     def split(self, name):
         label = self.targets[name]
@@ -147,8 +156,39 @@ class Recordings(AbstractTask):
         return Trial(self.stimuli[name].astype(jnp.result_type(float)), label, label=label, key=keys)
 
 
-# Jitted here: what of a batch is static, the task knows.
-_batch = eqx.filter_jit(Recordings._draw)
+class Recordings(AbstractRecordings):
+    """Labelled recordings that are given as arrays.
+
+    **Arguments:** `stimuli` and `targets` by split (``train``, ``validation``, ``test``), stimuli as 0/1;
+    `labels`: names of the classes; `drop`: probability that a spike is deleted in training; `shift_steps`: largest
+    shift of a whole training trial in time, in steps.
+    """
+
+    stimuli: dict[str, UInt8[Array, "trials time channels"]]
+    targets: dict[str, Int[Array, " trials"]]
+    labels: tuple[str, ...] = option()
+    drop: float = option(0.0, at_least=0.0, below=1.0)
+    shift_steps: int = option(0, at_least=0.0)
+
+
+@eqx.filter_jit
+def _draw(stimuli, targets, key, step, size: int, drop: float, shift: int) -> Trial:
+    """The trials of one step."""
+    trials = len(targets)
+    per_epoch = max(trials // size, 1)
+    epoch, within = step // per_epoch, step % per_epoch
+    key_order, key_drop, key_shift = jax.random.split(key, 3)
+    key_start = jax.random.fold_in(key, 3)
+    order = jax.random.permutation(jax.random.fold_in(key_order, epoch), trials)
+    index = order[(within * size + jnp.arange(size)) % trials]
+    x = stimuli[index].astype(jnp.result_type(float))
+    if shift:
+        by = jax.random.randint(jax.random.fold_in(key_shift, step), (size,), -shift, shift + 1)
+        x = jax.vmap(_shifted)(x, by)
+    if drop:
+        x = x * jax.random.bernoulli(jax.random.fold_in(key_drop, step), 1 - drop, x.shape)
+    label = targets[index]
+    return Trial(x, label, label=label, key=jax.random.split(jax.random.fold_in(key_start, step), size))
 
 
 def _shifted(x: Float[Array, "time channels"], by: Int[Array, ""]) -> Float[Array, "time channels"]:
@@ -167,3 +207,15 @@ def stratified(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarr
         held.append(index[:n])
         kept.append(index[n:])
     return np.sort(np.concatenate(kept)), np.sort(np.concatenate(held))
+
+
+__all__ = [
+    "TASKS",
+    "AbstractRecordings",
+    "AbstractTask",
+    "Probe",
+    "Recordings",
+    "Trial",
+    "first_trials",
+    "stratified",
+]

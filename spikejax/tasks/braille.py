@@ -1,13 +1,17 @@
 """Reading Braille letters with an artificial fingertip: real recordings, shipped with the package."""
 
+import functools
 from importlib import resources
 from pathlib import Path
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Int, UInt8
 
+from ..component import option
 from ..encoders import delta_modulation, hold
-from .base import Recordings, stratified
+from .base import TASKS, AbstractRecordings, stratified
 
 PERIOD = 25.0
 """Sampling period of the recordings, ms (40 Hz)."""
@@ -52,33 +56,103 @@ def encode(pressure: np.ndarray, thresholds: tuple[float, ...], clock: float, dt
     return hold(events, clock, dt)
 
 
-def braille(
-    dt: float,
-    *,
-    thresholds: tuple[float, ...] = (1.0, 2.0, 5.0, 10.0),
-    clock: float = 12.5,
-    validation: float = 0.1,
-    drop: float = 0.0,
-    shift: float = 0.0,
-    folder: Path | None = None,
-    seed: int = 0,
-) -> Recordings:
-    """The Braille task: 27 letters, 32 spike channels, 1.9 s.
+class _Data(NamedTuple):
+    stimuli: dict[str, UInt8[Array, "trials time channels"]]
+    targets: dict[str, Int[Array, " trials"]]
+    labels: tuple[str, ...]
+
+
+@TASKS.register("braille")
+class Braille(AbstractRecordings):
+    """Braille letters read by an artificial fingertip: 27 classes, real recordings shipped with the package.
+
+    32 spike channels, 1.9 s.
 
     **Arguments:** `dt` (ms), a divisor of `clock`; `thresholds` of the delta modulation, in taxel units;
     `clock`: its period (ms), a divisor of 25; `validation`: fraction of every class taken out of the training
-    trials; `drop`, `shift` (ms): augmentation, see `Recordings`; `folder`: another place for
-    ``braille_train.npz`` and ``braille_test.npz``; `seed`: of the validation split.
+    trials; `drop`: probability that a spike is deleted in training; `shift`: largest shift of a whole training
+    trial in time, ms; `folder`: another place for ``braille_train.npz`` and ``braille_test.npz``; `seed`: of the
+    validation split.
+
+    **Raises:** `ValueError` for periods that do not divide each other; when trials are first asked for, for files
+    that cannot be used (`load`).
 
     **Reference:** Mueller-Cleve et al. 2022, arXiv:2205.15864; data CC BY 4.0, doi:10.5281/zenodo.6556273.
     """
-    place = resources.files(__package__) / "data" if folder is None else Path(folder)
-    x, y, letters = load(Path(str(place / "braille_train.npz")))
-    x_test, y_test, test_letters = load(Path(str(place / "braille_test.npz")))
+
+    dt: float = option(unit="ms", doc="time step", above=0.0, in_table=False, kw_only=False)
+    thresholds: tuple[float, ...] = option(
+        (1.0, 2.0, 5.0, 10.0),
+        unit="taxel units",
+        doc="steps of the delta modulation",
+        above=0.0,
+        length=(1, None),
+    )
+    clock: float = option(
+        12.5, unit="ms", doc="period of the delta modulation; dt divides it, and it divides 25", above=0.0
+    )
+    validation: float = option(
+        0.1, doc="fraction of the training trials held out", above=0.0, below=1.0, staged=False
+    )
+    drop: float = option(
+        0.0, doc="probability that an input spike is deleted in training", at_least=0.0, below=1.0
+    )
+    shift: float = option(0.0, unit="ms", doc="largest shift of a training trial in time", at_least=0.0)
+    folder: Path | None = option(
+        None, doc="folder with other braille_train.npz and braille_test.npz", staged=False
+    )
+    seed: int = option(0, doc="of the validation split", at_least=0.0, in_table=False)
+
+    def __check_init__(self):
+        super().__check_init__()
+        one = np.zeros((1, 1))
+        hold(one, PERIOD, self.clock)  # whether one divides the other
+        hold(one, self.clock, self.dt)
+
+    @property
+    def stimuli(self):
+        return self._data.stimuli
+
+    @property
+    def targets(self):
+        return self._data.targets
+
+    @property
+    def labels(self):
+        return self._data.labels
+
+    @property
+    def shift_steps(self):
+        return round(self.shift / self.dt)
+
+    @property
+    def _data(self) -> _Data:
+        folder = Path(str(resources.files(__package__) / "data")) if self.folder is None else self.folder
+        paths = folder / "braille_train.npz", folder / "braille_test.npz"
+        changed = tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in paths)
+        return _encoded(paths, changed, self.thresholds, self.clock, self.dt, self.validation, self.seed)
+
+
+@functools.lru_cache(maxsize=4)
+def _encoded(
+    paths: tuple[Path, Path],
+    changed: tuple[int, ...],
+    thresholds: tuple[float, ...],
+    clock: float,
+    dt: float,
+    validation: float,
+    seed: int,
+) -> _Data:
+    """The recordings as spikes, by split: read once, and again when a file has changed."""
+    del changed  # part of what is remembered
+    x, y, letters = load(paths[0])
+    x_test, y_test, test_letters = load(paths[1])
     if letters != test_letters:
-        raise ValueError(f"{place}: the training and test recordings name different letters")
+        raise ValueError(f"{paths[0].parent}: the training and test recordings name different letters")
     kept, held = stratified(y, validation, seed)
     parts = {"train": (x[kept], y[kept]), "validation": (x[held], y[held]), "test": (x_test, y_test)}
     stimuli = {name: jnp.asarray(encode(x, thresholds, clock, dt)) for name, (x, _) in parts.items()}
-    targets = {name: jnp.asarray(y) for name, (_, y) in parts.items()}
-    return Recordings(stimuli, targets, labels=letters, drop=drop, shift=round(shift / dt))
+    return _Data(stimuli, {name: jnp.asarray(y) for name, (_, y) in parts.items()}, letters)
+
+
+__all__ = ["PERIOD", "TAXELS", "Braille", "encode", "load"]

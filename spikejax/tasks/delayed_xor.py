@@ -1,6 +1,6 @@
 """Delayed-memory XOR: remember two pulses, and answer whether their signs differ when asked to."""
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from .base import AbstractTask, Probe, Trial
+from ..component import option
+from .base import TASKS, AbstractTask, Probe, Trial
 
 KINDS = ("++", "+-", "-+", "--", "+0", "-0")
 """Signs of the two pulses; 0 where only one comes."""
@@ -34,9 +35,11 @@ class Response(NamedTuple):
     amplitude."""
 
 
+@TASKS.register("delayed_xor")
 class DelayedXOR(AbstractTask):
-    """Delayed-memory exclusive or, on the timing of one trial (ms):
+    """Two pulses to remember, and whether their signs differ to answer after a go cue; generated.
 
+    Delayed-memory exclusive or, on the timing of one trial (ms):
     ```
     baseline | pulse 1 | delay 1 | pulse 2 | delay 2 | go cue
                                               lag after the cue's begin: response window | tail
@@ -57,23 +60,52 @@ class DelayedXOR(AbstractTask):
     weights are ours.
     """
 
-    dt: float = eqx.field(static=True)
-    delays: tuple[float, float] = eqx.field(static=True, default=(20.0, 700.0))
-    buckets: tuple[float, ...] = eqx.field(static=True, default=(80.0, 248.0, 700.0))
-    odds: tuple[float, ...] = eqx.field(static=True, default=(0.25, 0.4, 0.35))
-    pulse: float = eqx.field(static=True, default=24.0)
-    cue: float = eqx.field(static=True, default=24.0)
-    lag: float = eqx.field(static=True, default=20.0)
-    response: float = eqx.field(static=True, default=80.0)
-    baseline: float = eqx.field(static=True, default=40.0)
-    tail: float = eqx.field(static=True, default=60.0)
-    weights: tuple[float, float, float] = eqx.field(static=True, default=(1.0, 0.3, 0.1))
-    held_out: tuple[int, int] = eqx.field(static=True, default=(240, 600))
+    target: ClassVar[str] = "response"
+
+    dt: float = option(unit="ms", doc="time step", above=0.0, in_table=False, kw_only=False)
+    delays: tuple[float, float] = option(
+        (20.0, 700.0),
+        unit="ms",
+        doc="shortest and longest delay of held-out trials",
+        at_least=0.0,
+        length=(2, 2),
+        staged=False,
+    )
+    buckets: tuple[float, ...] = option(
+        (80.0, 248.0, 700.0),
+        unit="ms",
+        doc="longest delays of training batches, one drawn for each batch",
+        above=0.0,
+        length=(1, None),
+    )
+    odds: tuple[float, ...] = option(
+        (0.25, 0.4, 0.35), doc="probability of each bucket, up to a factor", at_least=0.0, length=(1, None)
+    )
+    pulse: float = option(24.0, unit="ms", doc="duration of a pulse", above=0.0)
+    cue: float = option(24.0, unit="ms", doc="duration of the go cue", above=0.0)
+    lag: float = option(20.0, unit="ms", doc="from the cue's begin to the response window", at_least=0.0)
+    response: float = option(80.0, unit="ms", doc="response window", above=0.0)
+    baseline: float = option(40.0, unit="ms", doc="before the first pulse", above=0.0)
+    tail: float = option(60.0, unit="ms", doc="after the response window", above=0.0)
+    weights: tuple[float, float, float] = option(
+        (1.0, 0.3, 0.1),
+        doc="weight of response, baseline and tail in the squared error",
+        at_least=0.0,
+        length=(3, 3),
+    )
+    held_out: tuple[int, int] = option(
+        (240, 600),
+        doc="trials of the validation and of the test split",
+        at_least=1.0,
+        length=(2, 2),
+        staged=False,
+    )
     channels: int = eqx.field(static=True, default=2, init=False)
     outputs: int = eqx.field(static=True, default=1, init=False)
     labels: tuple[str, ...] = eqx.field(static=True, default=ANSWERS, init=False)
 
     def __check_init__(self):
+        super().__check_init__()
         if len(self.buckets) != len(self.odds):
             raise ValueError(
                 f"`odds` has {len(self.odds)} entries, `buckets` {len(self.buckets)}: give one probability for each bucket"
@@ -98,6 +130,11 @@ class DelayedXOR(AbstractTask):
                 raise ValueError(
                     f"`{name}` of {value:g} ms is not a whole number of steps of `dt` = {self.dt:g} ms"
                 )
+
+    @property
+    def draws_length(self) -> bool:
+        """With more than one bucket."""
+        return len(self.buckets) > 1
 
     def steps(self, longest: float) -> int:
         """Steps of a trial whose delays are at most `longest` ms."""
@@ -185,3 +222,6 @@ def _trials(task: DelayedXOR, key: PRNGKeyArray, size: int, low: float, high: fl
     return jax.vmap(lambda k, kind: task._trial(k, kind, low, high, longest))(
         jax.random.split(key, size), kinds
     )
+
+
+__all__ = ["ANSWERS", "GRID", "KINDS", "PULSES", "SIGNS", "DelayedXOR", "Response"]

@@ -1,15 +1,21 @@
 """Predictive coding: reproduce a signal, now or a while later, by the spikes of a few neurons."""
 
+from typing import ClassVar
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .base import AbstractTask, Trial
+from ..component import option
+from .base import TASKS, AbstractTask, Trial
 
 
+@TASKS.register("predictive_coding")
 class PredictiveCoding(AbstractTask):
-    """An autoencoder in time: the readout reproduces the stimulus, ``y(t) = x(t - lag)``.
+    """Reproduce random sums of sinusoids, now or a while later, by the spikes of a few neurons; generated.
+
+    An autoencoder in time: the readout reproduces the stimulus, ``y(t) = x(t - lag)``.
 
     ```
     x_c(t) = sum_k a_ck sin(2 pi f_ck t + p_ck),   sum_k a_ck^2 = 2   (mean square 1 in every channel)
@@ -26,33 +32,44 @@ class PredictiveCoding(AbstractTask):
     spectrum).
     """
 
-    dt: float = eqx.field(static=True)
-    duration: float = eqx.field(static=True, default=100.0)
-    test_duration: float = eqx.field(static=True, default=1200.0)
-    channels: int = eqx.field(static=True, default=2)
-    components: int = eqx.field(static=True, default=6)
-    frequencies: tuple[float, float] = eqx.field(static=True, default=(0.5, 4.0))
-    lag: float = eqx.field(static=True, default=0.0)
-    onset: float = eqx.field(static=True, default=0.0)
-    held_out: tuple[int, int] = eqx.field(static=True, default=(8, 24))
+    target: ClassVar[str] = "signal"
+
+    dt: float = option(unit="ms", doc="time step", above=0.0, in_table=False, kw_only=False)
+    duration: float = option(100.0, unit="ms", doc="length of a training trial", above=0.0)
+    test_duration: float = option(
+        1200.0, unit="ms", doc="length of a held-out trial", above=0.0, staged=False
+    )
+    channels: int = option(2, doc="number of signals", at_least=1.0, staged=False)
+    components: int = option(6, doc="sinusoids in a signal", at_least=1.0)
+    frequencies: tuple[float, float] = option(
+        (0.5, 4.0), unit="Hz", doc="lowest and highest frequency", above=0.0, length=(2, 2)
+    )
+    lag: float = option(0.0, unit="ms", doc="of the target behind the signal", at_least=0.0)
+    onset: float = option(
+        0.0, unit="ms", doc="time over which the signal rises from 0 at the begin of a trial", at_least=0.0
+    )
+    held_out: tuple[int, int] = option(
+        (8, 24),
+        doc="trials of the validation and of the test split",
+        at_least=1.0,
+        length=(2, 2),
+        staged=False,
+    )
     labels: tuple[str, ...] = eqx.field(static=True, default=(), init=False)
 
     def __check_init__(self):
+        super().__check_init__()
         low, high = self.frequencies
         for name in ("duration", "test_duration"):
             if getattr(self, name) < self.dt:
                 raise ValueError(
                     f"`{name}` of {getattr(self, name):g} ms is shorter than a step of `dt` = {self.dt:g} ms"
                 )
-        if self.lag < 0 or self.onset < 0:
-            raise ValueError(
-                f"`lag` and `onset` are {self.lag:g} and {self.onset:g} ms: give times of at least 0"
-            )
         if self.lag >= min(self.duration, self.test_duration):
             raise ValueError(f"the `lag` of {self.lag:g} ms is as long as a trial: use a shorter one")
-        if not 0 < low <= high:
+        if low > high:
             raise ValueError(
-                f"`frequencies` are {low:g} to {high:g} Hz: give a lowest above 0 and a highest not below it"
+                f"`frequencies` are {low:g} to {high:g} Hz: the highest must not be below the lowest"
             )
         if 1e3 / high < 4 * self.dt:
             raise ValueError(
@@ -92,3 +109,6 @@ def _trials(task: PredictiveCoding, key: PRNGKeyArray, size: int, duration: floa
     late = round(task.lag / task.dt)
     y = jnp.pad(x, ((0, 0), (late, 0), (0, 0)))[:, : x.shape[1]]
     return Trial(x, y, key=jax.vmap(lambda k: jax.random.fold_in(k, 3))(keys))
+
+
+__all__ = ["PredictiveCoding"]

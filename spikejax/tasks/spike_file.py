@@ -60,15 +60,19 @@ class Events(NamedTuple):
         return Spikes(np.float32(1e3) * times.astype(np.float32), units.astype(np.int32), row)
 
 
-def load(path: Path, units: int) -> Events:
-    """The recordings of one file, read once: a second call returns the same arrays, unless the file was
-    changed in between.
+class Found(NamedTuple):
+    """A file as it is at this moment."""
 
-    **Arguments:** `path`: as given, or with ``.gz`` added; `units`: number of input units.
+    path: Path
+    changed: int
+    """When, ns."""
+    size: int
 
-    **Raises:** `ValueError` naming the file, and the first recording that is wrong, for a file that is
-    absent, truncated or not HDF5, that lacks a dataset, or holds labels without a name, units past `units`,
-    or times that are negative or not finite.
+
+def found(path: Path) -> Found:
+    """The file at `path`, or at `path` with ``.gz`` added.
+
+    **Raises:** `ValueError` if there is none.
     """
     path = Path(path)
     packed = path.with_name(path.name + ".gz")
@@ -79,11 +83,24 @@ def load(path: Path, units: int) -> Events:
         raise ValueError(
             f"{path} cannot be read ({error.strerror}): set task.folder, task.train and task.test to your recordings"
         ) from None
-    return _load(path, units, about.st_mtime_ns, about.st_size)
+    return Found(path, about.st_mtime_ns, about.st_size)
+
+
+def load(path: Path, units: int) -> Events:
+    """The recordings of one file, read once: a second call returns the same arrays, unless the file was
+    changed in between.
+
+    **Arguments:** `path`: as given, or with ``.gz`` added; `units`: number of input units.
+
+    **Raises:** `ValueError` naming the file, and the first recording that is wrong, for a file that is
+    absent, truncated or not HDF5, that lacks a dataset, or holds labels without a name, units past `units`,
+    or times that are negative or not finite.
+    """
+    return _load(*found(path), units)
 
 
 @functools.lru_cache(maxsize=4)
-def _load(path: Path, units: int, changed: int, size: int) -> Events:
+def _load(path: Path, changed: int, size: int, units: int) -> Events:
     del changed, size  # part of what is remembered
     try:
         with _opened(path) as file:
@@ -194,4 +211,4 @@ def _chunks(file, path: Path, units: int) -> Iterator[tuple[np.ndarray, ...]]:
         yield t, u.astype(narrow), counts, latest
 
 
-__all__ = ["Events", "Spikes", "load"]
+__all__ = ["Events", "Found", "Spikes", "found", "load"]

@@ -1,102 +1,23 @@
 """Spoken digits as the spikes of a cochlea, from files in the layout of the Spiking Heidelberg Digits."""
 
+import functools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Int
 
+from ..component import option
 from ..encoders import hold
-from .base import AbstractTask, Trial, stratified
-from .spike_file import Events, Spikes, load
+from .augmentation import Augmentation, binned, blended
+from .base import TASKS, AbstractTask, Trial, stratified
+from .spike_file import Events, Found, Spikes, found, load
 
-Value = Literal["count", "root", "binary"]
 PART = 90
 """Trials in a part of a split."""
-
-
-class Augmentation(eqx.Module):
-    """Changes of a training recording, drawn anew each time it is seen.
-
-    In this order: with probability `blend` a recording is mixed with another one of its class, whose spikes
-    are moved by the difference of the two mean times and the two mean units, and half of the spikes of each
-    are kept at random; time is stretched about 0 by a factor of ``1 +- stretch``; the recording moves by up
-    to `shift` ms and by up to `channel_shift` units; every spike moves by normal noise of `jitter` ms; every
-    spike is deleted with probability `drop`, and all of them in a band of up to `mask_units` units and in a
-    stretch of up to `mask_time` ms. Spikes that leave the window or the range of units are lost.
-
-    **Reference:** Cramer et al. 2020, doi:10.1109/TNNLS.2020.3044364 (jitter, channel noise); Nowotny et al.
-    2022, arXiv:2212.01232 (channel shifts, blending); Park et al. 2019, arXiv:1904.08779 (masks).
-    """
-
-    blend: float = eqx.field(static=True, default=0.0)
-    stretch: float = eqx.field(static=True, default=0.0)
-    shift: float = eqx.field(static=True, default=0.0)
-    channel_shift: int = eqx.field(static=True, default=0)
-    jitter: float = eqx.field(static=True, default=0.0)
-    drop: float = eqx.field(static=True, default=0.0)
-    mask_units: int = eqx.field(static=True, default=0)
-    mask_time: float = eqx.field(static=True, default=0.0)
-
-    def __call__(self, spikes: Spikes, shape: tuple[int, int, float], rng: np.random.Generator) -> Spikes:
-        """The spikes, changed (blending apart); `shape`: number of recordings, units and the window, ms."""
-        size, limit, window = shape
-        times, units, row = spikes
-        if self.stretch:
-            times = times * rng.uniform(1 - self.stretch, 1 + self.stretch, size).astype(np.float32)[row]
-        if self.shift:
-            times = times + rng.uniform(-self.shift, self.shift, size).astype(np.float32)[row]
-        if self.channel_shift:
-            units = units + rng.integers(-self.channel_shift, self.channel_shift + 1, size, np.int32)[row]
-        if self.jitter:
-            times = times + np.float32(self.jitter) * rng.standard_normal(len(times), np.float32)
-        kept = rng.random(len(times), np.float32) >= self.drop if self.drop else np.ones(len(times), bool)
-        for values, largest, end in ((units, self.mask_units, limit), (times, self.mask_time, window)):
-            if largest:
-                width = rng.uniform(0, largest, size).astype(np.float32)
-                begin = (rng.uniform(0, 1, size) * (end - width)).astype(np.float32)
-                kept &= (values < begin[row]) | (values >= (begin + width)[row])
-        return Spikes(*(x if kept.all() else x[kept] for x in (times, units, row)))
-
-
-def blended(
-    one: Spikes, other: Spikes, rows: Int[np.ndarray, " mixed"], size: int, rng: np.random.Generator
-) -> Spikes:
-    """`one`, of `size` rows, with half of the spikes of each of `rows` exchanged for half of those of a row
-    of `other`, aligned with it."""
-    mixed = np.isin(np.arange(size), rows)
-    kept = ~mixed[one.row] | _half(len(one.row), rng)
-    new = Spikes(other.times, other.units, rows.astype(np.int32)[other.row])
-
-    def means(spikes, values):
-        return np.bincount(spikes.row, values, size) / np.maximum(np.bincount(spikes.row, minlength=size), 1)
-
-    half = _half(len(new.row), rng)
-    later, higher = (means(one, a) - means(new, b) for a, b in zip(one[:2], new[:2], strict=True))
-    times, units, row = (x[half] for x in new)
-    moved = times + later.astype(np.float32)[row], units + np.rint(higher).astype(np.int32)[row], row
-    return Spikes(*(np.concatenate([a[kept], b]) for a, b in zip(one, moved, strict=True)))
-
-
-def _half(count: int, rng: np.random.Generator) -> Bool[np.ndarray, " n"]:
-    """True with probability 1/2."""
-    return np.unpackbits(np.frombuffer(rng.bytes(count // 8 + 1), np.uint8), count=count).astype(bool)
-
-
-def binned(
-    spikes: Spikes, shape: tuple[int, int, int], width: float, units: int
-) -> Float[np.ndarray, "trials bins bands"]:
-    """Spike counts: a spike at t is in bin ``floor(t/width)`` of `width` ms, unit u in band ``u //
-    (units/bands)``; others are left out."""
-    (times, number, row), (_, bins, bands) = spikes, shape
-    at = np.floor(times / np.float32(width)).astype(np.int32)
-    inside = (at >= 0) & (at < bins) & (number >= 0) & (number < units)
-    place = (row[inside].astype(np.int64) * bins + at[inside]) * bands + number[inside] // (units // bands)
-    return np.bincount(place, minlength=int(np.prod(shape))).reshape(shape).astype(np.float32)
 
 
 def _later(x: np.ndarray, bins: int) -> np.ndarray:
@@ -104,25 +25,126 @@ def _later(x: np.ndarray, bins: int) -> np.ndarray:
     return np.concatenate([np.zeros_like(x[:, :bins]), x[:, : x.shape[1] - bins]], axis=1) if bins else x
 
 
-class SpokenDigits(AbstractTask):
-    """Labelled recordings that are kept as lists of spikes and binned when they are asked for, on the host:
-    no array is ever larger than a batch, or a part of `PART` trials of a split. `split` alone, which nothing
-    here calls, makes a whole one.
-
-    **Arguments:** `events`: of the training and the test file; `numbers`: which recordings, by split, as
-    pairs (file, recording); the others as in `spoken_digits`.
-    """
-
+class _Data(NamedTuple):
     events: tuple[Events, Events]
     numbers: dict[str, Int[np.ndarray, "recordings 2"]]
-    dt: float = eqx.field(static=True)
-    window: float = eqx.field(static=True)
-    bin: float = eqx.field(static=True)
-    units: int = eqx.field(static=True)
-    bands: int = eqx.field(static=True)
-    delays: tuple[float, ...] = eqx.field(static=True)
-    value: Value = eqx.field(static=True)
-    augmentation: Augmentation
+
+
+@TASKS.register("spoken_digits")
+class SpokenDigits(AbstractTask, Augmentation):
+    """Spoken digits as spikes of a cochlea: files in the layout of the Spiking Heidelberg Digits, which are not part
+    of the package.
+
+    The recordings are kept as lists of spikes and binned when they are asked for, on the host: no array is ever
+    larger than a batch, or a part of `PART` trials of a split. `split` alone makes a whole one.
+
+    Times are counted in bins of `bin` ms (a spike at t is in bin ``floor(t/bin)``), and each bin is held for
+    ``bin/dt`` steps, so that a trial is the same at every `dt`. Neighbouring units are summed in bands. With
+    `delays` the network also gets earlier bins, as further channels: a delay line, which spares it
+    remembering the last moments.
+
+    **Arguments:** `dt` (ms), a divisor of `bin`; `folder`, `train`, `test`: where the files are (a file may
+    also end in ``.gz``); `units` of the recordings and `bands`, the number of bands, a divisor of them;
+    `delays`: of each copy of the bands, ms, multiples of `bin` below the `window`; `window`: length of a
+    trial, a multiple of `bin`, ms; `overflow`: whether recordings with spikes past it are refused or cut
+    there; `value`: what a bin holds, its count, the square root of it (loud bands then vary about as much as
+    faint ones), or 0 or 1; `validation`: fraction of every class taken out of the training recordings;
+    `held_out_speakers`: their recordings, of both files, are the test split (by default the test file is),
+    and nothing else sees them; the rest: see `Augmentation`; `seed`: of the validation split.
+
+    **Raises:** `ValueError` for what does not divide each other; when trials are first asked for, for files that cannot be used (`spikejax.tasks.spike_file.load`) or do not belong
+    together, speakers that do not exist, recordings past the window, and bins finer than the times in the
+    file are known.
+
+    **Reference:** Cramer, Stradmann, Schemmel & Zenke 2020, doi:10.1109/TNNLS.2020.3044364; delay lines:
+    Nowotny et al. 2025, doi:10.1088/2634-4386/ada852.
+    """
+
+    target: ClassVar[str] = "class"
+
+    dt: float = option(unit="ms", doc="time step", above=0.0, in_table=False, kw_only=False)
+    folder: Path = option(doc="folder with the recordings", staged=False)
+    train: str = option(
+        "shd_train.h5", doc="file of the training recordings; it may also end in .gz", staged=False
+    )
+    test: str = option("shd_test.h5", doc="file of the test recordings; it may also end in .gz", staged=False)
+    units: int = option(700, doc="input units of the recordings", at_least=1.0, staged=False)
+    bands: int = option(
+        140, doc="bands that neighbouring units are summed in; a divisor of units", at_least=1.0, staged=False
+    )
+    window: float = option(1400.0, unit="ms", doc="length of a trial; a multiple of bin", above=0.0)
+    bin: float = option(
+        10.0,
+        unit="ms",
+        doc="spikes are counted in bins of this, held for bin/dt steps; dt divides it",
+        above=0.0,
+    )
+    delays: tuple[float, ...] = option(
+        (0.0,),
+        unit="ms",
+        doc="delays of copies of the bands, side by side; multiples of bin",
+        at_least=0.0,
+        length=(1, None),
+        staged=False,
+    )
+    overflow: str = option(
+        "refuse",
+        doc="recordings with spikes past the window: an error, or cut there",
+        choices=("refuse", "cut"),
+    )
+    value: str = option(
+        "count",
+        doc="what a bin holds: the count, its square root, or 0 or 1",
+        choices=("count", "root", "binary"),
+    )
+    validation: float = option(
+        0.1, doc="fraction of the training recordings held out", above=0.0, below=1.0, staged=False
+    )
+    held_out_speakers: tuple[int, ...] = option(
+        (),
+        doc="speakers whose recordings are the test split, and in no other; default: none, the test file is the test split",
+        at_least=0.0,
+        staged=False,
+    )
+    seed: int = option(0, doc="of the validation split", at_least=0.0, in_table=False)
+
+    def __check_init__(self):
+        super().__check_init__()
+        if self.units % self.bands:
+            raise ValueError(f"`bands` ({self.bands}) must be a divisor of `units` ({self.units})")
+        if abs(self.window / self.bin - round(self.window / self.bin)) > 1e-6 or self.window < self.bin:
+            raise ValueError(f"`window` ({self.window:g} ms) must be a multiple of `bin` ({self.bin:g} ms)")
+        for delay in self.delays:
+            if delay >= self.window or abs(delay / self.bin - round(delay / self.bin)) > 1e-6:
+                raise ValueError(
+                    f"`delays`: a delay of {delay:g} ms is not a multiple of the `bin` of {self.bin:g} ms below the "
+                    f"window of {self.window:g} ms"
+                )
+        hold(np.zeros((1, 1)), self.bin, self.dt)  # whether dt divides the bin
+
+    @property
+    def events(self) -> tuple[Events, Events]:
+        """Of the training and the test file."""
+        return self._data.events
+
+    @property
+    def numbers(self) -> dict[str, Int[np.ndarray, "recordings 2"]]:
+        """Which recordings, by split, as pairs (file, recording)."""
+        return self._data.numbers
+
+    @property
+    def _data(self) -> _Data:
+        train = found(self.folder / self.train)
+        load(train.path, self.units)  # a file that is wrong comes before one that is absent
+        files = train, found(self.folder / self.test)
+        return _read(
+            files,
+            self.units,
+            (self.window, self.bin, self.overflow),
+            self.validation,
+            self.held_out_speakers,
+            self.seed,
+        )
 
     @property
     def channels(self) -> int:
@@ -148,10 +170,10 @@ class SpokenDigits(AbstractTask):
         which = self.numbers["train"][order[(step % per_epoch * size + np.arange(size)) % self.trials]]
         rng = np.random.default_rng([*entropy, 1, step])
         spikes = self._spikes(which)
-        if self.augmentation.blend:
-            rows = np.flatnonzero(rng.random(size) < self.augmentation.blend)
+        if self.blend:
+            rows = np.flatnonzero(rng.random(size) < self.blend)
             spikes = blended(spikes, self._spikes(self._partners(which[rows], rng)), rows, size, rng)
-        spikes = self.augmentation(spikes, (size, self.units, self.window), rng)
+        spikes = self.augmented(spikes, (size, self.units, self.window), rng)
         return self._trial(spikes, which, jax.random.split(jax.random.fold_in(key, step), size))
 
     def split(self, name):
@@ -223,74 +245,25 @@ def _each(events: tuple[Events, Events], which: Int[np.ndarray, "n 2"], field: s
     )
 
 
-def spoken_digits(
-    dt: float,
-    *,
-    folder: Path,
-    train: str = "shd_train.h5",
-    test: str = "shd_test.h5",
-    units: int = 700,
-    channels: int = 140,
-    window: float = 1400.0,
-    bin: float = 10.0,
-    delays: tuple[float, ...] = (0.0,),
-    overflow: Literal["refuse", "cut"] = "refuse",
-    value: Value = "count",
-    validation: float = 0.1,
-    held_out_speakers: tuple[int, ...] = (),
-    blend: float = 0.0,
-    stretch: float = 0.0,
-    shift: float = 0.0,
-    channel_shift: int = 0,
-    jitter: float = 0.0,
-    drop: float = 0.0,
-    mask_units: int = 0,
-    mask_time: float = 0.0,
-    seed: int = 0,
-) -> SpokenDigits:
-    """Spoken digits, or any recordings in the layout of the Spiking Heidelberg Digits: `channels` bands of
-    spike counts.
+@functools.lru_cache(maxsize=4)
+def _read(
+    files: tuple[Found, Found],
+    units: int,
+    time: tuple[float, float, str],
+    validation: float,
+    held_out: tuple[int, ...],
+    seed: int,
+) -> _Data:
+    """The recordings of two files and their splits: read once, and again when a file has changed.
 
-    Times are counted in bins of `bin` ms (a spike at t is in bin ``floor(t/bin)``), and each bin is held for
-    ``bin/dt`` steps, so that a trial is the same at every `dt`. Neighbouring units are summed in bands. With
-    `delays` the network also gets earlier bins, as further channels: a delay line, which spares it
-    remembering the last moments.
-
-    **Arguments:** `dt` (ms), a divisor of `bin`; `folder`, `train`, `test`: where the files are (a file may
-    also end in ``.gz``); `units` of the recordings and `channels`, the number of bands, a divisor of them;
-    `delays`: of each copy of the bands, ms, multiples of `bin` below the `window`; `window`: length of a
-    trial, a multiple of `bin`, ms; `overflow`: whether recordings with spikes past it are refused or cut
-    there; `value`: what a bin holds, its count, the square root of it (loud bands then vary about as much as
-    faint ones), or 0 or 1; `validation`: fraction of every class taken out of the training recordings;
-    `held_out_speakers`: their recordings, of both files, are the test split (by default the test file is),
-    and nothing else sees them; the rest: see `Augmentation`; `seed`: of the validation split.
-
-    **Raises:** `ValueError` for files that cannot be used (`spikejax.tasks.spike_file.load`) or do not belong
-    together, speakers that do not exist, recordings past the window, and bins finer than the times in the
-    file are known.
-
-    **Reference:** Cramer, Stradmann, Schemmel & Zenke 2020, doi:10.1109/TNNLS.2020.3044364; delay lines:
-    Nowotny et al. 2025, doi:10.1088/2634-4386/ada852.
+    **Arguments:** `time`: window and bin (ms), and what to do with spikes past the window.
     """
-    if units % channels:
-        raise ValueError(f"`channels` of {channels} does not divide the {units} units: use a divisor")
-    if abs(window / bin - round(window / bin)) > 1e-6 or window < bin:
-        raise ValueError(f"`bin` of {bin:g} ms does not divide the `window` of {window:g} ms")
-    for delay in delays:
-        if not 0 <= delay < window or abs(delay / bin - round(delay / bin)) > 1e-6:
-            raise ValueError(
-                f"a delay of {delay:g} ms is not a multiple of the `bin` of {bin:g} ms below the window of {window:g} ms"
-            )
-    hold(np.zeros((1, 1)), bin, dt)  # whether dt divides the bin
-    paths = Path(folder) / train, Path(folder) / test
-    events = tuple(load(path, units) for path in paths)
+    events = load(files[0].path, units), load(files[1].path, units)
     if events[0].names != events[1].names:
-        raise ValueError(f"{paths[0]} and {paths[1]} name different classes")
-    for path, part in zip(paths, events, strict=True):
-        _check_times(path, part, window, bin, overflow)
-    numbers = _splits(events, validation, tuple(held_out_speakers), seed)
-    augmentation = Augmentation(blend, stretch, shift, channel_shift, jitter, drop, mask_units, mask_time)
-    return SpokenDigits(events, numbers, dt, window, bin, units, channels, tuple(delays), value, augmentation)
+        raise ValueError(f"{files[0].path} and {files[1].path} name different classes")
+    for file, part in zip(files, events, strict=True):
+        _check_times(file.path, part, *time)
+    return _Data(events, _splits(events, validation, held_out, seed))
 
 
 def _check_times(path: Path, events: Events, window: float, bin: float, overflow: str) -> None:
@@ -326,4 +299,4 @@ def _splits(
     return {"train": train[kept], "validation": train[held], "test": test}
 
 
-__all__ = ["Augmentation", "SpokenDigits", "binned", "blended", "spoken_digits"]
+__all__ = ["PART", "SpokenDigits"]

@@ -78,9 +78,7 @@ def check_groups(params: PyTree, groups: dict[str, float]) -> None:
     names = [leaf_name(path) for path, _ in jtu.tree_flatten_with_path(params)[0]]
     for group in groups:
         if not any(f".{group}." in f".{name}." for name in names):
-            raise ValueError(
-                f"training.rates names {group!r}, which is no part of a trained parameter: {', '.join(names)}"
-            )
+            raise ValueError(f"{group!r} is no part of the name of a trained parameter: {', '.join(names)}")
 
 
 __all__ = ["check_groups", "scale_by_tensor_adam", "scale_groups"]

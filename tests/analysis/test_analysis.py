@@ -46,6 +46,7 @@ from spikejax.training import run_trial
 from ..configs import XOR, toml
 
 GATE = Gate("raised_cosine", 0.5)
+SIMULATOR = ClockDriven(GATE, 1.0)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +74,7 @@ def trials():
 
 
 def test_record(network, trials):
-    run = record(network, trials, gate=GATE, dt=1.0, at_once=4)
+    run = record(network, trials, SIMULATOR, at_once=4)
     one = simulate(
         network,
         trials.stimulus[2],
@@ -177,7 +178,7 @@ def test_decode_knows_when():
 
 def test_jacobian_and_its_eigenvalues(network, trials):
     x = trials.stimulus[0]
-    found = np.asarray(jacobians(network, x, GATE, 1.0))
+    found = np.asarray(jacobians(network, x, SIMULATOR))
     assert found.shape == (40, 15, 15)
     # The product of the one-step maps is the derivative of the whole trial's.
     from jax.flatten_util import ravel_pytree
@@ -200,7 +201,7 @@ def test_jacobian_and_its_eigenvalues(network, trials):
             2, (3,), 1, neuron=LIF(), synapse=Exponential((3.0, 8.0), rate_unit=1.0), key=jax.random.key(0)
         ).readout,
     )
-    decays = np.asarray(jacobians(single, jnp.zeros((10, 2)), GATE, 1.0))
+    decays = np.asarray(jacobians(single, jnp.zeros((10, 2)), SIMULATOR))
     expected = np.sort(np.repeat(np.exp(-1 / np.array([3.0, 8.0, 10.0])), 3))
     np.testing.assert_allclose(np.sort(one_step_eigenvalues(decays)[4].real), expected, rtol=1e-8)
     np.testing.assert_allclose(growth(decays, 1.0), np.sort(1e3 * np.log(expected))[::-1], rtol=1e-8)
@@ -208,7 +209,7 @@ def test_jacobian_and_its_eigenvalues(network, trials):
 
 def test_ablation(network, trials):
     loss = SquaredError()
-    found = ablate_neurons(network, trials, loss, gate=GATE, dt=1.0)
+    found = ablate_neurons(network, trials, loss, SIMULATOR)
 
     def score(n):
         return float(
@@ -233,7 +234,7 @@ def test_ablation(network, trials):
     weak = eqx.tree_at(
         lambda n: n.layers[0].recurrent, network, Dense(1e-4 * network.layers[0].recurrent.weight, (2, 5))
     )
-    synapses = ablate_synapses(weak, trials, loss, gate=GATE, dt=1.0, count=10)
+    synapses = ablate_synapses(weak, trials, loss, SIMULATOR, count=10)
     assert synapses.parts.shape == (10, 3)
     change = synapses.loss - synapses.whole[0]
     # Of weak synapses the gradient tells the whole effect.
@@ -257,8 +258,8 @@ def test_ablation_and_gradients_are_of_the_noisy_network(network, trials):
 
     assert not np.isclose(mean(None), mean(noise))
     for found in (ablate_neurons, ablate_synapses):
-        assert np.isclose(found(network, given, loss, gate=GATE, dt=1.0, noise=noise).whole[0], mean(noise))
-    report = gradient_report(network, given, loss, GATE, dt=1.0, adjoint=Costate(), noise=noise)
+        assert np.isclose(found(network, given, loss, SIMULATOR, noise=noise).whole[0], mean(noise))
+    report = gradient_report(network, given, loss, SIMULATOR, noise=noise)
     assert np.isclose(report.loss, mean(noise))
 
 
@@ -280,7 +281,7 @@ def test_analyse_command(tmp_path, capsys):
 
 def test_gradient_report(network, trials):
     report = lambda adjoint, span=1e-9: jax.jit(
-        lambda n: gradient_report(n, trials, SquaredError(), GATE, dt=1.0, adjoint=adjoint, span=span)
+        lambda n: gradient_report(n, trials, SquaredError(), ClockDriven(GATE, 1.0, adjoint), span=span)
     )(network)
     exact = report(Costate())
     params, fixed = eqx.partition(network, trainable(network))
@@ -300,7 +301,7 @@ def test_gradient_report(network, trials):
     damped = report(Costate(damping=0.3))
     assert abs(float(damped.agreement) - 1) > 5 * abs(float(exact.agreement) - 1)
     # Beside the damped gradient stands the exact one.
-    biased = quick_jit(
+    biased = jax.jit(
         jax.grad(lambda p: jnp.mean(jax.vmap(lambda t: loss(p, t, Costate(damping=0.3)))(trials)))
     )(params)
     other = np.concatenate([np.asarray(x).reshape(-1) for x in jax.tree.leaves(biased)])

@@ -23,7 +23,7 @@ from spikejax.fitting import (
     sweeps_to_fit,
 )
 from spikejax.fitting.clamp.fit import screening
-from spikejax.fitting.clamp.loss import deterministic_loss, run_free
+from spikejax.fitting.clamp.loss import deterministic_loss, run_free, stochastic_loss
 from spikejax.fitting.clamp.models import at_sweeps
 from spikejax.fitting.evolve import search
 from spikejax.fitting.ranges import physical, random_starts, unbounded
@@ -241,6 +241,14 @@ def test_every_model_runs(kind, quick_jit):
     assert bool(jnp.all(jnp.isfinite(record.v)))
     assert np.all(np.asarray(record.v) > -150)
     assert np.all(np.asarray(record.v) < 100)
+
+
+def test_a_model_without_reset_has_no_stochastic_fit():
+    stepped = step_current_clamp(ramp(), 0.1, "refuse")
+    model, data = MODELS["hodgkin_huxley"], sweeps_to_fit(stepped, np.array([0]))
+    raw = {name: jnp.asarray(0.0) for name in model.ranges}
+    with pytest.raises(ValueError, match="HodgkinHuxley neuron has no reset"):
+        stochastic_loss(model, raw, data, 0.1, Weights())
 
 
 def test_window_is_checked():

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from spikejax import cli
-from spikejax.config import FITS, CurrentClampFit, describe, dump, load_fit
-from spikejax.config.fit import RENAMED
+from spikejax.configuration import FITS, CurrentClampFit, describe, dump, load_fit
+from spikejax.configuration.fit import RENAMED
 from spikejax.fitting import MODELS, ClampPlan
 from spikejax.fitting.clamp.job import plan_of
 from spikejax.training.log import read_metrics
@@ -155,7 +155,7 @@ def test_bad_fit(config, tmp_path, capsys, overrides, words):
 def test_renamed_keys_are_explained(config, tmp_path, capsys, old, new):
     assert new in dict(describe(FITS["current_clamp"]))
     error = fails(capsys, "fit", config, "--out", tmp_path / "out", f"--{old}", "5")
-    assert f"unknown key {old}: it is {new} now" in error
+    assert f"{old} is now called {new}" in error
 
 
 def test_defaults_of_a_kind_of_model(config):

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from spikejax.config import ConfigError, load
+from spikejax.configuration import load
+from spikejax.errors import ConfigError
 from spikejax.jobs.search import load_search
 from spikejax.jobs.search import worker as search
 from spikejax.jobs.search.job import search_run

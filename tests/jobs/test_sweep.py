@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from spikejax.cli import main
-from spikejax.config import ConfigError, load
+from spikejax.configuration import alone, load
+from spikejax.errors import ConfigError
 from spikejax.jobs.run import trained
 from spikejax.jobs.sweep import groups, load_sweep, sweep_run
-from spikejax.jobs.sweep.together import alone
 from spikejax.jobs.train import train_run
 from spikejax.plotting import save_figures
 from spikejax.plotting.sweep import sweep_figures
@@ -52,7 +52,7 @@ def test_points_of_a_grid_a_list_and_seeds(tmp_path):
     last = points[-1]
     assert (
         last.config.seed,
-        last.config.gate.kernel,
+        last.config.gate.kernel.kind,
         last.config.gate.width,
         last.config.adjoint.damping,
     ) == (5, "triangle", 1.0, 0.01)
@@ -100,9 +100,9 @@ def test_points_that_are_one_program_are_together(tmp_path):
     text = SWEEP + '"adjoint.damping" = [0.0, 0.01, 0.02]\n'
     assert sorted(len(g) for g in groups(load_sweep(write(tmp_path, text)))) == [4, 8]
     # The time step of an update is drawn by the seed: these are trained one by one.
-    points = load_sweep(write(tmp_path, SWEEP + '"training.finer" = [0.0, 0.5]\n'))
+    points = load_sweep(write(tmp_path, SWEEP + '"training.half_step_fraction" = [0.0, 0.5]\n'))
     assert sorted(len(g) for g in groups(points)) == [1, 1, 1, 1, 4]
-    assert all(alone(p.config) == (p.config.training.finer > 0) for p in points)
+    assert all(alone(p.config) == (p.config.training.half_step_fraction > 0) for p in points)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_points_that_are_one_program_are_together(tmp_path):
         (BASE + '[sweep.grid]\n"gate.sharpness" = []\n', ["gate.sharpness is empty"]),
         (
             BASE + '[sweep.grid]\n"gate.sharpness" = [1.0, -2.0]\n',
-            ["gate.sharpness", "greater than 0", "sharpness=-2.0"],
+            ["gate.sharpness is -2", "above 0", "sharpness=-2.0"],
         ),
         (BASE + '[sweep.grid]\n"seed" = [1]\n', ["seeds"]),
         (BASE + "[sweep]\n[[sweep.list]]\nname = 3\n", ["a name is text"]),
@@ -255,7 +255,10 @@ def test_over_two_devices(done, tmp_path):
 
 def test_a_point_that_is_trained_alone(tmp_path):
     points = load_sweep(
-        write(tmp_path, BASE.replace("steps = 5", "steps = 2\nfiner = 0.5") + "[sweep]\nseeds = [0]\n")
+        write(
+            tmp_path,
+            BASE.replace("steps = 5", "steps = 2\nhalf_step_fraction = 0.5") + "[sweep]\nseeds = [0]\n",
+        )
     )
     (row,) = sweep_run(points, tmp_path / "out", progress=False)
     summary = json.loads((tmp_path / "out" / "points" / "seed=0" / "summary.json").read_text())

@@ -9,10 +9,20 @@ import numpy as np
 import optax
 import pytest
 
-from spikejax import LIF, Autodiff, Exponential, Gate, Network, Positive, simulate, trainable
-from spikejax.build import build
+from spikejax import (
+    LIF,
+    Autodiff,
+    ClockDriven,
+    Costate,
+    Exponential,
+    Gate,
+    Network,
+    Positive,
+    simulate,
+    trainable,
+)
 from spikejax.cli import main
-from spikejax.config import check
+from spikejax.configuration import build, check
 from spikejax.gates import RELEASES, ArcTan
 from spikejax.jobs.run import prepare, trained
 from spikejax.landscape import (
@@ -20,7 +30,7 @@ from spikejax.landscape import (
     Line,
     all_and_single,
     along_line,
-    compared_gates,
+    compared_simulators,
     gradient_direction,
     loss_at,
     on_plane,
@@ -36,6 +46,7 @@ from spikejax.training import checkpoint
 from ..command_line import fails
 
 GATE, DT, LOSS = Gate("raised_cosine", 0.5), 1.0, SquaredError()
+SIMULATOR = ClockDriven(GATE, DT)
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +126,7 @@ def at():
     """The loss along directions, compiled quickly."""
     run = jax.jit(
         lambda network, directions, c, trials, gate: loss_at(
-            network, directions, c, trials, LOSS, gate, dt=DT
+            network, directions, c, trials, LOSS, ClockDriven(gate, DT)
         )
     )
     return lambda *args: np.asarray(run(*args))
@@ -125,7 +136,7 @@ def at():
 def line():
     return jax.jit(
         lambda network, way, x, trials, gate: along_line(
-            network, way, x, trials, LOSS, gate, dt=DT, at_once=2
+            network, way, x, trials, LOSS, ClockDriven(gate, DT), at_once=2
         )
     )
 
@@ -138,7 +149,7 @@ def test_the_slope_of_a_smooth_gate_is_that_of_its_slice(network, direction, tri
     ends = at(network, (direction,), np.concatenate([x + eps, x - eps])[:, None], trials, GATE)
     np.testing.assert_allclose(found.slope, (ends[:5] - ends[5:]) / (2 * eps), rtol=1e-5, atol=1e-6)
     assert np.ptp(found.slope) > 0.01
-    several = jax.jit(lambda spans: secants(network, direction, spans, trials, LOSS, GATE, dt=DT))(
+    several = jax.jit(lambda spans: secants(network, direction, spans, trials, LOSS, SIMULATOR))(
         np.array([1e-7, 0.4])
     )
     assert several[0] == pytest.approx(float(found.slope[2]), rel=1e-5)
@@ -153,7 +164,7 @@ def test_the_slope_of_a_smooth_gate_is_that_of_its_slice(network, direction, tri
 def test_the_plane_is_spanned_by_its_directions(network, direction, trials, at):
     other = random_direction(network, jax.random.key(9))
     x, y = np.array([-0.2, 0.0, 0.3, 0.4, 0.5]), np.array([0.0, 0.1])
-    plane = jax.jit(lambda n: on_plane(n, (direction, other), x, y, trials, LOSS, GATE, dt=DT, at_once=4))(
+    plane = jax.jit(lambda n: on_plane(n, (direction, other), x, y, trials, LOSS, SIMULATOR, at_once=4))(
         network
     )
     assert plane.shape == (2, 5)
@@ -181,7 +192,7 @@ def test_hard_and_surrogate_share_the_loss_not_the_slope(network, direction, tri
 
 
 def test_the_gradient_direction_goes_down_and_is_as_long_as_the_parameters(network, trials):
-    way = gradient_direction(network, trials, LOSS, GATE, dt=DT)
+    way = gradient_direction(network, trials, LOSS, SIMULATOR)
     params, fixed = eqx.partition(network, trainable(network))
 
     def mean(p, trials):
@@ -197,7 +208,7 @@ def test_the_gradient_direction_goes_down_and_is_as_long_as_the_parameters(netwo
         np.testing.assert_allclose(found, -scale * expected, rtol=1e-8, atol=1e-12)
     still = eqx.tree_at(lambda n: n.readout.connection.weight, network, replace_fn=jnp.zeros_like)
     with pytest.raises(ValueError, match="norm 0"):
-        gradient_direction(still, trials._replace(target=jnp.zeros_like(trials.target)), LOSS, GATE, dt=DT)
+        gradient_direction(still, trials._replace(target=jnp.zeros_like(trials.target)), LOSS, SIMULATOR)
 
 
 def test_numbers_of_a_line():
@@ -237,7 +248,7 @@ TINY = {
                 "neuron": {"kind": "nif", "tau_mem": 10.0},
                 "synapse": {"tau_syn": [2.0]},
                 "bias": [0.5, 1.0],
-                "input_scale": 2.0,
+                "feedforward": {"scale": 2.0},
             }
         ]
     },
@@ -261,11 +272,8 @@ def run_folder(tmp_path_factory):
 
 def test_gates_that_are_compared():
     run = build(check(TINY))
-    found = compared_gates(
-        run.final_gate,
-        {"damping": 0.01, "clip": None},
-        LandscapeOptions(sharpness=(1.0, 4.0), surrogate="arctan"),
-    )
+    options = LandscapeOptions(sharpness=(1.0, 4.0), surrogate="arctan")
+    found = compared_simulators(ClockDriven(run.final_gate, 1.0, Costate(damping=0.01)), options)
     names = [
         "smooth, a = 1",
         "smooth, a = 4",
@@ -284,11 +292,8 @@ def test_gates_that_are_compared():
     assert [float(w.gate.support) for w in found.values()] == [0.5, 0.125, 0.5, 0.5, 0.5]
     assert [w.adjoint.exact for w in found.values()] == [True, True, False, True, True]
     assert isinstance(found["surrogate gradient"].gate.kernel, ArcTan)
-    assert list(compared_gates(run.final_gate, {"damping": None, "clip": None}, LandscapeOptions()))[:3] == [
-        "smooth, a = 1",
-        "smooth, a = 4",
-        "smooth, a = 16",
-    ]
+    smooth = list(compared_simulators(ClockDriven(run.final_gate, 1.0), LandscapeOptions()))[:3]
+    assert smooth == ["smooth, a = 1", "smooth, a = 4", "smooth, a = 16"]
 
 
 def test_trials_all_and_single(trials):

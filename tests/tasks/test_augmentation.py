@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from spikejax.tasks.augmentation import Augmentation, blended
 from spikejax.tasks.spike_file import Spikes
-from spikejax.tasks.spoken_digits import Augmentation, blended
 
 SHAPE = 50, 700, 400.0
 
@@ -16,7 +16,7 @@ def spikes(size=50, each=400, seed=0):
 
 def test_a_shift_moves_a_recording_as_a_whole():
     one, rng = spikes(), np.random.default_rng(1)
-    times, units, row = Augmentation(channel_shift=20, shift=30.0)(one, SHAPE, rng)
+    times, units, row = Augmentation(channel_shift=20, shift=30.0).augmented(one, SHAPE, rng)
     assert np.array_equal(row, one[2])
     for moved, plain, largest in ((units, one[1], 20), (times, one[0], 30.0)):
         by = (moved - plain).reshape(50, -1)
@@ -27,13 +27,13 @@ def test_a_shift_moves_a_recording_as_a_whole():
 
 def test_stretch_jitter_and_drop():
     one, rng = spikes(), np.random.default_rng(1)
-    factor = (Augmentation(stretch=0.2)(one, SHAPE, rng)[0] / one[0]).reshape(50, -1)
+    factor = (Augmentation(stretch=0.2).augmented(one, SHAPE, rng)[0] / one[0]).reshape(50, -1)
     assert np.allclose(factor, factor[:, :1])
     assert 0.8 <= factor.min() < 0.85 < 1.15 < factor.max() <= 1.2
-    by = Augmentation(jitter=7.0)(one, SHAPE, rng)[0] - one[0]
+    by = Augmentation(jitter=7.0).augmented(one, SHAPE, rng)[0] - one[0]
     assert abs(by.mean()) < 0.2
     assert abs(by.std() - 7.0) < 0.2
-    kept = Augmentation(drop=0.3)(one, SHAPE, rng)
+    kept = Augmentation(drop=0.3).augmented(one, SHAPE, rng)
     assert abs(len(kept[0]) / len(one[0]) - 0.7) < 0.02
     assert set(zip(*kept, strict=True)) <= set(zip(*one, strict=True))
 
@@ -42,7 +42,7 @@ def test_masks_silence_a_band_and_a_stretch():
     one = spikes(each=2000)
     for which, largest in (("units", 200), ("times", 150.0)):
         options = {"mask_units": largest} if which == "units" else {"mask_time": largest}
-        kept = Augmentation(**options)(one, SHAPE, np.random.default_rng(1))
+        kept = Augmentation(**options).augmented(one, SHAPE, np.random.default_rng(1))
         values, lost = getattr(one, which), ~np.isin(one.times, kept.times)
         assert lost.any()
         for i in range(50):

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from spikejax import LIF, Exponential, Gate, Network, simulate
-from spikejax.adjoints import Record
 from spikejax.losses import ResponseError, SquaredError, Sum
 from spikejax.penalties import ActivityCost, LogRate, LowVoltage, WholeCharge
 from spikejax.simulate import Solution
+from spikejax.state import Record
 from spikejax.tasks import DelayedXOR, PredictiveCoding, Trial
 from spikejax.tasks.delayed_xor import KINDS, PULSES, SIGNS
 
@@ -153,9 +153,9 @@ def test_bad_tasks_are_named():
         PredictiveCoding(dt=1.0, duration=0.4)
     with pytest.raises(ValueError, match="does not resolve"):
         PredictiveCoding(dt=100.0)
-    with pytest.raises(ValueError, match="lowest above 0"):
+    with pytest.raises(ValueError, match="must not be below the lowest"):
         PredictiveCoding(dt=1.0, frequencies=(5.0, 2.0))
-    with pytest.raises(ValueError, match="times of at least 0"):
+    with pytest.raises(ValueError, match="at least 0"):
         PredictiveCoding(dt=1.0, lag=-1.0)
     with pytest.raises(ValueError, match="as long as a trial"):
         PredictiveCoding(dt=1.0, lag=100.0)

@@ -11,17 +11,16 @@ import numpy as np
 import pytest
 
 from spikejax import ClockDriven
-from spikejax.build import build
-from spikejax.config import check
-from spikejax.tasks import Recordings, SpokenDigits, braille, spike_file, spoken_digits
+from spikejax.configuration import build, check
+from spikejax.tasks import AbstractRecordings, Braille, SpokenDigits, spike_file
+from spikejax.tasks.augmentation import binned
 from spikejax.tasks.base import first_trials
-from spikejax.tasks.spoken_digits import binned
 from spikejax.training import make_evaluate
 
 from ..spike_recordings import DATA, write
 
 KEY = jax.random.key(3)
-MODULE = importlib.import_module("spikejax.tasks.spoken_digits")  # the package gives its name to the function
+MODULE = importlib.import_module("spikejax.tasks.spoken_digits")
 
 
 def random_recordings(count, rng, units=70, longest=0.39, spikes=40):
@@ -39,15 +38,15 @@ def folder(tmp_path):
 
 
 def task_of(folder, dt=10.0, **options):
-    return spoken_digits(
+    return SpokenDigits(
         dt,
         folder=folder,
-        **({"train": "a.h5", "test": "b.h5", "units": 70, "channels": 14, "window": 400.0} | options),
+        **({"train": "a.h5", "test": "b.h5", "units": 70, "bands": 14, "window": 400.0} | options),
     )
 
 
 def excerpt(dt=10.0, **options):
-    return spoken_digits(
+    return SpokenDigits(
         dt, folder=DATA, train="digits_train.h5", test="digits_test.h5", window=500.0, **options
     )
 
@@ -136,7 +135,7 @@ def test_recordings_past_the_window(folder):
         ValueError,
         match=r"recordings have spikes at or past the end of the window of 200 ms, the last at 3\d\d ms: .*cut",
     ):
-        task_of(folder, window=200.0)
+        _ = task_of(folder, window=200.0).trials
     cut, whole = task_of(folder, window=200.0, overflow="cut"), task_of(folder)
     assert np.array_equal(cut.split("test").stimulus, whole.split("test").stimulus[:, :20])
 
@@ -162,9 +161,9 @@ def test_held_out_speakers_are_the_test_split_and_nothing_else(folder):
         whole = binned(task.events[k].of(np.array([number])), (1, 40, 14), 10.0, 70)
         assert np.array_equal(stimulus[i], whole[0])
     with pytest.raises(ValueError, match="names speaker 7, but the recordings are by 0, 1, 2, 3"):
-        task_of(folder, held_out_speakers=(7,))
+        _ = task_of(folder, held_out_speakers=(7,)).trials
     with pytest.raises(ValueError, match="no speaker to train on"):
-        task_of(folder, held_out_speakers=(0, 1, 2, 3))
+        _ = task_of(folder, held_out_speakers=(0, 1, 2, 3)).trials
 
 
 def test_batches_are_a_function_of_key_and_step(folder):
@@ -212,7 +211,7 @@ def test_augmentation_is_for_training_only(folder):
 def tiny(folder=DATA, **changes):
     config = {
         "dt": 10.0,
-        "task": {"kind": "spoken_digits", "folder": str(folder), "train": "a.h5", "test": "b.h5", "units": 70, "channels": 14,
+        "task": {"kind": "spoken_digits", "folder": str(folder), "train": "a.h5", "test": "b.h5", "units": 70, "bands": 14,
                  "window": 400.0},
         "network": {"layers": [{"size": 6, "neuron": {"tau_mem": 50.0}, "synapse": {"tau_syn": [50.0]}, "bias": [0.5, 1.2]}]},
         "training": {"steps": 2, "batch": 4},
@@ -236,8 +235,8 @@ def test_a_stream_is_judged_like_the_whole(folder, monkeypatch):
 
 
 def test_other_tasks_come_in_one_part():
-    task = braille(25.0, clock=25.0)
-    assert isinstance(task, Recordings)
+    task = Braille(25.0, clock=25.0)
+    assert isinstance(task, AbstractRecordings)
     (part,) = task.parts("test")
     assert np.array_equal(part.stimulus, task.split("test").stimulus)
     assert np.array_equal(first_trials(task.parts("test"), 7).stimulus, part.stimulus[:7])
@@ -266,7 +265,7 @@ def test_no_split_is_ever_held(tmp_path):
         write(tmp_path / name, random_recordings(1000, rng, units=700, longest=0.99), np.arange(1000) % 3)
     tracemalloc.start()
     try:
-        task = task_of(tmp_path, units=700, channels=700, window=1000.0, blend=0.5, jitter=2.0)
+        task = task_of(tmp_path, units=700, bands=700, window=1000.0, blend=0.5, jitter=2.0)
         task.batch(KEY, 0, 64)
         total = sum(int(part.stimulus.sum()) for part in task.parts("test"))
         peak = tracemalloc.get_traced_memory()[1]
@@ -279,4 +278,20 @@ def test_no_split_is_ever_held(tmp_path):
 def test_files_that_name_different_classes(folder):
     write(folder / "b.h5", [([0.1, 0.2], [3, 4])], [0], names=5)
     with pytest.raises(ValueError, match="different classes"):
-        task_of(folder)
+        _ = task_of(folder).labels
+
+
+def test_a_task_reads_its_files_when_it_is_asked_for_trials(tmp_path):
+    task = task_of(tmp_path / "absent", bands=35)
+    assert task.channels == 35
+    with pytest.raises(ValueError, match=r"absent.a\.h5 cannot be read"):
+        _ = task.trials
+    for options, words in (
+        ({"bands": 15}, r"`bands` \(15\) must be a divisor of `units` \(70\)"),
+        ({"bin": 30.0}, r"`window` \(400 ms\) must be a multiple of `bin` \(30 ms\)"),
+        ({"overflow": "trim"}, "`overflow` is 'trim', but must be one of refuse, cut"),
+        ({"drop": 1.0}, "`drop` is 1, but must be"),
+        ({"dt": 3.0}, "does not divide"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            task_of(tmp_path / "absent", **options)

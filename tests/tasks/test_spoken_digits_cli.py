@@ -16,7 +16,7 @@ from ..command_line import fails
 from ..places import CONFIGS
 from ..spike_recordings import DATA, write
 
-MODULE = importlib.import_module("spikejax.tasks.spoken_digits")  # the package gives its name to the function
+MODULE = importlib.import_module("spikejax.tasks.spoken_digits")
 TINY = """
 dt = 20.0
 [task]
@@ -25,7 +25,7 @@ folder = "FOLDER"
 train = "digits_train.h5"
 test = "digits_test.h5"
 window = 440.0
-channels = 28
+bands = 28
 bin = 20.0
 validation = 0.34
 blend = 0.5
@@ -80,17 +80,17 @@ def test_the_command_line_trains_and_never_makes_a_whole_split(config, tmp_path,
     ("overrides", "words"),
     [
         (["--task.folder", "/nowhere"], ["/nowhere/digits_train.h5", "task.folder"]),
-        (["--task.channels", "300"], ["channels (300)", "units (700)"]),
-        (["--task.window", "450"], ["window (450 ms)", "bin (20 ms)"]),
+        (["--task.bands", "300"], ["task: `bands` (300)", "`units` (700)"]),
+        (["--task.window", "450"], ["task: `window` (450 ms)", "`bin` (20 ms)"]),
         (["--task.window", "200"], ["window of 200 ms", "task.overflow"]),
         (["--dt", "15"], ["`dt`", "15 ms", "20 ms"]),
         (["--dt", "0.1", "--task.bin", "0.1"], ["finer", "float16", "0.24 ms"]),
-        (["--task.units", "600", "--task.channels", "30"], ["spike of unit 6", "task.units is 600"]),
+        (["--task.units", "600", "--task.bands", "30"], ["spike of unit 6", "task.units is 600"]),
         (["--task.held_out_speakers", "[99]"], ["speaker 99", "0, 3, 4, 5"]),
-        (["--task.jitter", "-1"], ["task.jitter", "greater than or equal to 0"]),
+        (["--task.jitter", "-1"], ["task.jitter is -1 ms", "at least 0"]),
         (["--task.speakers", "[1]"], ["unknown key", "speakers"]),
         (["--training.batch", "500"], ["500", "training trials"]),
-        (["--loss.kind", "squared_error"], ["cross_entropy"]),
+        (["--loss.kind", "squared_error"], ["unknown key loss.windows", "cross_entropy has it"]),
         (["--task.validation", "1e-6"], ["task.validation", "no trial"]),
     ],
 )

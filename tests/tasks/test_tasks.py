@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from spikejax.encoders import delta_modulation, hold
 from spikejax.metrics import confusion, rates, saturated_fraction, silent_fraction
-from spikejax.tasks import braille
+from spikejax.tasks import Braille
 from spikejax.tasks.base import stratified
 
 
@@ -42,7 +42,7 @@ def test_hold():
 
 
 def test_braille_is_all_there():
-    task = braille(25.0, clock=25.0, validation=0.1)
+    task = Braille(25.0, clock=25.0, validation=0.1)
     sizes = {name: len(x) for name, x in task.targets.items()}
     assert sizes == {"train": 729, "validation": 81, "test": 270}
     assert task.outputs == 27
@@ -54,7 +54,7 @@ def test_braille_is_all_there():
 
 
 def test_an_epoch_shows_every_trial_once():
-    task = braille(25.0, clock=25.0, validation=0.1)
+    task = Braille(25.0, clock=25.0, validation=0.1)
     key = jax.random.key(3)
     seen = [np.asarray(task.batch(key, jnp.asarray(i), 81).stimulus) for i in range(18)]
     order = [np.concatenate(seen[:9]), np.concatenate(seen[9:])]
@@ -69,12 +69,12 @@ def test_an_epoch_shows_every_trial_once():
 
 
 def test_augmentation():
-    plain, task = braille(25.0, clock=25.0), braille(25.0, clock=25.0, drop=0.3, shift=50.0)
+    plain, task = Braille(25.0, clock=25.0), Braille(25.0, clock=25.0, drop=0.3, shift=50.0)
     key = jax.random.key(0)
     a, b = (t.batch(key, jnp.asarray(0), 81) for t in (plain, task))
     assert np.array_equal(a.target, b.target)
     assert 0.6 < float(b.stimulus.sum() / a.stimulus.sum()) < 0.8
-    shifted = np.asarray(braille(25.0, clock=25.0, shift=50.0).batch(key, jnp.asarray(0), 81).stimulus)
+    shifted = np.asarray(Braille(25.0, clock=25.0, shift=50.0).batch(key, jnp.asarray(0), 81).stimulus)
     for x, y in zip(np.asarray(a.stimulus), shifted, strict=True):
         candidates = [np.roll(np.pad(x, ((2, 2), (0, 0))), by, axis=0)[2:-2] for by in range(-2, 3)]
         assert any(np.array_equal(y, c) for c in candidates)

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from spikejax import LIF, Exponential, Gate, Network, simulate
-from spikejax.build import build, build_annealing, sharpness_schedule
-from spikejax.config import ConfigError
-from spikejax.config.load import check
+from spikejax.configuration import build, check, sharpness_schedule
+from spikejax.errors import ConfigError
 from spikejax.training import Annealing, Plateau, train
+from spikejax.training.annealing import SCHEDULES
 from spikejax.training.log import read_metrics
 
 from ..configs import PREDICTIVE, changed
@@ -39,7 +39,7 @@ def test_linear_and_geometric_schedules():
 
 
 def test_a_schedule_with_a_value_for_every_layer():
-    annealing = Annealing("geometric", *np.broadcast_arrays([1.0, 2.0], [4.0, 2.0], 0.0, [0.5, 1.0]))
+    annealing = Annealing(sharpness=(1.0, 2.0), sharpness_end=(4.0, 2.0), anneal=(0.5, 1.0))
     found = np.array([annealing.at(i, 9) for i in range(9)])
     assert found.shape == (9, 2)
     np.testing.assert_allclose(found[:, 1], 2)
@@ -48,15 +48,15 @@ def test_a_schedule_with_a_value_for_every_layer():
 
 def test_the_plateau_schedule():
     plateau = Plateau(patience=2, tolerance=0.1, factor=2.0)
-    annealing = Annealing("plateau", *np.broadcast_arrays(1.0, 5.0, 0.0, 1.0), plateau=plateau)
+    annealing = Annealing(sharpness_end=5.0, schedule=plateau)
+    assert annealing.plateau is plateau
     assert [float(annealing.at(0, 10, level=k)) for k in range(4)] == [1, 2, 4, 5]
 
 
 def test_the_loop_sharpens_on_plateaus_and_resumes(tmp_path):
     gate = {
         "sharpness_end": 3.0,
-        "schedule": "plateau",
-        "plateau": {"patience": 1, "tolerance": 0.9, "factor": 1.5},
+        "schedule": {"kind": "plateau", "patience": 1, "tolerance": 0.9, "factor": 1.5},
     }
     # Windows of one update that never fall by 90 %: a rise every second update, and two stages that each
     # begin anew.
@@ -127,16 +127,19 @@ def test_layers_are_trained_with_gates_of_their_own(tmp_path):
 @pytest.mark.parametrize(
     ("gate", "message"),
     [
-        ({"schedule": "constant", "sharpness_end": 2.0}, "leave out sharpness_end"),
-        ({"schedule": "plateau"}, "sharpens up to sharpness_end"),
-        ({"schedule": "plateau", "sharpness": 4.0, "sharpness_end": 2.0}, "must not be below sharpness"),
-        ({"schedule": "plateau", "sharpness_end": 2.0, "mixture": [0.1, 0.1]}, "schedule plateau has none"),
-        ({"schedule": "steps"}, "constant"),
-        ({"hold": 0.5, "anneal": 0.5}, "hold must be below anneal"),
-        ({"sharpness": [1.0, 2.0], "hold": [0.1]}, "must be equally long"),
-        ({"sharpness": [1.0, 2.0]}, "lists of 2 values, but the network 1 layers"),
-        ({"sharpness": []}, "gate.sharpness"),
-        ({"plateau": {"factor": 1.0}}, "gate.plateau.factor"),
+        ({"schedule": "constant", "sharpness_end": 2.0}, "leave out `sharpness_end`"),
+        ({"schedule": "plateau"}, "sharpens up to `sharpness_end`"),
+        ({"schedule": "plateau", "sharpness": 4.0, "sharpness_end": 2.0}, "must not be below `sharpness`"),
+        (
+            {"schedule": "plateau", "sharpness_end": 2.0, "mixture": [0.1, 0.1]},
+            "a plateau `schedule` has none",
+        ),
+        ({"schedule": "steps"}, "gate.schedule: unknown schedule 'steps': choose from constant, linear"),
+        ({"hold": 0.5, "anneal": 0.5}, "`hold` must be below `anneal`"),
+        ({"sharpness": [1.0, 2.0], "hold": [0.1]}, "lists of 1 and 2 values"),
+        ({"sharpness": [1.0, 2.0]}, "2 values, one a layer, but the network has 1 layer"),
+        ({"sharpness": []}, "gate.sharpness has 0 entries"),
+        ({"schedule": {"kind": "plateau", "factor": 1.0}}, "gate.schedule.factor is 1"),
     ],
 )
 def test_schedules_that_make_no_sense_are_named(gate, message):
@@ -144,5 +147,32 @@ def test_schedules_that_make_no_sense_are_named(gate, message):
         with_gate(**gate)
 
 
-def test_annealing_of_a_configuration_without_an_end_is_constant():
-    assert build_annealing(with_gate(sharpness=2.0)).kind == "constant"
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"schedule": "liner"}, "did you mean 'linear'"),
+        ({"sharpness": 0.0}, "`sharpness` is 0, but must be finite and above 0"),
+        ({"anneal": 1.5}, "`anneal` is 1.5, but must be"),
+        ({"mixture": (0.5, 0.5)}, "set `sharpness_end`"),
+        ({"mixture": (0.7, 0.7), "sharpness_end": 2.0}, "sum is at most 1"),
+    ],
+)
+def test_an_annealing_is_checked_in_python_too(options, message):
+    with pytest.raises(ValueError, match=message):
+        Annealing(**options)
+
+
+@pytest.mark.parametrize("kind", SCHEDULES)
+def test_every_schedule_begins_and_ends_where_it_says(kind):
+    end = {} if kind == "constant" else {"sharpness_end": 8.0}
+    annealing = Annealing(sharpness=2.0, schedule=kind, hold=0.2, anneal=0.8, **end)
+    for level in (0, 50):
+        found = np.array([annealing.at(i, 20, level=level) for i in range(20)])
+        assert np.all((found >= 2.0) & (found <= 8.0))
+        assert np.all(np.diff(found) >= 0)
+    assert annealing.at(0, 20) == 2.0
+    assert annealing.at(19, 20, level=50) == (8.0 if end else 2.0)
+
+
+def test_annealing_without_an_end_is_constant():
+    assert [float(Annealing(sharpness=2.0).at(i, 10)) for i in (0, 5, 9)] == [2.0, 2.0, 2.0]

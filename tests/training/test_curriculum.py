@@ -8,8 +8,8 @@ import optax
 import pytest
 
 from spikejax import ClockDriven, Dense, Masked, Noise, simulate, trainable
-from spikejax.build import build, sharpness_schedule, solve_readout
-from spikejax.config import ConfigError, check, dump
+from spikejax.configuration import build, check, dump, sharpness_schedule, solve_readout
+from spikejax.errors import ConfigError
 from spikejax.losses import CrossEntropy
 from spikejax.parameters import resolve
 from spikejax.training import (
@@ -182,8 +182,8 @@ def test_rates_by_group(problem):
     assert jnp.all(scaled.layers[0].bias == 2.0)
     assert jnp.all(scaled.readout.connection.weight == 3.0)
     assert jnp.all(scaled.readout.bias == 4.0)
-    with pytest.raises(ConfigError, match=r"training\.rates names 'recurent'"):
-        build(check(changed(XOR, training={"rates": {"recurent": 1.0}})))
+    with pytest.raises(ConfigError, match=r"training\.learning_rate_scale: 'recurent' is no part"):
+        build(check(changed(XOR, training={"learning_rate_scale": {"recurent": 1.0}})))
 
 
 def test_masked_synapses_stay_absent(problem):
@@ -287,7 +287,7 @@ def test_stages_are_checked():
         ({"network": {"layers": []}}, r"stages\.0\.network: a stage can change"),
         ({"training": {"averaging": 0.5}}, r"stages\.0\.training\.averaging"),
         ({"gate": {"width": -1.0}}, r"stages\.0: gate\.width"),
-        ({"task": {"bucket": [1.0]}}, r"stages\.0: task\.bucket"),
+        ({"task": {"bucket": [1.0]}}, r"stages\.0: unknown key task\.bucket"),
         ({"task": {"kind": "braille"}}, r"stages\.0\.task\.kind: the same for all stages"),
         ({"loss": {"kind": "squared_error"}}, r"stages\.0\.loss\.kind: the same for all stages"),
     ):
@@ -298,30 +298,50 @@ def test_stages_are_checked():
 def test_values_that_do_not_go_together_are_named():
     layer = XOR["network"]["layers"][0]
     for tables, message in (
-        ({"gate": {"mixture": [0.5, 0.5]}}, "set sharpness_end"),
+        ({"gate": {"mixture": [0.5, 0.5]}}, "set `sharpness_end`"),
         ({"gate": {"sharpness_end": 2.0, "mixture": [0.8, 0.8]}}, "at most 1"),
-        ({"network": {"layers": [layer | {"self_excitation": [0.9, 0.3]}]}}, r"must be \[low, high\]"),
-        ({"network": {"layers": [layer | {"recurrent_scale": [0.1]}]}}, "recurrent_scale has 1 entries"),
-        ({"network": {"layers": [layer | {"autapses": False}]}}, "self_excitation needs autapses"),
-        ({"network": {"layers": [layer | {"input_scale": [1.0, 2.0, 3.0]}]}}, "3 scales of weights"),
+        (
+            {"network": {"layers": [layer | {"recurrent": {"self_excitation": [0.9, 0.3]}}]}},
+            r"must be \[low, high\]",
+        ),
+        ({"network": {"layers": [layer | {"recurrent": {"scale": [0.1]}}]}}, "there are 1 scales of weights"),
+        (
+            {
+                "network": {
+                    "layers": [layer | {"recurrent": {"autapses": False, "self_excitation": [0.1, 0.2]}}]
+                }
+            },
+            "`self_excitation` needs all synapses",
+        ),
+        (
+            {"network": {"layers": [layer | {"feedforward": {"scale": [1.0, 2.0, 3.0]}}]}},
+            "3 scales of weights",
+        ),
         (
             {
                 "network": {"layers": [layer | {"synapse": {"tau_syn": [20.0, 5.0]}}]},
-                "loss": {"activity_weight": 1.0},
+                "penalties": {"activity": {"weight": 1.0}},
             },
             "slowest last",
         ),
         ({"training": XOR["training"] | {"trainable": ["weight"]}}, "must name both"),
         ({"task": {"odds": [0.0, 0.0]}}, "all 0"),
-        ({"loss": {"kind": "cross_entropy"}}, "the task delayed_xor go with response"),
+        (
+            {"loss": {"kind": "cross_entropy"}},
+            "unknown key loss.margin: response has it, but known here: kind, windows",
+        ),
         ({"training": XOR["training"] | {"score": "error"}}, "training.score is error"),
     ):
         with pytest.raises(ConfigError, match=message):
             build(check(changed(XOR, **tables)))
+    with pytest.raises(
+        ConfigError, match=r"loss: CrossEntropy compares a readout with a class, but .* a response"
+    ):
+        check(XOR | {"loss": "cross_entropy"})
 
 
 def test_finer_updates_see_the_same_task_at_half_the_step():
-    config = check(changed(XOR, training={"finer": 0.4}))
+    config = check(changed(XOR, training={"half_step_fraction": 0.4}))
     stage = build(config).plan.stages[0]
     assert [task.dt for task in stage.tasks] == [2.0, 1.0]
     assert [simulator.dt for simulator in stage.simulators] == [2.0, 1.0]
@@ -334,8 +354,8 @@ def test_a_curriculum_resumes_bit_identically(tmp_path):
     # Every part of it: stages, mixtures, updates at dt/2, an average, a solved readout, and rollbacks (at any
     # worse evaluation).
     training = {
-        "steps": 20, "averaging": 0.9, "finer": 0.3, "learning_rate": 0.02, "evaluate_every": 4, "checkpoint_every": 4,
-        "judge": "all", "rollback": {"patience": 1, "tolerance": 0.0, "factor": 0.8},
+        "steps": 20, "averaging": 0.9, "half_step_fraction": 0.3, "learning_rate": 0.02, "evaluate_every": 4, "checkpoint_every": 4,
+        "select_by": "all", "rollback": {"patience": 1, "tolerance": 0.0, "factor": 0.8},
     }  # fmt: skip
     gate = {"width": 1.0, "sharpness_end": 4.0, "mixture": [0.3, 0.3]}
     stages = [{}, {"gate": {"sharpness": 2.0}, "adjoint": {"damping": 0.02}}]

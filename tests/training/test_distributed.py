@@ -23,7 +23,8 @@ from pathlib import Path
 import jax
 jax.config.update("jax_enable_x64", True)
 from spikejax.training import distributed
-from spikejax.config import ConfigError, load
+from spikejax.configuration import load
+from spikejax.errors import ConfigError
 from spikejax.files import write_json
 from spikejax.jobs.train import train_run
 from spikejax.jobs.sweep import job as sweep, load_sweep
@@ -71,8 +72,9 @@ from functools import partial
 from pathlib import Path
 from spikejax import ClockDriven
 from spikejax.training import distributed
-from spikejax.build import batch_key, build, build_adjoint, step_settings
-from spikejax.config import ConfigError, load
+from spikejax.configuration import batch_key, build, build_adjoint, step_settings
+from spikejax.configuration import load
+from spikejax.errors import ConfigError
 from spikejax.jobs.train import train_run
 from spikejax.training import make_train_step
 from spikejax.training.step import update

@@ -4,13 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-import matplotlib as mpl
 import numpy as np
 from jaxtyping import Int
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ...plotting import STYLE
+from ...plotting import save_figures
 from ..recordings import CurrentClamp
 from .predict import Predicted
 
@@ -40,10 +39,8 @@ class Shown(NamedTuple):
 
 
 def clamp_figures(folder: Path, shown: Shown) -> None:
-    """Write ``traces.png`` and ``counts.png`` into `folder`."""
-    with mpl.rc_context(STYLE):
-        for name, figure in (("traces", _traces(shown)), ("counts", _counts(shown))):
-            figure.savefig(folder / f"{name}.png")
+    """Write ``traces.png`` and ``counts.png`` into `folder`, made if it is not there."""
+    save_figures(folder, {"traces": lambda: _traces(shown), "counts": lambda: _counts(shown)})
 
 
 def _traces(shown: Shown) -> Figure:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int
 
-from ...config import CurrentClampFit
+from ...configuration import CurrentClampFit
 from ...gates import KERNELS, Gate
 from ..recordings import CurrentClamp, Stepped, read_current_clamp, step_current_clamp
 from ..scores import SpikeScores, interpolate, mean_scores, spike_scores

@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from ...plotting import STYLE
+from ...plotting import save_figures
 from .fit import BinnedSound, FittedSound, Score
 
 __all__ = ["sound_figures"]
@@ -17,11 +16,13 @@ MODEL, OTHER = "C3", "C0"
 
 
 def sound_figures(folder: Path, data: BinnedSound, fit: FittedSound, scores: dict[str, Score]) -> None:
-    """Write ``rate.png``, ``bits.png`` and ``filters.png`` into `folder`."""
-    with mpl.rc_context(STYLE):
-        figures = {"rate": _rate(data, fit), "bits": _bits(scores), "filters": _filters(data, fit)}
-        for name, figure in figures.items():
-            figure.savefig(folder / f"{name}.png")
+    """Write ``rate.png``, ``bits.png`` and ``filters.png`` into `folder`, made if it is not there."""
+    figures = {
+        "rate": lambda: _rate(data, fit),
+        "bits": lambda: _bits(scores),
+        "filters": lambda: _filters(data, fit),
+    }
+    save_figures(folder, figures)
 
 
 def _rate(data: BinnedSound, fit: FittedSound) -> Figure:

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PRNGKeyArray
-from scipy.optimize import minimize
 
 from ..escape import binned_hazard, hazard, log_likelihood_of_spikes, mean_response
 from ..glm import fit_glm
@@ -217,6 +216,9 @@ def fit_sound(
     **Arguments:** `steps`: most iterations; `key` of the free runs; `report`: called after every iteration
     with its number and the loss.
     """
+    # Here for start-up time: scipy.optimize is slow to import.
+    from scipy.optimize import minimize
+
     parts = segments(data)
     start, unravel = ravel_pytree(SoundModel.start(len(data.features)))
     gradient = jax.jit(

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ...config import SoundFit
+from ...configuration import SoundFit
 from ..recordings import read_sound_spikes
 from .figures import sound_figures
 from .fit import FittedSound, Score, fit_sound, prepare_sound, sound_scores, sound_standard_errors

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ...config.load import new_folder
+from ...configuration.load import new_folder
 from ...files import write_table
 from ...training import TrainingStopped
 from .space import SearchPlan
@@ -104,7 +104,8 @@ def _draw(study: Study, plan: SearchPlan, folder: Path) -> None:
 
 
 def _importance(study: Study) -> dict[str, float]:
-    """Of the keys for being among the best tenth of the trials; empty where too few came to an end to say."""
+    """How much each key matters for being among the best tenth of the trials; empty where too few came to an
+    end to say."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

@@ -8,9 +8,9 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
-from ...config import Config
-from ...config.load import check, override, place, read, validate
-from ...config.table import Count, Finite, PositiveFloat, Table
+from ...configuration import Config
+from ...configuration.load import check, override, place, read, validate
+from ...configuration.tables import Count, Finite, PositiveFloat, Table
 from ...errors import ConfigError
 
 Value = bool | int | float | str | list | dict

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...configuration import build_loss
 from ...errors import ConfigError
 from .space import SearchPlan
 
@@ -48,14 +49,15 @@ def open_study(plan: SearchPlan, folder: Path) -> Study:
     search = plan.search
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     config = plan.at({name: one.ends[0] for name, one in plan.space.items()})
-    score = config.training.score or ("accuracy" if config.loss.kind == "cross_entropy" else "loss")
+    loss = build_loss(config)
+    score = config.training.score or loss.score
     where = search.storage or str(folder / "study.journal")
     shown = where.rsplit("@", 1)[-1]  # without a password
     try:
         study = optuna.create_study(
             storage=_storage(where),
             study_name=search.name,
-            direction="maximize" if score == "accuracy" else "minimize",
+            direction="maximize" if loss.maximised(score) else "minimize",
             sampler=NumberedSampler(search.sampler, search.seed),
             pruner=_pruner(search.pruner, search.warmup),
             load_if_exists=True,

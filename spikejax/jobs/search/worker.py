@@ -18,8 +18,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from ...build import evaluator
-from ...config import Config
+from ...configuration import Config, evaluator
 from ...errors import ConfigError
 from ...simulators import ClockDriven
 from ...training import Interrupted, TrainingStopped
@@ -112,7 +111,7 @@ def held_out_score(place: Path, config: Config, gate: str) -> float:
     (``"smooth"``) or a hard threshold."""
     run, network, _ = trained(place)
     final = run.final_gate if gate == "smooth" else run.final_gate.hard()
-    evaluate = evaluator(config.loss, config.noise)
+    evaluate = evaluator(config)
     found = evaluate(network, run.task.parts("validation"), ClockDriven(final, config.dt))
     return found.metrics[run.plan.score]
 

@@ -23,10 +23,11 @@ class Sweep(AbstractProcessCommand):
     quiet: bool = option(False, doc="no progress bar")
 
     def execute(self, overrides: Overrides) -> None:
-        points = load_sweep(self.config, overrides)
-        folder = self.out or Path("runs") / self.config.stem
+        # First: reading a configuration makes arrays, after which no process can join others.
         with input_errors():
             self.join()
+        points = load_sweep(self.config, overrides)
+        folder = self.out or Path("runs") / self.config.stem
         announce(f"{len(points)} points in {folder}")
         rows = sweep_run(points, folder, progress=not self.quiet)
         lost = sum(bool(row["lost"]) for row in rows)

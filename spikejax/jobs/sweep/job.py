@@ -18,19 +18,20 @@ import equinox as eqx
 import jax
 
 from ...analysis.gradients import gradient_report
-from ...build import Run, build, build_adjoint, build_loss, build_noise
-from ...config import Config, load
-from ...config.load import new_folder
+from ...configuration import Config, Run, alone, build, build_adjoint, build_loss, build_noise, load
+from ...configuration.load import new_folder
 from ...files import write_json, write_table
+from ...losses import AbstractLoss
 from ...network import Network
 from ...noise import Noise
+from ...simulators import ClockDriven
 from ...tasks.base import first_trials
 from ...training import Interrupted, TrainingStopped, distributed
 from ..evaluate import evaluate_network
 from ..run import check_same, clock, last_stage, prepare, trained
 from ..train import finished_run
 from .points import Point
-from .together import alone, groups, train_together
+from .together import groups, train_together
 
 TRIALS = 64
 """Held-out trials on which the gradients of trained networks are compared."""
@@ -127,16 +128,16 @@ def _train_alone(point: Point, place: Path, progress: bool) -> None:
     distributed.call(finish)
 
 
-@functools.cache
-def _report(loss: str, noise: Noise, dt: float, fields: tuple[str, ...]):
-    """Compiled once for all points that share it; `loss` is its table as text, which a cache can hold."""
-    objective = build_loss(Config.model_validate_json(json.dumps({"loss": json.loads(loss)})))
+def _reporter(config: Config):
+    """The gradient report of a configuration's networks, compiled once for all points that share it."""
+    return _report(build_loss(config), build_noise(config), config.training.trainable)
 
+
+@functools.cache
+def _report(objective: AbstractLoss, noise: Noise, fields: tuple[str, ...]):
     @eqx.filter_jit
-    def report(network, trials, gate, adjoint):
-        return gradient_report(
-            network, trials, objective, gate, dt=dt, adjoint=adjoint, fields=fields, noise=noise
-        )
+    def report(network, trials, simulator):
+        return gradient_report(network, trials, objective, simulator, fields=fields, noise=noise)
 
     return report
 
@@ -147,8 +148,8 @@ def _finish(
     """Write the summary of a point, as that of a training run, with its gradient and why it was lost."""
     summary = evaluate_network(run, network, config)
     trials = first_trials(run.task.parts("validation"), TRIALS)
-    report = _report(config.loss.model_dump_json(), build_noise(config), config.dt, config.training.trainable)
-    found = report(network, trials, run.final_gate, build_adjoint(last_stage(config)))
+    simulator = ClockDriven(run.final_gate, config.dt, build_adjoint(last_stage(config)))
+    found = _reporter(config)(network, trials, simulator)
     summary["gradient"] = {name: float(x) for name, x in jax.device_get(found)._asdict().items()}
     summary |= {"training_minutes": minutes, "steps": run.plan.steps, "seed": config.seed, "lost": reason}
     write_json(place / "summary.json", summary)

@@ -9,9 +9,9 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field, model_validator
 
-from ...config import Config
-from ...config.load import check, override, place, read, validate
-from ...config.table import Table
+from ...configuration import Config
+from ...configuration.load import check, override, place, read, validate
+from ...configuration.tables import Table
 from ...errors import ConfigError
 
 Value = bool | int | float | str | list | dict
@@ -51,7 +51,7 @@ class Point(NamedTuple):
     """One configuration of a sweep."""
 
     name: str
-    """Of its run folder."""
+    """Name of its run folder."""
     values: dict[str, Any]
     """The keys that the sweep sets, and the seed."""
     config: Config

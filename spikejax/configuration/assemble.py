@@ -1,4 +1,4 @@
-"""A whole configuration: every stage of its training, with what judges them."""
+"""From a configuration to objects: every stage of its training, and how it is evaluated."""
 
 import functools
 from collections.abc import Callable
@@ -8,45 +8,51 @@ import equinox as eqx
 import jax
 import numpy as np
 from jax.sharding import Mesh
-from pydantic import BaseModel
 
-from .. import losses, tasks
-from ..config import Config, ConfigError
+from ..errors import ConfigError, input_errors
 from ..gates import Gate
+from ..losses import AbstractLoss
 from ..network import Network
 from ..parameters import trainable
+from ..readouts import LinearReadout
 from ..simulate import check_step
 from ..simulators import ClockDriven
+from ..tasks import AbstractTask
 from ..training import Plan, Rollback, Stage, TrainState, fit_readout, make_train_step, start
 from ..training.optimisers import check_groups
-from .network import build_network
-from .parts import (
+from .assemble_network import build_network
+from .assemble_parts import (
     batch_key,
     build_adjoint,
+    build_annealing,
+    build_gate,
     build_loss,
     build_noise,
     build_optimiser,
     evaluator,
+    learning_rate_schedule,
+    sharpness_schedule,
     step_settings,
     task_at_step,
 )
-from .schedules import build_annealing, build_gate, learning_rate_schedule, sharpness_schedule
+from .schema import Config
+from .tables import Table, at
 
-TaskAt = Callable[[BaseModel, float], tasks.AbstractTask]
+TaskAt = Callable[[Table, float], AbstractTask]
 """The task that a table of the configuration describes, at a time step (ms)."""
 
 
 class Run(NamedTuple):
     """Everything that a configuration describes."""
 
-    task: tasks.AbstractTask
+    task: AbstractTask
     network: Network
     """With its initial parameters."""
     gate: Gate
     """At the start of training."""
     final_gate: Gate
     """At the end of training."""
-    loss: losses.AbstractLoss
+    loss: AbstractLoss
     plan: Plan
     state: TrainState
     fixed: Network
@@ -60,26 +66,24 @@ def build(config: Config, mesh: Mesh | None = None) -> Run:
 
     **Raises:** `ConfigError` where values that are valid by themselves do not fit together.
     """
-    try:
+    with input_errors():
         return _build(config, mesh)
-    except ConfigError:
-        raise
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
 
 
 def _build(config: Config, mesh: Mesh | None) -> Run:
     key_network, _ = jax.random.split(jax.random.key(config.seed))
-    # One task for all stages that do not change it, and for the judge: recordings are encoded once.
+    # One task for all stages that do not change it, and for evaluation: recordings are encoded once.
     task_at = functools.cache(lambda table, dt: task_at_step(table, dt, config.seed))
-    task = task_at(config.task, config.dt)
-    _check_loss(config, task)
-    outputs = task.outputs * (config.loss.windows if config.loss.kind == "cross_entropy" else 1)
-    model = build_network(config, task.channels, outputs, key_network)
+    task, loss = at("task", task_at, config.task, config.dt), build_loss(config)
+    at("loss", loss.check, task)
+    model = build_network(config, task.channels, loss.outputs(task), key_network)
+    at("network", loss.check_network, model)
+    _check_score(config, loss)
+    _check_ridge(config, task, model)
     params, fixed = eqx.partition(model, trainable(model, config.training.trainable))
-    check_groups(params, config.training.rates)
+    at("training.learning_rate_scale", check_groups, params, config.training.learning_rate_scale)
     optimiser = build_optimiser(config)
-    parts = [config.stage(i) for i in range(len(config.stages))] or [config]
+    parts = config.parts
     stages = tuple(_stage(part, task_at, model, fixed, optimiser, mesh) for part in parts)
     gate, final = build_gate(parts[0])[0], build_gate(parts[-1])[1]
 
@@ -87,41 +91,40 @@ def _build(config: Config, mesh: Mesh | None) -> Run:
         return start(params, optimiser, average=config.training.averaging > 0, step=step)
 
     training = config.training
+    score = training.score or loss.score
     plan = Plan(
         stages=stages,
-        evaluate=_judge(config, task_at, gate, final),
+        evaluate=_evaluation(config, task_at, gate, final),
         restart=restart,
         evaluate_every=training.evaluate_every,
         checkpoint_every=training.checkpoint_every,
-        score=training.score or ("accuracy" if config.loss.kind == "cross_entropy" else "loss"),
+        score=score,
+        maximise=loss.maximised(score),
         rollback=None if training.rollback is None else Rollback(**training.rollback.model_dump()),
         gradient_limit=training.gradient_limit,
     )
-    return Run(task, model, gate, final, build_loss(config), plan, restart(params, 0), fixed)
+    return Run(task, model, gate, final, loss, plan, restart(params, 0), fixed)
 
 
-def _check_loss(config: Config, task: tasks.AbstractTask) -> None:
-    for i, layer in enumerate(config.network.layers):
-        tau = layer.synapse.tau_syn
-        if config.loss.activity_weight and max(tau) != tau[-1]:
-            raise ConfigError(
-                f"loss.activity_weight is of the last time constant: list network.layers.{i}.synapse.tau_syn slowest last"
-            )
-    expected = {
-        "braille": "cross_entropy",
-        "predictive_coding": "squared_error",
-        "delayed_xor": "response",
-        "spoken_digits": "cross_entropy",
-    }[config.task.kind]
-    if config.loss.kind != expected:
+def _check_score(config: Config, loss: AbstractLoss) -> None:
+    known = ("loss", *loss.reports)
+    if config.training.score not in (None, *known):
         raise ConfigError(
-            f"loss.kind is {config.loss.kind}, but the targets of the task {config.task.kind} go with {expected}"
+            f"training.score is {config.training.score}, which the loss {config.loss.kind} does not report: use "
+            f"{' or '.join(known)}"
         )
-    if config.training.score in ("accuracy", "error") and (config.training.score == "accuracy") != bool(
-        task.labels
-    ):
+
+
+def _check_ridge(config: Config, task: AbstractTask, model: Network) -> None:
+    if config.network.readout.init != "ridge":
+        return
+    if not isinstance(model.readout, LinearReadout) or task.target != "response":
         raise ConfigError(
-            f"training.score is {config.training.score}, which the task {config.task.kind} does not report: use loss"
+            "network.readout.init is ridge, which needs a linear readout and a task whose target is a response"
+        )
+    if not {"weight", "bias"} <= set(config.training.trainable):
+        raise ConfigError(
+            "network.readout.init is ridge, which solves for weight and bias: training.trainable must name both"
         )
 
 
@@ -143,10 +146,10 @@ def _stage(
     gate, adjoint = build_gate(config)[0], build_adjoint(config)
     for one in build_gate(config):
         check_step(model, one, config.dt)
-    steps = (config.dt, config.dt / 2) if training.finer else (config.dt,)
+    steps = (config.dt, config.dt / 2) if training.half_step_fraction else (config.dt,)
 
     def choose(step: int) -> int:
-        return int(np.random.default_rng((config.seed, 2, step)).random() < training.finer)
+        return int(np.random.default_rng((config.seed, 2, step)).random() < training.half_step_fraction)
 
     return Stage(
         tasks=tuple(task_at(config.task, dt) for dt in steps),
@@ -161,31 +164,29 @@ def _stage(
     )
 
 
-def _judge(config: Config, task_at: TaskAt, first: Gate, final: Gate):
-    """How held-out trials judge a network: the mean of the metrics over the gates that ``training.judge``
-    names, and over the time steps that training uses."""
-    steps = (config.dt, config.dt / 2) if config.training.finer else (config.dt,)
+def _evaluation(config: Config, task_at: TaskAt, first: Gate, final: Gate):
+    """How a network is evaluated on held-out trials: the mean of the metrics over the gates that
+    ``training.select_by`` names, and over the time steps that training uses."""
+    steps = (config.dt, config.dt / 2) if config.training.half_step_fraction else (config.dt,)
     gates = {
         "smooth": (final,),
         "hard": (final.hard(),),
         "both": (final, final.hard()),
         "all": (first, final, final.hard()),
     }
-    judges = []
+    settings = []
     for dt in steps:
         held = task_at(config.task, dt).parts("validation")
         if not any(len(part.stimulus) for part in held):
-            raise ConfigError(
-                f"task.validation of {config.task.validation:g} holds out no trial: use a larger fraction"
-            )
-        evaluate = evaluator(config.loss, config.noise)
-        judges += [(evaluate, held, ClockDriven(gate, dt)) for gate in gates[config.training.judge]]
+            raise ConfigError(_no_trial(config))
+        evaluate = evaluator(config)
+        settings += [(evaluate, held, ClockDriven(gate, dt)) for gate in gates[config.training.select_by]]
 
-    def judge(network: Network) -> dict[str, float]:
-        each = [evaluate(network, held, simulator).metrics for evaluate, held, simulator in judges]
+    def metrics(network: Network) -> dict[str, float]:
+        each = [evaluate(network, held, simulator).metrics for evaluate, held, simulator in settings]
         return {name: sum(m[name] for m in each) / len(each) for name in each[0]}
 
-    return judge
+    return metrics
 
 
 def initial_state(config: Config, run: Run) -> TrainState:
@@ -212,3 +213,12 @@ def solve_readout(config: Config, run: Run) -> TrainState:
     network = fit_readout(run.network, trials(), target, ridge=readout.ridge, noise=build_noise(config))
     params, _ = eqx.partition(network, trainable(network, config.training.trainable))
     return run.plan.restart(params, 0)
+
+
+def _no_trial(config: Config) -> str:
+    name = next((name for name in ("validation", "held_out") if name in type(config.task).model_fields), None)
+    where = "task" if name is None else f"task.{name} of {getattr(config.task, name)}"
+    return f"{where} holds out no trial: hold out more"
+
+
+__all__ = ["Run", "build", "initial_state", "solve_readout"]

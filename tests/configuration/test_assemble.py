@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from spikejax import Accommodating, DoubleExponential, Exponential, HodgkinHuxley, Noise, Ports, Refractory
-from spikejax.build import build_network, build_noise
 from spikejax.cli import main
-from spikejax.config import check, dump
+from spikejax.configuration import build_network, build_noise, check, dump
 from spikejax.neurons import NEURONS
 from spikejax.parameters import resolve
 
@@ -19,7 +18,7 @@ from ..configs import XOR
 
 
 def layer_of(**table):
-    config = check({"network": {"layers": [{"size": 5, **table}]}})
+    config = check({"dt": 12.5, "network": {"layers": [{"size": 5, **table}]}})
     return config, network_of(config).layers[0]
 
 
@@ -55,7 +54,7 @@ def test_refractory_and_numbers_of_each_neuron():
         "kind": "glif",
         "tau_asc": [5.0, 50.0, 300.0],
         "jump_asc": [0.1, 0.0, -0.3],
-        "tau_ref": 2.5,
+        "refractory": {"tau_ref": 2.5},
         "v_init": [0.1, 0.4],
     }
     _, layer = layer_of(neuron=table)
@@ -67,7 +66,7 @@ def test_refractory_and_numbers_of_each_neuron():
 
 def test_accommodation_comes_between_the_neuron_and_its_refractoriness():
     _, layer = layer_of(
-        neuron={"kind": "lif", "tau_ref": 2.5, "accommodation": {"slope": 0.8, "v_half": 0.3}}
+        neuron={"kind": "lif", "refractory": {"tau_ref": 2.5}, "accommodation": {"slope": 0.8, "v_half": 0.3}}
     )
     assert isinstance(layer.neuron, Refractory)
     assert isinstance(layer.neuron.neuron, Accommodating)
@@ -77,7 +76,7 @@ def test_accommodation_comes_between_the_neuron_and_its_refractoriness():
 
 def test_synapses_and_wiring():
     config, layer = layer_of(
-        size=20, synapse={"kind": "double_exponential", "tau_rise": [1.0], "tau_syn": [5.0, 20.0]}, density=0.5, excitatory=0.8,
+        size=20, synapse={"kind": "double_exponential", "tau_rise": [1.0], "tau_syn": [5.0, 20.0]}, recurrent={"density": 0.5}, excitatory=0.8,
         reversal=[4.0, -0.5], neuron={"tau_mem": 20.0},
     )  # fmt: skip
     assert isinstance(layer.synapse, DoubleExponential)
@@ -89,16 +88,16 @@ def test_synapses_and_wiring():
 
 def test_a_layer_above_has_the_signs_of_the_one_below():
     layers = [{"size": 10, "excitatory": 0.7}, {"size": 4, "recurrent": False}]
-    config = check({"network": {"layers": layers}})
+    config = check({"dt": 12.5, "network": {"layers": layers}})
     weight = resolve(network_of(config)).layers[1].feedforward.weight
     assert float(weight[..., :7].min()) >= 0 >= float(weight[..., 7:].max())
     assert isinstance(network_of(config).layers[0].synapse, Exponential)
 
 
 def test_background_current():
-    config = check({"noise": {"initial": 0.1, "current": 0.3, "tau": 5.0}})
+    config = check({"dt": 12.5, "noise": {"initial": 0.1, "current": 0.3, "tau": 5.0}})
     assert build_noise(config) == Noise(0.1, 0.3, 5.0)
-    assert build_noise(check({})).silent
+    assert build_noise(check({"dt": 12.5})).silent
 
 
 @pytest.mark.parametrize(
@@ -110,15 +109,37 @@ def test_background_current():
         ),
         ({"neuron": {"kind": "adex", "Delta": 1.0}}, ["network.layers.0.neuron.Delta", "Delta_T"]),
         ({"neuron": {"kind": "adexx"}}, ["network.layers.0.neuron.kind", "'adex'", "'adexx'"]),
-        ({"neuron": {"kind": "adex", "C": -1.0}}, ["network.layers.0.neuron.C:", "greater than 0"]),
-        ({"neuron": {"kind": "glif", "tau_asc": [3.0]}}, ["tau_asc has 1", "jump_asc 2"]),
-        ({"neuron": {"tau_ref": -1.0}}, ["network.layers.0.neuron.tau_ref"]),
-        ({"synapse": {"kind": "double_exponential", "tau_rise": [1.0, 2.0]}}, ["tau_rise has 2"]),
-        ({"reversal": [4.0, -0.5]}, ["reversal needs excitatory"]),
-        ({"reversal": [4.0, -0.5], "recurrent": False, "neuron": {"kind": "theta"}}, ["phase"]),
-        ({"excitatory": 0.5, "self_excitation": [0.1, 0.2]}, ["self_excitation"]),
-        ({"density": 0.0}, ["network.layers.0.density"]),
-        ({"size": 2, "excitatory": 0.1}, ["excitatory", "some of both"]),
+        ({"neuron": {"kind": "adex", "C": -1.0}}, ["network.layers.0.neuron.C is -1 pF", "above 0"]),
+        ({"neuron": {"kind": "glif", "tau_asc": [3.0]}}, ["network.layers.0.neuron:", "tau_asc", "jump_asc"]),
+        (
+            {"neuron": {"refractory": {"tau_ref": -1.0}}},
+            ["network.layers.0.neuron.refractory.tau_ref is -1 ms"],
+        ),
+        (
+            {"neuron": {"v_init": [0.5, 1.5]}},
+            ["network.layers.0.neuron:", "`v_init` must be below `v_th`", "1.5"],
+        ),
+        ({"neuron": {"v_reset": 1.0}}, ["network.layers.0.neuron:", "`v_reset` must be below `v_th`"]),
+        (
+            {"synapse": {"kind": "double_exponential", "tau_rise": [1.0, 2.0]}},
+            ["network.layers.0.synapse:", "tau_rise"],
+        ),
+        ({"reversal": [4.0, -0.5]}, ["network.layers.0:", "`reversal` needs `excitatory`"]),
+        (
+            {"reversal": [4.0, -0.5], "recurrent": False, "neuron": {"kind": "theta"}},
+            ["network.layers.0:", "Theta"],
+        ),
+        (
+            {"excitatory": 0.5, "recurrent": {"self_excitation": [0.1, 0.2]}},
+            ["network.layers.0:", "self_excitation"],
+        ),
+        ({"recurrent": {"self_excitation": [0.2, 0.1]}}, ["network.layers.0.recurrent", "[low, high]"]),
+        ({"recurrent": {"density": 0.0}}, ["network.layers.0.recurrent.density is 0"]),
+        ({"recurrent": {"scale": [0.1, 0.2]}}, ["network.layers.0.recurrent:", "2 scales"]),
+        ({"feedforward": {"norm": 0.0}}, ["network.layers.0.feedforward.norm is 0"]),
+        ({"feedforward": "dens"}, ["network.layers.0.feedforward: unknown connection 'dens'", "'dense'"]),
+        ({"bias": [1.0, 0.0]}, ["network.layers.0", "bias", "[low, high]"]),
+        ({"size": 2, "excitatory": 0.1}, ["network.layers.0:", "excitatory", "some of both"]),
     ],
 )
 def test_one_line_for_what_cannot_be(table, words):
@@ -132,7 +153,14 @@ def test_one_line_for_what_cannot_be(table, words):
 @pytest.mark.slow
 def test_a_refractory_adaptive_network_with_noise_trains(tmp_path):
     config = XOR | {"noise": {"current": 0.05, "tau": 5.0}}
-    layers = [{"size": 8, "neuron": {"kind": "alif", "tau_ref": 2.0}, "excitatory": 0.75, "density": 0.6}]
+    layers = [
+        {
+            "size": 8,
+            "neuron": {"kind": "alif", "refractory": {"tau_ref": 2.0}},
+            "excitatory": 0.75,
+            "recurrent": {"density": 0.6},
+        }
+    ]
     config["network"] = {"layers": layers}
     config["training"] = config["training"] | {
         "steps": 2,

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
-from .table import Count, Finite, NonNegative, PositiveFloat, Table
+from .tables import Count, Finite, NonNegative, PositiveFloat, Table
 
 __all__ = ["FITS", "RENAMED", "CurrentClampFit", "SoundFit"]
 
@@ -25,7 +25,7 @@ RENAMED = {
     "fit.counts_weight": "fit.deterministic.counts_weight",
     "fit.tau": "fit.deterministic.tau",
 }
-"""Keys that have another name now: an error about an unknown key names it."""
+"""Keys that have another name now: an error names it, and the folder of an earlier fit is read with it."""
 
 
 def by_model(default: Any, description: str, **others: Any) -> Any:
@@ -304,5 +304,8 @@ class SoundFit(Table):
     score: SoundScore = Field(default_factory=lambda: SoundScore())
 
 
-FITS: dict[str, type[Table]] = {"current_clamp": CurrentClampFit, "sound": SoundFit}
+FITS: dict[str, type[CurrentClampFit] | type[SoundFit]] = {
+    "current_clamp": CurrentClampFit,
+    "sound": SoundFit,
+}
 """The schemas by the key `kind`."""

@@ -1,0 +1,59 @@
+"""Which configurations are trained by one compiled program, and so can be trained side by side."""
+
+import functools
+import json
+from collections.abc import Hashable
+from typing import Any
+
+import equinox as eqx
+import jax
+
+from .assemble_network import build_network
+from .assemble_parts import build_annealing, build_loss, build_task
+from .schema import Config, Network
+from .tables import compiled
+
+
+def program(config: Config) -> str:
+    """What a configuration's train step is compiled for, but for the network: where this and `structure` are equal,
+    networks can be trained together.
+
+    Left out is what the schema and the declarations of components say that may differ: what becomes an array, or a
+    schedule on the host.
+    """
+    tree: dict[str, Any] = compiled(config)
+    del tree["seed"], tree["network"]
+    # The length of a batch is drawn by the seed: only points of one seed have batches of one shape.
+    if any(build_task(part).draws_length for part in config.parts):
+        tree["seed"] = config.seed
+    # One value a layer is an array of another shape.
+    tree["layers"] = build_annealing(config).layers
+    # The schedules of stages are read from the points' own plans; what else a stage sets is compiled in.
+    return json.dumps(tree, sort_keys=True, default=str)
+
+
+def structure(config: Config) -> Hashable:
+    """Static fields, shapes and types of a configuration's network: everything but numbers."""
+    task = build_task(config)
+    return _structure(
+        config.network, config.training.trainable, task.channels, build_loss(config).outputs(task)
+    )
+
+
+@functools.lru_cache(maxsize=256)
+def _structure(network: Network, trainable: tuple[str, ...], channels: int, outputs: int) -> Hashable:
+    config = Config(network=network)
+    config = config.model_copy(
+        update={"training": config.training.model_copy(update={"trainable": trainable})}
+    )
+    shapes = eqx.filter_eval_shape(build_network, config, channels, outputs, jax.random.key(0))
+    leaves, tree = jax.tree.flatten(shapes)
+    return tree, tuple((x.shape, x.dtype) if hasattr(x, "shape") else x for x in leaves)
+
+
+def alone(config: Config) -> bool:
+    """Whether a configuration is trained by itself: the time step of an update is drawn by its seed."""
+    return any(part.training.half_step_fraction for part in config.parts)
+
+
+__all__ = ["alone", "program", "structure"]

@@ -1,0 +1,223 @@
+"""What every connection owes: linearity, time, memory, and the same gradient by every adjoint."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jaxtyping import Array, Float
+
+from spikejax import LIF, Autodiff, Checkpointed, Costate, Events, Exponential, Gate, Layer, Network, simulate
+from spikejax.connections import CONNECTIONS, AbstractConnection, Dense, Ports
+from spikejax.readouts import LinearReadout
+
+KEY = jax.random.key(0)
+GATE, DT = Gate("raised_cosine", 0.4), 0.5
+
+
+class Echo(AbstractConnection):
+    """A user's connection with a memory: weights of the present input and of those 1 and 3 steps ago."""
+
+    weight: Float[Array, "taps *out_in"]
+    in_shape: tuple[int, ...] = eqx.field(static=True)
+
+    @property
+    def out_shape(self):
+        return self.weight.shape[1 : self.weight.ndim - len(self.in_shape)]
+
+    @property
+    def memory(self):
+        return 3
+
+    def __call__(self, x, past=None):
+        taps = jnp.stack([x, past[-1], past[-3]])
+        return jnp.tensordot(self.weight, taps, axes=([0, *range(-x.ndim, 0)], [0, *range(-x.ndim, 0)]))
+
+    @classmethod
+    def create(cls, in_shape, out_shape, *, key, scale: float = 1.0):
+        return cls(scale * jax.random.normal(key, (3, *out_shape, *in_shape)), in_shape)
+
+
+def make(name, in_shape, out_shape, key=KEY):
+    kind = Echo if name == "echo" else CONNECTIONS[name]
+    return kind.create(in_shape, out_shape, key=key)
+
+
+EVERY = [*CONNECTIONS, "echo"]
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_linear_in_input_and_parameters(name, relative):
+    connection = make(name, (2, 3), (4,))
+    x = jax.random.normal(KEY, (7, 2, 3))
+    past = connection.no_past(x.dtype)
+    past = None if past is None else past + 0.3
+    zero = None if past is None else jnp.zeros_like(past)
+    run = connection.over_time
+    assert relative(run(x, past) + run(2 * x, zero), run(3 * x, past)) < 1e-13
+    doubled = jax.tree.map(lambda w: 2 * w, connection)
+    assert relative(doubled.over_time(x, past), 2 * run(x, past)) < 1e-13
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_over_time_is_moment_by_moment(name, relative):
+    connection = make(name, (2, 3), (4,))
+    m, x = connection.memory, jax.random.normal(KEY, (7, 2, 3))
+    past = jax.random.normal(jax.random.key(1), (m, 2, 3)) if m else None
+    whole = x if past is None else jnp.concatenate([past, x])
+    one = lambda t: connection(x[t], whole[t : t + m] if m else None)
+    expected = jnp.stack([one(t) for t in range(7)])
+    assert relative(connection.over_time(x, past), expected) < 1e-13
+    # In two stretches, the second of which remembers the first.
+    middle = whole[4 : 4 + m] if m else None
+    halves = jnp.concatenate([connection.over_time(x[:4], past), connection.over_time(x[4:], middle)])
+    assert relative(halves, expected) < 1e-13
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_events_are_the_array_that_they_stand_for(name, relative):
+    connection = make(name, (2, 3), (4,))
+    events = Events(
+        [0, 3, 3, 3, 6, 0], [1, 0, 0, 5, 4, 2], [1.0, 2.0, 0.5, -1.0, 3.0, 0.0], steps=7, channels=(2, 3)
+    )
+    run = lambda c, e: c.over_time(e)
+    assert relative(run(connection, events), run(connection, events.dense())) < 1e-13
+    square = lambda c, e: jnp.sum(run(c, e) ** 2)
+    assert (
+        relative(jax.grad(square)(connection, events), jax.grad(square)(connection, events.dense())) < 1e-13
+    )
+    by_value = jax.grad(lambda v: square(connection, eqx.tree_at(lambda e: e.value, events, v)))(events.value)
+    by_array = jax.grad(lambda x: square(connection, x))(events.dense())
+    np.testing.assert_allclose(by_value, by_array.reshape(7, -1)[events.step, events.channel], rtol=1e-12)
+
+
+def echoing(recurrent=True):
+    keys = jax.random.split(jax.random.key(3), 5)
+    layers, shape = [], (3,)
+    for i in (0, 1):
+        create = lambda *shapes, key: Echo.create(*shapes, key=key, scale=0.5)
+        layers.append(
+            Layer.create(
+                shape, 4, LIF(), Exponential((3.0, 8.0)), feedforward=create,
+                recurrent=create if recurrent else None, bias=(0.9, 1.4), key=keys[i],
+            )
+        )  # fmt: skip
+        shape = layers[-1].activation_shape
+    return Network(tuple(layers), LinearReadout.create(shape, 2, key=keys[4]))
+
+
+STIMULUS = jax.random.uniform(jax.random.key(5), (30, 3))
+
+
+def loss(network, x, adjoint, mask=None):
+    out = simulate(network, x, gate=GATE, dt=DT, adjoint=adjoint, mask=mask, save="v")
+    return jnp.mean(out.readout[:20] ** 2) + sum(jnp.sum(c**2) for c in out.counts)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_memory_under_every_adjoint(masked, relative):
+    network = echoing()
+    mask = jnp.arange(30) < 21 if masked else None
+    grads = [
+        jax.jit(jax.grad(lambda n, a=adjoint: loss(n, STIMULUS, a, mask)))(network)
+        for adjoint in (Autodiff(), Costate(), Checkpointed(7), Checkpointed(7, inner=Costate()))
+    ]
+    for grad in grads[1:]:
+        assert relative(grad, grads[0]) < 1e-11
+    damped = [
+        jax.jit(jax.grad(lambda n, a=adjoint: loss(n, STIMULUS, a, mask)))(network)
+        for adjoint in (Autodiff(damping=0.1, clip=0.5), Costate(damping=0.1, clip=0.5))
+    ]
+    assert relative(*damped) < 1e-9  # clipping divides by norms that rounding moves
+    assert relative(damped[0], grads[0]) > 1e-2
+
+
+def test_a_memory_against_differences():
+    network = echoing()
+    run = jax.jit(lambda n: loss(n, STIMULUS, Costate()))
+    grad = jax.jit(jax.grad(run))(network)
+    for where in (lambda n: n.layers[0].recurrent.weight, lambda n: n.layers[1].feedforward.weight):
+        index = jnp.argmax(jnp.abs(where(grad)).reshape(-1))
+        moved = lambda e: eqx.tree_at(
+            where, network, where(network).reshape(-1).at[index].add(e).reshape(where(network).shape)
+        )
+        difference = (run(moved(1e-6)) - run(moved(-1e-6))) / 2e-6
+        assert float(where(grad).reshape(-1)[index]) == pytest.approx(float(difference), rel=1e-5)
+
+
+def test_a_recording_goes_on_where_it_was_cut(relative):
+    network = echoing()
+    run = lambda x, state=None: simulate(network, x, gate=GATE, dt=DT, state=state)
+    whole, first = run(STIMULUS), run(STIMULUS[:11])
+    second = run(STIMULUS[11:], first.state)
+    assert relative(jnp.concatenate([first.readout, second.readout]), whole.readout) < 1e-12
+    assert relative(second.state, whole.state) < 1e-12
+
+
+def test_a_padded_trial_remembers_its_own_end(relative):
+    network, short = echoing(), 19
+    padded, mask = STIMULUS.at[short:].set(37.0), jnp.arange(30) < short
+    long = simulate(network, padded, gate=GATE, dt=DT, mask=mask)
+    assert relative(long.state, simulate(network, STIMULUS[:short], gate=GATE, dt=DT).state) < 1e-12
+
+
+def test_events_through_a_network(relative):
+    network = Network.dense(3, (5,), 2, neuron=LIF(), synapse=Exponential(5.0), key=KEY, bias=(0.8, 1.2))
+    events = Events([2, 2, 9, 20], [0, 2, 1, 1], steps=25, channels=3)
+    run = lambda n, x: jnp.sum(simulate(n, x, gate=GATE, dt=DT).readout ** 2)
+    a, b = (jax.jit(jax.value_and_grad(run))(network, x) for x in (events, events.dense()))
+    assert relative(a, b) < 1e-12
+    # A batch: lists filled up with events of value 0.
+    more = Events([[2, 9], [4, 0]], [[0, 1], [2, 0]], [[1.0, 1.0], [1.0, 0.0]], steps=25, channels=3)
+    assert more.shape == (2, 25, 3)
+    assert len(more) == 2
+    dense = jax.vmap(lambda e: e.dense())(more)
+    assert relative(jax.vmap(run, (None, 0))(network, more), jax.vmap(run, (None, 0))(network, dense)) < 1e-12
+
+
+@pytest.mark.parametrize(
+    ("given", "match"),
+    [
+        (([0, 7], [0, 1]), r"`step` goes from 0 to 7, but must lie in 0 to 6"),
+        (([0, 1], [0, 3]), r"`channel` goes from 0 to 3, but must lie in 0 to 2"),
+        (([-1, 1], [0, 1]), r"`step` goes from -1 to 1"),
+        (([0, 1], [0]), "the lists differ in shape"),
+        (([0, 1], [0, 1], [1.0, float("nan")]), "not finite"),
+    ],
+)
+def test_events_that_cannot_be(given, match):
+    with pytest.raises(ValueError, match=match):
+        Events(*given, steps=7, channels=3)
+
+
+def test_bias_broadcasts(relative):
+    network = Network.dense(3, (4,), 2, neuron=LIF(), synapse=Exponential(5.0), key=KEY)
+    with_bias = lambda b: eqx.tree_at(lambda n: n.layers[0].bias, network, b)
+    run = lambda n: simulate(n, STIMULUS, gate=GATE, dt=DT).readout
+    assert relative(run(with_bias(jnp.array([1.2]))), run(with_bias(jnp.full(4, 1.2)))) < 1e-13
+    layer = network.layers[0]
+    with pytest.raises(ValueError, match=r"`bias` has shape \(3,\), the layer's neurons \(4,\)"):
+        Layer(layer.feedforward, layer.recurrent, jnp.zeros(3), layer.neuron, layer.synapse)
+
+
+def test_ports_of_connections_with_memories():
+    ports = Ports((None, make("echo", (2, 3), (4,)), make("dense", (2, 3), (4,))))
+    assert ports.memory == 3
+    x, past = jnp.ones((2, 3)), jnp.ones((3, 2, 3))
+    np.testing.assert_allclose(ports(x, past)[2], ports.connections[2](x))
+    np.testing.assert_allclose(ports(x, past)[1], ports.connections[1](x, past))
+
+
+def test_options_of_the_dense_connection():
+    made = Dense.create((2, 6), (6,), key=KEY, density=0.5, autapses=False)
+    absent = np.asarray(made.weight.value == 0)
+    assert np.array_equal(absent[:, 0], absent[:, 1])
+    assert absent[np.arange(6), 0, np.arange(6)].all()
+    norms = jnp.linalg.norm(Dense.create((5,), (3,), key=KEY, norm=2.0).matrix, axis=1)
+    np.testing.assert_allclose(norms, 2.0, rtol=1e-12)
+    with pytest.raises(ValueError, match="`density` is 1.5"):
+        Dense.create((6,), (6,), key=KEY, density=1.5)
+    with pytest.raises(ValueError, match="2 scales of weights, but the first axis"):
+        Dense.create((3,), (6,), key=KEY, scale=(1.0, 2.0))
+    with pytest.raises(ValueError, match="does not end in the shape of the input"):
+        Dense(jnp.zeros((3, 4)), in_shape=(5,))
