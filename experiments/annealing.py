@@ -58,7 +58,8 @@ def damped(folder: Path) -> None:
         return gradient_report(network, trials, run.loss, ClockDriven(gate, config.dt, adjoint))
 
     print(
-        "| network | sharpness | damping per ms | clip | norm | cosine with the exact gradient | noise |\n|---|---|---|---|---|---|---|"
+        "| network | sharpness | damping per ms | clip | norm | cosine with the exact gradient | noise "
+        "|\n|---|---|---|---|---|---|---|"
     )
     for where, one in (("initial", run.network), ("trained", network)):
         for sharpness in (1.0, 5.0, 30.0):

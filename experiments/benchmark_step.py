@@ -114,7 +114,8 @@ def main():
     base = np.array(times["naive scan"])
     print(f"{jax.devices()[0].device_kind}, {rounds} interleaved rounds, jax {jax.__version__}")
     print(
-        "| step | ms | time / naive (quartiles) | temporaries, MiB | memory / naive | compile, s | gradient, relative difference |"
+        "| step | ms | time / naive (quartiles) | temporaries, MiB | memory / naive | compile, s | gradient, "
+        "relative difference |"
     )
     print("|---|---|---|---|---|---|---|")
     for name, t in times.items():

@@ -98,7 +98,8 @@ def main():
             cells[0] = "the same"
         minutes = np.mean([s["training_minutes"] for s in summaries])
         rows.append(
-            f"| {name} | {cells[0]} | {cells[1]} | {np.mean([s['hard']['rate/0'] for s in summaries]):.1f} | {minutes:.1f} |"
+            f"| {name} | {cells[0]} | {cells[1]} | {np.mean([s['hard']['rate/0'] for s in summaries]):.1f} | "
+            f"{minutes:.1f} |"
         )
     print("\n| gradient | test accuracy, smooth: mean (seeds) | hard threshold | rate, Hz | minutes |")
     print("|---|---|---|---|---|")
@@ -106,7 +107,8 @@ def main():
     for windows in (1, 8):
         train, test = linear_reader(windows)
         print(
-            f"| linear reader of the input spikes, counts in {windows} time bin(s) (train {train:.3f}) | | {test:.3f} | | |"
+            f"| linear reader of the input spikes, counts in {windows} time bin(s) (train {train:.3f}) | | "
+            f"{test:.3f} | | |"
         )
 
 

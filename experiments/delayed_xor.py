@@ -182,7 +182,8 @@ def damping(config: Config, out: Path) -> None:
 
     key = jax.random.key(9)
     print(
-        "| network, sharpness | damping per ms (a step) | cosine between batches | cosine with the undamped mean | norm |"
+        "| network, sharpness | damping per ms (a step) | cosine between batches | cosine with the undamped "
+        "mean | norm |"
     )
     print("|---|---|---|---|---|")
     for where, network in networks.items():
@@ -205,7 +206,8 @@ def damped_training(overrides: list, out: Path, steps: int = 400) -> None:
     """What short trainings make of the start, for several dampings: held-out loss (first, best, last) and
     accuracy at the best and last."""
     print(
-        "\n| damping per ms | held-out loss after the first 100 updates | best | last | accuracy, best | last | median gradient norm |"
+        "\n| damping per ms | held-out loss after the first 100 updates | best | last | accuracy, best | "
+        "last | median gradient norm |"
     )
     print("|---|---|---|---|---|---|---|")
     for rate in (0.0, 0.0026, 0.01, 0.0256, 0.05):

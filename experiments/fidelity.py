@@ -133,7 +133,8 @@ def measure(case: Case, dt: float, width: float = WIDTH) -> Row:
 def table(steps) -> list[str]:
     """The main table: every neuron, reset and step against its truth."""
     lines = [
-        "| neuron, reset | dt (ms) | dL/dscale | dL/doffset | distance to the truth | secant | mean gradient | difference |",
+        "| neuron, reset | dt (ms) | dL/dscale | dL/doffset | distance to the truth | secant | mean gradient "
+        "| difference |",
         "|---|---|---|---|---|---|---|---|",
     ]
     truths = {}
@@ -172,7 +173,8 @@ def zone_table(dts, widths=(0.4, 0.2, 0.1, 0.05)) -> list[str]:
         truth = truths_lif(case, width)
         errors = " | ".join(f"{100 * measure(case, dt, width).distance(truth):.2f} %" for dt in dts)
         lines.append(
-            f"| {width:g} | {truth[0, 0]:.4f} | {truth[0, 1]:.4f} | {100 * relative(truth, narrow):.2f} % | {errors} |"
+            f"| {width:g} | {truth[0, 0]:.4f} | {truth[0, 1]:.4f} | {100 * relative(truth, narrow):.2f} % | "
+            f"{errors} |"
         )
     lines.append(f"| narrow limit | {narrow[0, 0]:.4f} | {narrow[0, 1]:.4f} |" + " |" * (1 + len(dts)))
     return lines
@@ -193,7 +195,8 @@ def main():
             "",
             *table(steps),
             "",
-            "LIF with the split step, other widths of the zone: distance of the gradient to the event-driven one.",
+            "LIF with the split step, other widths of the zone: distance of the gradient to the event-driven "
+            "one.",
             "",
             *zone_table(steps[1:6]),
         ]

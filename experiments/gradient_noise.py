@@ -152,7 +152,8 @@ def broad(out: Path) -> None:
         (_, (readout, v)), gradient = run(params, Gate("boxcar", width))
         if float(v.min()) < 0:
             raise SystemExit(
-                f"zone {width:g}: a voltage fell below the reset, where the limit is not the linear rate network"
+                f"zone {width:g}: a voltage fell below the reset, where the limit is not the linear rate "
+                "network"
             )
         g = flat(gradient)
         distance = np.linalg.norm(np.asarray(readout) - reference) / np.linalg.norm(

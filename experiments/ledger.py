@@ -3,8 +3,8 @@
     python experiments/ledger.py          # writes docs/ledger.md
 
 Each entry names model, reference, check and known differences, measures the error and says how large it may
-be; `tests/references/test_ledger.py` holds them to it. The references are written from the equations of the papers and
-solved by diffrax at tight tolerance, crossings by its event handling.
+be; `tests/references/test_ledger.py` holds them to it. The references are written from the equations of the
+papers and solved by diffrax at tight tolerance, crossings by its event handling.
 """
 
 import argparse
@@ -115,11 +115,13 @@ def _gates_at_rest(neuron):
 _SQUID, _CORTICAL = HodgkinHuxley(), HodgkinHuxley.cortical()
 MODELS = {
     "NIF": Model(
-        NIF(tau_mem=10.0), lambda y, i, g: ((i - g * y[0]) / 10,), lambda y: (0.0,), lambda y: 1.0, (0.1,), 0.37, 1.0,
+        NIF(tau_mem=10.0), lambda y, i, g: ((i - g * y[0]) / 10,), lambda y: (0.0,), lambda y: 1.0, (0.1,),
+        0.37, 1.0,
         "none: exact",
     ),
     "LIF": Model(
-        LIF(tau_mem=10.0), lambda y, i, g: ((-y[0] + i - g * y[0]) / 10,), lambda y: (0.0,), lambda y: 1.0, (0.1,), 1.7, 1.0,
+        LIF(tau_mem=10.0), lambda y, i, g: ((-y[0] + i - g * y[0]) / 10,), lambda y: (0.0,), lambda y: 1.0,
+        (0.1,), 1.7, 1.0,
         "exact for one spike a step; further ones of the same step approximate",
     ),
     "theta": Model(
@@ -135,14 +137,18 @@ MODELS = {
         "exact, at most one spike a step; published with a reset by subtraction on the grid",
     ),
     "GLIF": Model(
-        GLIF(tau_mem=20.0, tau_asc=(20.0, 90.0), jump_asc=(0.4, -0.3), tau_theta=40.0, jump_theta=0.2, v_reset=0.1),
+        GLIF(tau_mem=20.0, tau_asc=(20.0, 90.0), jump_asc=(0.4, -0.3), tau_theta=40.0, jump_theta=0.2,
+            v_reset=0.1),
         lambda y, i, g: ((-y[0] + i + y[1] + y[2] - g * y[0]) / 20, -y[1] / 20, -y[2] / 90, -y[3] / 40),
-        lambda y: (0.1, y[1] + 0.4, y[2] - 0.3, y[3] + 0.2), lambda y: 1 + y[3], (0.0, 0.0, 0.0, 0.0), 2.0, 1.0,
+        lambda y: (0.1, y[1] + 0.4, y[2] - 0.3, y[3] + 0.2), lambda y: 1 + y[3], (0.0, 0.0, 0.0, 0.0), 2.0,
+        1.0,
         "exact, at most one spike a step; the voltage-dependent threshold of GLIF5 is `Accommodating`",
     ),
     "LIF, accommodating": Model(
         Accommodating(LIF(tau_mem=10.0), tau=30.0, slope=0.6),
-        lambda y, i, g: ((-y[0] + i - g * y[0]) / 10, (0.06 * jnp.logaddexp(0.0, (y[0] - 0.5) / 0.1) - y[1]) / 30),
+        lambda y, i, g: (
+            (-y[0] + i - g * y[0]) / 10, (0.06 * jnp.logaddexp(0.0, (y[0] - 0.5) / 0.1) - y[1]) / 30,
+        ),
         lambda y: (0.0, y[1]), lambda y: 1 + y[1], (0.0, 0.06 * math.log1p(math.exp(-5))), 3.0, 1.0,
         "of second order: what the threshold follows is linear in a step",
     ),
@@ -168,7 +174,8 @@ MODELS = {
         "Runge-Kutta of order 4, 4 to a step; the published Euler steps of 1 ms are another model",
     ),
     "Hodgkin-Huxley, squid": Model(
-        _SQUID, squid, None, lambda y: 0.0, _gates_at_rest(_SQUID), 10.0, 0.05, "order 4, stable at any step; at 6.3 degrees",
+        _SQUID, squid, None, lambda y: 0.0, _gates_at_rest(_SQUID), 10.0, 0.05,
+        "order 4, stable at any step; at 6.3 degrees",
     ),
     "Hodgkin-Huxley, cortical": Model(
         _CORTICAL, cortical, None, lambda y: 0.0, _gates_at_rest(_CORTICAL), 5.0, 0.05,
@@ -408,7 +415,10 @@ def entries() -> list[Entry]:
             )
         )
     for dt in (0.1, 0.05, 0.01):
-        known = "Brian2 resets on the grid; the charge of a spike is spread over its step here: both of first order in dt"
+        known = (
+            "Brian2 resets on the grid; the charge of a spike is spread over its step here: both of first "
+            "order in dt"
+        )
         check, measure = (
             f"spike times of 8 recurrent refractory neurons, 150 ms, dt {dt:g} ms",
             part(brian2_error, dt),
@@ -438,7 +448,8 @@ def main():
     for row in entries():
         error = row.measure()
         lines.append(
-            f"| {row.model} | {row.reference} | {row.check} | {error:.1e} {row.unit} | {row.bound:.0e} | {row.differences} |"
+            f"| {row.model} | {row.reference} | {row.check} | {error:.1e} {row.unit} | {row.bound:.0e} | "
+            f"{row.differences} |"
         )
         print(lines[-1], flush=True)
     args.out.write_text("\n".join(lines) + "\n")

@@ -74,7 +74,8 @@ def table(points: list[Point], rows: list[dict], folder: Path) -> None:
     """A line for every shape and sharpness."""
     score = "accuracy" if "smooth accuracy" in rows[0] else "error"
     print(
-        f"| gate | sharpness | {score}, smooth | {score}, hard | rate (Hz) | silent | gradient norm | noise | secant/gradient | lost |",
+        f"| gate | sharpness | {score}, smooth | {score}, hard | rate (Hz) | silent | gradient norm | noise "
+        "| secant/gradient | lost |",
         end="",
     )
     print(" in one step | exponent (1/s) |")
@@ -120,7 +121,8 @@ def main() -> None:
             for p in points
         )
         print(
-            f"\n{task}, dt {load(folder / 'points' / points[0].name).dt:g} ms, {minutes:.0f} minutes of training\n"
+            f"\n{task}, dt {load(folder / 'points' / points[0].name).dt:g} ms, {minutes:.0f} minutes of "
+            "training\n"
         )
         table(points, rows, folder)
 

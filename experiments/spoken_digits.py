@@ -153,7 +153,8 @@ def summary_of(name: str, config: Config, out: Path, train=None) -> dict:
 
 def shown(values: list[float]) -> str:
     """Mean, standard deviation over the seeds, and each."""
-    return f"{np.mean(values):.3f} +- {np.std(values, ddof=min(1, len(values) - 1)):.3f} ({', '.join(f'{v:.3f}' for v in values)})"
+    spread = np.std(values, ddof=min(1, len(values) - 1))
+    return f"{np.mean(values):.3f} +- {spread:.3f} ({', '.join(f'{v:.3f}' for v in values)})"
 
 
 def accuracies(given: list[tuple[str, str]], seeds: int, out: Path) -> None:
@@ -170,7 +171,8 @@ def accuracies(given: list[tuple[str, str]], seeds: int, out: Path) -> None:
             np.mean([s["training_minutes"] for s in runs]),
         )
         rows.append(
-            f"| {name} | {'the same' if 'surrogate' in name else smooth} | {hard} | {rate:.1f} | {minutes:.1f} |"
+            f"| {name} | {'the same' if 'surrogate' in name else smooth} | {hard} | {rate:.1f} | "
+            f"{minutes:.1f} |"
         )
     for name, overrides in RATES.items():
         runs = [
@@ -184,7 +186,8 @@ def accuracies(given: list[tuple[str, str]], seeds: int, out: Path) -> None:
     for bands, bins in ((70, 1), (70, 10), (35, 10)):
         right = linear_reader(load(CONFIG, given), bands, bins)
         rows.append(
-            f"| logistic regression, {bands} bands x {bins} time bin(s) (train {right['train']:.3f}) | {right['test']:.3f} | | | |"
+            f"| logistic regression, {bands} bands x {bins} time bin(s) (train {right['train']:.3f}) | "
+            f"{right['test']:.3f} | | | |"
         )
     print("\n| network | test accuracy, smooth: mean +- std (seeds) | hard threshold | rate, Hz | minutes |")
     print("|---|---|---|---|---|")
@@ -201,8 +204,9 @@ def speakers(given: list[tuple[str, str]], out: Path) -> None:
         found.append(summary_of(f"without-speaker-{speaker}", config, out))
         linear.append(linear_reader(config, 70, 10)["test"])
         last = found[-1]
-        print(f"speaker {speaker}: smooth {last['smooth']['accuracy']:.3f}, hard {last['hard']['accuracy']:.3f}, "
-              f"linear {linear[-1]:.3f} ({last['trials']} recordings)", flush=True)  # fmt: skip
+        print(f"speaker {speaker}: smooth {last['smooth']['accuracy']:.3f}, "
+              f"hard {last['hard']['accuracy']:.3f}, linear {linear[-1]:.3f} ({last['trials']} recordings)",
+              flush=True)  # fmt: skip
     bars = {
         "smooth gate": [s["smooth"]["accuracy"] for s in found],
         "hard threshold": [s["hard"]["accuracy"] for s in found],

@@ -48,7 +48,8 @@ def main():
     parser.add_argument("--only", default="", help="run the tasks whose name contains this")
     args = parser.parse_args()
     print(
-        "| task | time constants | accuracy, smooth | hard | tau_mem: mean (10 % to 90 %), ms | tau_syn, ms |\n|---|---|---|---|---|---|"
+        "| task | time constants | accuracy, smooth | hard | tau_mem: mean (10 % to 90 %), ms | tau_syn, ms "
+        "|\n|---|---|---|---|---|---|"
     )
     for name, (config_name, changes) in TASKS.items():
         if args.only not in name:
@@ -68,7 +69,8 @@ def main():
                 syn.append(np.asarray(layer.synapse.tau_syn).reshape(-1))
             cells = [f"{np.mean(s):.3f} ({', '.join(f'{v:.3f}' for v in s)})" for s in np.transpose(scores)]
             low, high = np.quantile(np.concatenate(mem), (0.1, 0.9))
-            taus = f"{np.mean(mem):.1f} ({low:.1f} to {high:.1f}) | {', '.join(f'{t:.1f}' for t in np.mean(syn, axis=0))}"
+            decays = ", ".join(f"{t:.1f}" for t in np.mean(syn, axis=0))
+            taus = f"{np.mean(mem):.1f} ({low:.1f} to {high:.1f}) | {decays}"
             print(f"| {name} | {variant} | {cells[0]} | {cells[1]} | {taus} |", flush=True)
 
 

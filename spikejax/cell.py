@@ -12,8 +12,8 @@ from .synapses import AbstractSynapse
 
 
 class Cell(eqx.Module):
-    """The step ``(carry, current) -> (carry, release)`` of a population. Knows no weights: the adjoint calls its
-    `jax.vjp`."""
+    """The step ``(carry, current) -> (carry, release)`` of a population. Knows no weights: the adjoint calls
+    its `jax.vjp`."""
 
     neuron: AbstractNeuron
     synapse: AbstractSynapse

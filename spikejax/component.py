@@ -1,8 +1,9 @@
-"""What a component declares of its fields, once: unit, meaning, range. Checks and configuration follow from it.
+"""What a component declares of its fields, once: unit, meaning, range. Checks and configuration follow from
+it.
 
-A field is declared by `parameter` (an array that can be trained, one value or one for each neuron), `option` (a
-plain value that is compiled in) or `part` (another component). A keyword of a constructor that is not a field, as
-the scale of random weights, is declared by ``Annotated[float, Declaration(...)]``.
+A field is declared by `parameter` (an array that can be trained, one value or one for each neuron), `option`
+(a plain value that is compiled in) or `part` (another component). A keyword of a constructor that is not a
+field, as the scale of random weights, is declared by ``Annotated[float, Declaration(...)]``.
 """
 
 import dataclasses
@@ -50,7 +51,8 @@ class Declaration:
     staged: bool = True
     """Whether a stage of a curriculum may change it."""
     in_table: bool = True
-    """Whether it is a key of a configuration's table; else what makes the component gives it, as the time step."""
+    """Whether it is a key of a configuration's table; else what makes the component gives it, as the time
+    step."""
 
     @property
     def text(self) -> str:
@@ -76,7 +78,8 @@ class Declaration:
             raise ValueError(f"{owner}: `{name}` {problem}")
 
     def problem(self, value: Any) -> str | None:
-        """What is wrong with a value, as in "is -1 ms, but must be finite and above 0"; None if nothing is."""
+        """What is wrong with a value, as in "is -1 ms, but must be finite and above 0"; None if nothing
+        is."""
         if value is None or self.registry is not None:
             return None
         if self.choices is not None:
@@ -141,12 +144,13 @@ def parameter(
     drawn: bool = False,
     **kwargs: Any,
 ) -> Any:
-    """A field that holds an array which can be trained: given by keyword, converted by `as_parameter`, finite.
+    """A field that holds an array which can be trained: given by keyword, converted by `as_parameter`,
+    finite.
 
-    **Arguments:** `default`: a number, or a tuple for a field with an axis of its own (`kinds`); None if the class
-    fills it in; `unit`, `doc`: for help texts; `positive`: above 0, in training too; `at_least`, `below`,
-    `at_most`: the range; `drawn`: a configuration may give ``[low, high]`` to draw every neuron's value from;
-    `kwargs`: of `equinox.field`.
+    **Arguments:** `default`: a number, or a tuple for a field with an axis of its own (`kinds`); None if the
+    class fills it in; `unit`, `doc`: for help texts; `positive`: above 0, in training too; `at_least`,
+    `below`, `at_most`: the range; `drawn`: a configuration may give ``[low, high]`` to draw every neuron's
+    value from; `kwargs`: of `equinox.field`.
     """
     declared = Declaration(
         doc=doc,
@@ -182,9 +186,9 @@ def option(
     """A field that holds a plain value (number, word, tuple), which is compiled into what uses it.
 
     **Arguments:** `default`: none if it has to be given; `unit`, `doc`: for help texts; `above`, `at_least`,
-    `below`, `at_most`: the range of every number in it; `choices`: the words allowed; `length`: fewest and most
-    entries of a tuple; `staged`: whether a stage of a curriculum may change it; `in_table`: whether a configuration
-    has a key for it; `kwargs`: of `equinox.field`.
+    `below`, `at_most`: the range of every number in it; `choices`: the words allowed; `length`: fewest and
+    most entries of a tuple; `staged`: whether a stage of a curriculum may change it; `in_table`: whether a
+    configuration has a key for it; `kwargs`: of `equinox.field`.
     """
     declared = Declaration(
         doc=doc,
@@ -243,7 +247,8 @@ def declarations(cls: type) -> dict[str, Declaration]:
 
 
 def check_shapes(component: Component, shape: tuple[int, ...]) -> None:
-    """Raise `ValueError` unless every declared array fits a population of this shape: one value, or one each."""
+    """Raise `ValueError` unless every declared array fits a population of this shape: one value, or one
+    each."""
     for name, declared in declarations(type(component)).items():
         value = getattr(component, name)
         if not declared.trained or value is None:
@@ -255,8 +260,8 @@ def check_shapes(component: Component, shape: tuple[int, ...]) -> None:
             fits = False
         if not fits:
             raise ValueError(
-                f"{type(component).__name__}: `{name}` has shape {tuple(value.shape)}, but the population has shape "
-                f"{shape}: give one value, or one for every neuron"
+                f"{type(component).__name__}: `{name}` has shape {tuple(value.shape)}, but the population "
+                f"has shape {shape}: give one value, or one for every neuron"
             )
 
 
@@ -282,7 +287,8 @@ def positive_fields(tree: Any) -> frozenset[str]:
 
 
 def check_order(owner: object, low: str, high: str) -> None:
-    """Raise `ValueError` unless the field `low` is below the field `high` everywhere, where both are known."""
+    """Raise `ValueError` unless the field `low` is below the field `high` everywhere, where both are
+    known."""
     a, b = (known_numbers(getattr(owner, name)) for name in (low, high))
     if a is None or b is None:
         return

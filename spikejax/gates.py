@@ -1,8 +1,9 @@
 """Gates: the smooth replacement of the spike threshold.
 
-A gate is a density ``g >= 0`` with compact support (the *active zone*) and integral 1, and its integral ``G``.
-Here ``u`` is the membrane potential measured from the centre of the active zone. The neuron defines that centre
-(`spikejax.neurons.AbstractNeuron.released`), and a release (`spikejax.releases`) how charge passes the gate.
+A gate is a density ``g >= 0`` with compact support (the *active zone*) and integral 1, and its integral
+``G``. Here ``u`` is the membrane potential measured from the centre of the active zone. The neuron defines
+that centre (`spikejax.neurons.AbstractNeuron.released`), and a release (`spikejax.releases`) how charge
+passes the gate.
 """
 
 import abc
@@ -25,7 +26,8 @@ class AbstractKernel(Component):
     cumulative ``K``."""
 
     compact: ClassVar[bool] = True
-    """Whether the support is compact, as a gate's is; else it is a pseudo-derivative, for surrogate gradients."""
+    """Whether the support is compact, as a gate's is; else it is a pseudo-derivative, for surrogate
+    gradients."""
 
     @abc.abstractmethod
     def density(self, x: Float[Array, "*n"]) -> Float[Array, "*n"]:
@@ -169,11 +171,11 @@ class AbstractRelease(Component):
     ) -> tuple[Any, Any, Any]:
         """One step of `dt` ms.
 
-        **Arguments:** `neuron`: an `AbstractNeuron`; `state`: its state, arrays ``(*n)``; `level` from `start` or
-        the step before; `current` ``(*n)``, or a `Drive`.
+        **Arguments:** `neuron`: an `AbstractNeuron`; `state`: its state, arrays ``(*n)``; `level` from
+        `start` or the step before; `current` ``(*n)``, or a `Drive`.
 
-        **Returns:** the state at the end of the step, the level there, and the charge ``(*n)`` released: 1 for a
-        whole spike, at any speed.
+        **Returns:** the state at the end of the step, the level there, and the charge ``(*n)`` released: 1
+        for a whole spike, at any speed.
         """
 
 
@@ -185,13 +187,13 @@ class Gate(Component):
     g_a(v) = a g(a (v - v0) + v0)                        sharpness a, about the fixed point v0
     ```
     so the zone of ``g_a`` is ``a`` times narrower and ``a -> inf`` is the ordinary threshold. ``width`` and
-    ``sharpness`` are arrays: changing them recompiles nothing, and `jax.vmap` runs over them. Each may have one
-    value for every layer of the network.
+    ``sharpness`` are arrays: changing them recompiles nothing, and `jax.vmap` runs over them. Each may have
+    one value for every layer of the network.
 
     **Arguments:** `kernel`: an `AbstractKernel` or its name in `KERNELS`; `width`: support at sharpness 1, in
-    units of v (for `FastSigmoid` and `ArcTan`: twice the inverse slope); `sharpness`: dimensionless; `release`: an
-    `AbstractRelease` or its name in `RELEASES`: ``"charge"``, ``"graded"``, ``"surrogate"`` or ``"hard"``
-    (`spikejax.releases`).
+    units of v (for `FastSigmoid` and `ArcTan`: twice the inverse slope); `sharpness`: dimensionless;
+    `release`: an `AbstractRelease` or its name in `RELEASES`: ``"charge"``, ``"graded"``, ``"surrogate"`` or
+    ``"hard"`` (`spikejax.releases`).
 
     **Raises:** `ValueError` for an unknown kernel or release, a width or sharpness that is not above 0, and a
     kernel without compact support with a release that needs it.
@@ -220,8 +222,8 @@ class Gate(Component):
         if self.release.needs_support and not self.kernel.compact:
             compact = ", ".join(name for name, kernel in KERNELS.items() if kernel.compact)
             raise ValueError(
-                f"kernel {KERNELS.name_of(self.kernel)!r} has no compact support and serves release='surrogate' only, "
-                f"not {RELEASES.name_of(self.release)!r}: choose {compact}"
+                f"kernel {KERNELS.name_of(self.kernel)!r} has no compact support and serves "
+                f"release='surrogate' only, not {RELEASES.name_of(self.release)!r}: choose {compact}"
             )
         for name in ("width", "sharpness"):
             if getattr(self, name).ndim > 1:

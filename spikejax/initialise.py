@@ -1,4 +1,5 @@
-"""What turns random dense connections into those of a layer: signs of neurons, conductances, bistable neurons."""
+"""What turns random dense connections into those of a layer: signs of neurons, conductances, bistable
+neurons."""
 
 import jax
 import jax.numpy as jnp
@@ -10,16 +11,17 @@ from .synapses import AbstractSynapse
 
 
 def dale_signs(size: int, excitatory: float) -> Float[Array, " n"]:
-    """Signs of `size` presynaptic neurons, of which the fraction `excitatory` comes first with 1, then the others
-    with ``-excitatory/(1 - excitatory)``: the fewer inhibitory ones are stronger, so that random input is 0 in
-    the mean.
+    """Signs of `size` presynaptic neurons, of which the fraction `excitatory` comes first with 1, then the
+    others with ``-excitatory/(1 - excitatory)``: the fewer inhibitory ones are stronger, so that random input
+    is 0 in the mean.
 
     **Raises:** `ValueError` unless there is at least one neuron of both.
     """
     first = round(excitatory * size)
     if not 0 < first < size:
         raise ValueError(
-            f"`excitatory` of {excitatory:g} leaves {first} of {size} neurons excitatory: there must be some of both"
+            f"`excitatory` of {excitatory:g} leaves {first} of {size} neurons excitatory: there must be some "
+            "of both"
         )
     return jnp.where(jnp.arange(size) < first, 1.0, -first / (size - first))
 
@@ -31,8 +33,8 @@ def bistable(
     *,
     key: PRNGKeyArray,
 ) -> Dense:
-    """A recurrent connection with a weight drawn uniformly between the two of `strength` added to every neuron's
-    slowest synapse onto itself.
+    """A recurrent connection with a weight drawn uniformly between the two of `strength` added to every
+    neuron's slowest synapse onto itself.
 
     **Raises:** `ValueError` unless the connection is dense, with all synapses of either sign.
     """
@@ -53,7 +55,8 @@ def bistable(
 def wired(
     connection: AbstractConnection, sign: Float[Array, " n"] | None, conductances: bool
 ) -> AbstractConnection:
-    """The connection with the presynaptic neurons' `sign` (None: either), to a current or to two conductances.
+    """The connection with the presynaptic neurons' `sign` (None: either), to a current or to two
+    conductances.
 
     As conductances, excitatory neurons open the first and inhibitory ones the second; an input without a sign
     opens both.

@@ -18,29 +18,30 @@ from .state import LayerState, NetworkState
 from .synapses import AbstractSynapse
 
 Create = Callable[..., AbstractConnection]
-"""``create(in_shape, out_shape, key=key)``: how a connection is drawn, as `AbstractConnection.create` with its
-options given."""
+"""``create(in_shape, out_shape, key=key)``: how a connection is drawn, as `AbstractConnection.create` with
+its options given."""
+_RECURRENT = partial(Dense.create, scale=0.5)
 
 
 class Layer(Component):
     """A population of neurons with its input, its recurrence and its outgoing synapses.
 
     ```
-    I(t) = feedforward(x(t)) + recurrent(s(t)) + bias
+    I(t) = U x(t) + W s(t) + b
     ```
-    with x the stimulus or the activation of the layer below at the end of the step, and s the layer's own
-    activation at its start.
+    with U the connection `feedforward`, W `recurrent` and b the `bias`; x is the stimulus or the activation
+    of the layer below at the end of the step, and s the layer's own activation at its start.
 
-    With `reversal` potentials the synapses are conductances, held within a step. The connections then have ``1 +
-    ports`` outputs for every neuron: a plain current ``I_0``, and the conductance of every port,
+    With `reversal` potentials the synapses are conductances, held within a step. The connections then have
+    ``1 + ports`` outputs for every neuron: a plain current ``I_0``, and the conductance of every port,
     ```
-    I(t) = I_0 + bias + sum_k g_k (E_k - v)
+    I(t) = I_0 + b + sum_k g_k (E_k - v)
     ```
 
     **Arguments:** `feedforward`, `recurrent` (or None): connections to ``(*n)``, or to ``(1 + ports, *n)``;
-    `bias`: current, broadcast to ``(*n)``; `neuron`; `synapse`; `reversal`: ``(ports,)`` or ``(ports, *n)``, in
-    units of v, or None. Conductances are in units of the neuron's leak (LIF, ALIF, GLIF), in nS (EIF, AdEx),
-    mS/cm2 (Hodgkin-Huxley), 1/ms (Izhikevich); they must not be negative: see `spikejax.Signed`.
+    `bias`: current, broadcast to ``(*n)``; `neuron`; `synapse`; `reversal`: ``(ports,)`` or ``(ports, *n)``,
+    in units of v, or None. Conductances are in units of the neuron's leak (LIF, ALIF, GLIF), in nS (EIF,
+    AdEx), mS/cm2 (Hodgkin-Huxley), 1/ms (Izhikevich); they must not be negative: see `spikejax.Signed`.
 
     **Raises:** `ValueError` where shapes do not fit, and for conductances onto neurons that do not take them.
     """
@@ -57,13 +58,14 @@ class Layer(Component):
         if self.reversal is not None:
             if not self.neuron.conductances:
                 raise ValueError(
-                    f"`reversal` makes conductances, which {type(self.neuron).__name__} neurons do not take: one that "
-                    "does says `conductances = True` and takes a `Drive` in its `flow`"
+                    f"`reversal` makes conductances, which {type(self.neuron).__name__} neurons do not take: "
+                    "one that does says `conductances = True` and takes a `Drive` in its `flow`"
                 )
             if shape[:1] != (1 + self.reversal.shape[0],):
                 raise ValueError(
-                    f"`feedforward` has outputs {shape}, but with {self.reversal.shape[0]} reversal potentials they "
-                    f"are ({1 + self.reversal.shape[0]}, neurons): the current, and every conductance"
+                    f"`feedforward` has outputs {shape}, but with {self.reversal.shape[0]} reversal "
+                    f"potentials they are ({1 + self.reversal.shape[0]}, neurons): the current, and every "
+                    "conductance"
                 )
         try:
             fits = np.broadcast_shapes(self.bias.shape, self.shape) == self.shape
@@ -104,7 +106,7 @@ class Layer(Component):
         synapse: AbstractSynapse,
         *,
         feedforward: Create = Dense.create,
-        recurrent: Create | None = partial(Dense.create, scale=0.5),
+        recurrent: Create | None = _RECURRENT,
         self_excitation: tuple[float, float] | None = None,
         bias: tuple[float, float] = (0.0, 0.0),
         excitatory: float | None = None,
@@ -115,17 +117,17 @@ class Layer(Component):
         """A layer of random connections, and of biases ``U(*bias)``.
 
         **Arguments:** `in_shape`: shape of the input, ``(channels,)`` or ``(kinds, n)``; `size`: shape of the
-        population, or the number of neurons; `feedforward`, `recurrent`: how the connections are drawn, such as
-        ``partial(Dense.create, scale=2.0)``; None: no recurrence; `self_excitation`: see
+        population, or the number of neurons; `feedforward`, `recurrent`: how the connections are drawn, such
+        as ``partial(Dense.create, scale=2.0)``; None: no recurrence; `self_excitation`: see
         `spikejax.initialise.bistable`.
 
-        `excitatory`: Dale's law; this fraction of the neurons, the first ones, has positive recurrent weights only
-        and the others negative ones (see `dale_signs`); `input_sign`: the same of the neurons of the layer below.
-        `reversal`: ``(E_exc, E_inh)`` makes all synapses conductances (absolute weights): see
+        `excitatory`: Dale's law; this fraction of the neurons, the first ones, has positive recurrent weights
+        only and the others negative ones (see `dale_signs`); `input_sign`: the same of the neurons of the
+        layer below. `reversal`: ``(E_exc, E_inh)`` makes all synapses conductances (absolute weights): see
         `spikejax.initialise.wired`.
 
-        **Raises:** `ValueError` for `self_excitation` that a mask or a sign would take away, and for `reversal`
-        without `excitatory` in a recurrent layer.
+        **Raises:** `ValueError` for `self_excitation` that a mask or a sign would take away, and for
+        `reversal` without `excitatory` in a recurrent layer.
         """
         if bias[0] > bias[1]:
             raise ValueError(f"`bias` is {list(bias)}, but must be [low, high]")
@@ -133,11 +135,13 @@ class Layer(Component):
             raise ValueError("`self_excitation` is recurrent: leave it out, or connect the layer with itself")
         if self_excitation is not None and (excitatory is not None or reversal is not None):
             raise ValueError(
-                "`self_excitation` needs all synapses, of either sign: leave out density, excitatory and reversal"
+                "`self_excitation` needs all synapses, of either sign: leave out density, excitatory and "
+                "reversal"
             )
         if reversal is not None and recurrent is not None and excitatory is None:
             raise ValueError(
-                "`reversal` needs `excitatory`, the fraction of neurons that open the first of the two conductances"
+                "`reversal` needs `excitatory`, the fraction of neurons that open the first of the two "
+                "conductances"
             )
         key_in, key_recurrent, key_bias = jax.random.split(key, 3)
         asked = (size,) if isinstance(size, int) else tuple(size)
@@ -175,8 +179,8 @@ class Layer(Component):
         """`create` with dense connections.
 
         **Arguments:** `input_scale`, `input_norm`: `scale` and `norm` of the feed-forward connection;
-        `recurrent_scale`, `density`, `autapses`: those of the recurrent one (see `Dense.create`); `options`: of
-        `create`.
+        `recurrent_scale`, `density`, `autapses`: those of the recurrent one (see `Dense.create`); `options`:
+        of `create`.
 
         **Raises:** `ValueError` as `create`, and for an `input_norm` of conductances.
         """

@@ -27,8 +27,8 @@ class Noise(Component):
     )
     current: float = option(
         0.0,
-        doc="standard deviation of a background current into every neuron, in units of the current (white: of its "
-        "mean over 1 ms)",
+        doc="standard deviation of a background current into every neuron, in units of the current (white: "
+        "of its mean over 1 ms)",
         at_least=0.0,
         kw_only=False,
     )

@@ -69,8 +69,8 @@ class LinearReadout(AbstractReadout):
 
 @READOUTS.register("leaky")
 class LeakyReadout(AbstractReadout):
-    """``tau_out do/dt = -o + O s + bias``: the linear readout, low-pass filtered (exactly, for s constant in a
-    step)."""
+    """``tau_out do/dt = -o + O s + bias``: the linear readout, low-pass filtered (exactly, for s constant in
+    a step)."""
 
     connection: AbstractConnection
     bias: Float[Array, " out"]

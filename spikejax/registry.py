@@ -75,7 +75,8 @@ class Registry(Mapping[str, type[Family]], Generic[Family]):
         return self._classes[name]
 
     def coerce(self, value: Any) -> Any:
-        """`value`, or the component it names with its default fields: what a field that accepts both converts by."""
+        """`value`, or the component it names with its default fields: what a field that accepts both converts
+        by."""
         return self.make(value) if isinstance(value, str) else value
 
     def name_of(self, component: object) -> str:

@@ -1,7 +1,7 @@
 """Four ways to release charge through a gate, and their gradients: where reset and release meet.
 
-With `Charge` the charge reads the path of the reset model, ``q = G(v_end) - G(v_start) + resets``. With `Graded`
-and `Surrogate` the reset reads the charge.
+With `Charge` the charge reads the path of the reset model, ``q = G(v_end) - G(v_start) + resets``. With
+`Graded` and `Surrogate` the reset reads the charge.
 """
 
 from typing import ClassVar
@@ -14,7 +14,8 @@ from .gates import RELEASES, AbstractRelease, Gate
 from .neurons import AbstractNeuron, AnyState, Input
 
 Level = Float[Array, "*n"] | None
-"""``G(v)`` where the last step ended, so that each step evaluates the gate once; None unless charge is released."""
+"""``G(v)`` where the last step ended, so that each step evaluates the gate once; None unless charge is
+released."""
 
 
 @RELEASES.register("charge")
@@ -41,13 +42,14 @@ class Charge(AbstractRelease):
 
 @RELEASES.register("graded")
 class Graded(AbstractRelease):
-    """``q = G(v_free)`` and a reset in proportion, with the zone centred on the threshold: exact for *that* model."""
+    """``q = G(v_free)`` and a reset in proportion, with the zone centred on the threshold: exact for *that*
+    model."""
 
     def check(self, neuron: AbstractNeuron) -> None:
         if not neuron.partial_reset:
             raise ValueError(
-                f"release='graded' takes a part of the reset, which {type(neuron).__name__} neurons do not have: "
-                "use charge, surrogate or hard"
+                f"release='graded' takes a part of the reset, which {type(neuron).__name__} neurons do not "
+                "have: use charge, surrogate or hard"
             )
 
     def step(
@@ -61,7 +63,8 @@ class Graded(AbstractRelease):
 
 @RELEASES.register("surrogate")
 class Surrogate(AbstractRelease):
-    """``q`` is the number of threshold crossings, its derivative is taken to be ``g``: biased by construction.
+    """``q`` is the number of threshold crossings, its derivative is taken to be ``g``: biased by
+    construction.
 
     **Arguments:** `detach_reset`: leave the reset out of the gradient.
 

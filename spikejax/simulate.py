@@ -79,7 +79,8 @@ def simulate(
 
     !!! example
         >>> from spikejax import LIF, Exponential, Gate, Network, simulate
-        >>> network = Network.dense(3, (20,), 2, neuron=LIF(), synapse=Exponential(10.0), key=jax.random.key(0))
+        >>> key, synapse = jax.random.key(0), Exponential(10.0)
+        >>> network = Network.dense(3, (20,), 2, neuron=LIF(), synapse=synapse, key=key)
         >>> simulate(network, jax.numpy.ones((50, 3)), gate=Gate(), dt=1.0).readout.shape
         (50, 2)
     """
@@ -102,8 +103,8 @@ def simulate(
         for cell, own in zip(cells, state.layers, strict=True)
     )
     background = _background(network, noise, key, stimulus.shape[0], dt)
-    # Events cannot be cut in time, so that they become the first layer's current here. An array is kept as it is:
-    # the current of all neurons, held over the whole trial, would be what a checkpointed run is to spare.
+    # Events cannot be cut in time, so that they become the first layer's current here. An array is kept as it
+    # is: the current of all neurons, held over the whole trial, would be what a checkpointed run is to spare.
     events = isinstance(stimulus, Events)
     given = network.layers[0].feedforward.over_time(stimulus, state.layers[0].inputs) if events else stimulus
 
@@ -145,8 +146,8 @@ def _biased(layer: Layer, drive: Array, current: Array | None) -> Array:
 
 
 def _last_inputs(inputs: Array | None, x: Array, mask: Array | None) -> Array | None:
-    """The inputs that a connection with a memory remembers after a stretch `x`: the last before its end, where a
-    mask says that it ends earlier."""
+    """The inputs that a connection with a memory remembers after a stretch `x`: the last before its end,
+    where a mask says that it ends earlier."""
     if inputs is None:
         return None
     whole = jnp.concatenate([inputs, x])
@@ -185,16 +186,19 @@ def _check_stimulus(network: Network, stimulus: Stimulus, mask) -> None:
     expected = network.in_shape
     if not hasattr(stimulus, "ndim"):
         raise ValueError(
-            f"`stimulus` is a {type(stimulus).__name__}: give an array (time, {', '.join(map(str, expected))}), or "
+            f"`stimulus` is a {type(stimulus).__name__}: give an array (time, "
+            f"{', '.join(map(str, expected))}), or "
             "`Events`"
         )
     if stimulus.ndim != 1 + len(expected):
         raise ValueError(
-            f"`stimulus` has shape {stimulus.shape}, but one trial is (time, {', '.join(map(str, expected))}): use jax.vmap over trials"
+            f"`stimulus` has shape {stimulus.shape}, but one trial is (time, "
+            f"{', '.join(map(str, expected))}): use jax.vmap over trials"
         )
     if stimulus.shape[1:] != expected:
         raise ValueError(
-            f"`stimulus` has {stimulus.shape[1:]} channels but the network expects {expected} (layers[0].feedforward.in_shape)"
+            f"`stimulus` has {stimulus.shape[1:]} channels but the network expects {expected} "
+            "(layers[0].feedforward.in_shape)"
         )
     if stimulus.shape[0] == 0:
         raise ValueError("`stimulus` is empty: a trial has at least one step")
@@ -221,7 +225,8 @@ def check_step(network: Network, gate: Gate, dt: float) -> None:
         for name, tau in taus.items():
             if _concrete(tau) and dt > np.min(np.asarray(tau)) * (1 + 1e-6):
                 raise ValueError(
-                    f"`dt` of {dt:g} ms is too large: layer {i} has a {name} of {np.min(np.asarray(tau)):g} ms; use a dt of at most that"
+                    f"`dt` of {dt:g} ms is too large: layer {i} has a {name} of {np.min(np.asarray(tau)):g} "
+                    "ms; use a dt of at most that"
                 )
         neuron = layer.neuron
         gate.release.check(neuron)
@@ -230,8 +235,8 @@ def check_step(network: Network, gate: Gate, dt: float) -> None:
             width, room = float(np.max(support)), float(np.min(np.asarray(high - low)))
             if width > room * (1 + 1e-6):
                 raise ValueError(
-                    f"the active zone is {width:g} wide but layer {i} has only {room:g} between v_reset and v_th: "
-                    "use a smaller gate width or a larger sharpness"
+                    f"the active zone is {width:g} wide but layer {i} has only {room:g} between v_reset and "
+                    "v_th: use a smaller gate width or a larger sharpness"
                 )
 
 

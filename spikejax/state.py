@@ -6,7 +6,8 @@ from jaxtyping import Array, Float
 
 
 class LayerState(NamedTuple):
-    """State of a layer: its neurons' state, and the activation of their outgoing synapses, ``(kinds, *n)``."""
+    """State of a layer: its neurons' state, and the activation of their outgoing synapses, ``(kinds,
+    *n)``."""
 
     neuron: Any
     activation: Float[Array, "kinds *n"]
@@ -31,8 +32,8 @@ class Carry(NamedTuple):
 
     state: LayerState
     level: Float[Array, "*n"] | None
-    """Where the membrane potential stands in the gate, ``G(v)``: see `spikejax.releases`; None unless charge is
-    released."""
+    """Where the membrane potential stands in the gate, ``G(v)``: see `spikejax.releases`; None unless charge
+    is released."""
     count: Float[Array, "*n"]
     """Charge released so far: the spike count, and smooth wherever the release is."""
 

@@ -14,11 +14,13 @@ from .component import known_numbers
 class Events(eqx.Module):
     """A stimulus as a list of events, each of a `value` that arrives in a step on a channel.
 
-    Equal to the array that is 0 but for ``x[step, channel] += value``. An event of value 0 is none: lists of trials
-    with fewer events are filled up with those. A batch of trials has one more axis in front of all three.
+    Equal to the array that is 0 but for ``x[step, channel] += value``. An event of value 0 is none: lists of
+    trials with fewer events are filled up with those. A batch of trials has one more axis in front of all
+    three.
 
     **Arguments:** `step`: 0 to ``steps - 1``; `channel`: number of the channel, counted through all axes of
-    `channels`; `value`: by default 1; `steps`: length of the trial; `channels`: shape of the stimulus at one moment.
+    `channels`; `value`: by default 1; `steps`: length of the trial; `channels`: shape of the stimulus at one
+    moment.
 
     **Raises:** `ValueError` for events outside the trial or of channels that do not exist, and for lists of
     different length.
@@ -56,8 +58,8 @@ class Events(eqx.Module):
             low, high = int(np.min(x)), int(np.max(x))
             if low < 0 or high >= limit:
                 raise ValueError(
-                    f"Events: `{name}` goes from {low} to {high}, but must lie in 0 to {limit - 1}: leave out or move "
-                    "the events outside"
+                    f"Events: `{name}` goes from {low} to {high}, but must lie in 0 to {limit - 1}: leave "
+                    "out or move the events outside"
                 )
         numbers = known_numbers(self.value)
         if numbers is not None and not np.isfinite(numbers).all():

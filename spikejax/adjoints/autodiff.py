@@ -13,8 +13,8 @@ from .base import ADJOINTS, AbstractAdjoint, clip_field, damping_field
 
 @ADJOINTS.register("autodiff")
 class Autodiff(AbstractAdjoint):
-    """What `jax.grad` makes of the scan. Memory grows with every intermediate of every step; derivatives of any
-    order and mode.
+    """What `jax.grad` makes of the scan. Memory grows with every intermediate of every step; derivatives of
+    any order and mode.
 
     **Arguments:** `damping` (per ms), `clip`: of the costate, biased; see `spikejax.loops.Damping`.
     """

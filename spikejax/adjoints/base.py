@@ -17,8 +17,8 @@ from ..state import Carry, Record
 
 
 class AbstractAdjoint(Component):
-    """A way to differentiate a simulation. All compute the same forward pass; undamped and unclipped, all give
-    the same exact gradient."""
+    """A way to differentiate a simulation. All compute the same forward pass; undamped and unclipped, all
+    give the same exact gradient."""
 
     @property
     def exact(self) -> bool:

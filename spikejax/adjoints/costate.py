@@ -31,7 +31,8 @@ class Costate(AbstractAdjoint):
     With P the costate of the neuron after the substitution ``P = p_v + g p_s`` and L that of its release (for
     one variable per neuron; `spikejax.references.paper` has the hand-derived form):
     ```
-    P_t = P_{t+1} F_v + g(v_t) (L_t - L_{t+1}),   dI_t = F_I P_{t+1},   l_t = exp(-dt/tau) l_{t+1} + W^T dI_t + readout
+    P_t = P_{t+1} F_v + g(v_t) (L_t - L_{t+1}),   dI_t = F_I P_{t+1}
+    l_t = exp(-dt/tau) l_{t+1} + W^T dI_t + readout
     grad W = sum_t dI_t s_t^T
     ```
     Kept from the forward pass are state, activation and current of every step; the step's own intermediates
@@ -39,8 +40,8 @@ class Costate(AbstractAdjoint):
 
     First derivatives, reverse mode. A second derivative raises an error (`Autodiff` has all).
 
-    **Arguments:** `damping` (per ms), `clip`: of the costate, biased (`spikejax.loops.Damping`); `loop`: what runs
-    the population there and its costate back, an `AbstractLoop` or its name in `LOOPS`.
+    **Arguments:** `damping` (per ms), `clip`: of the costate, biased (`spikejax.loops.Damping`); `loop`: what
+    runs the population there and its costate back, an `AbstractLoop` or its name in `LOOPS`.
 
     **Reference:** Huh & Sejnowski 2018, eqs. 8-13.
     """
@@ -65,8 +66,8 @@ class Costate(AbstractAdjoint):
 
 @jax.custom_jvp
 def _join(recurrent, drive, history, current):
-    """`current` as it is; its derivative is that of ``drive + recurrent(s)`` at fixed s, the activation before
-    each step."""
+    """`current` as it is; its derivative is that of ``drive + recurrent(s)`` at fixed s, the activation
+    before each step."""
     del recurrent, drive, history
     return current
 
@@ -144,7 +145,8 @@ def _zero(tree):
 @_zero.defjvp
 def _zero_jvp(primals, tangents):
     raise NotImplementedError(
-        "the costate adjoint has first derivatives only: use adjoint=Autodiff() for Hessians and other higher derivatives"
+        "the costate adjoint has first derivatives only: use adjoint=Autodiff() for Hessians and other "
+        "higher derivatives"
     )
 
 

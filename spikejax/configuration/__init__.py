@@ -1,4 +1,5 @@
-"""Configurations: from a TOML file to checked tables, and from those to objects. The only room that knows TOML."""
+"""Configurations: from a TOML file to checked tables, and from those to objects. The only room that knows
+TOML."""
 
 from ..errors import ConfigError
 from .assemble import Run, build, initial_state, solve_readout

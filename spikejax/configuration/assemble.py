@@ -110,8 +110,8 @@ def _check_score(config: Config, loss: AbstractLoss) -> None:
     known = ("loss", *loss.reports)
     if config.training.score not in (None, *known):
         raise ConfigError(
-            f"training.score is {config.training.score}, which the loss {config.loss.kind} does not report: use "
-            f"{' or '.join(known)}"
+            f"training.score is {config.training.score}, which the loss {config.loss.kind} does not report: "
+            f"use {' or '.join(known)}"
         )
 
 
@@ -120,11 +120,13 @@ def _check_ridge(config: Config, task: AbstractTask, model: Network) -> None:
         return
     if not isinstance(model.readout, LinearReadout) or task.target != "response":
         raise ConfigError(
-            "network.readout.init is ridge, which needs a linear readout and a task whose target is a response"
+            "network.readout.init is ridge, which needs a linear readout and a task whose target is a "
+            "response"
         )
     if not {"weight", "bias"} <= set(config.training.trainable):
         raise ConfigError(
-            "network.readout.init is ridge, which solves for weight and bias: training.trainable must name both"
+            "network.readout.init is ridge, which solves for weight and bias: training.trainable must name "
+            "both"
         )
 
 
@@ -140,8 +142,8 @@ def _stage(
     if mesh is not None and training.batch % (training.accumulate * mesh.size):
         at_once = "training.batch / training.accumulate" if training.accumulate > 1 else "training.batch"
         raise ConfigError(
-            f"{at_once} is {training.batch // training.accumulate}, which {mesh.size} devices cannot share equally: "
-            f"make it a multiple of {mesh.size}"
+            f"{at_once} is {training.batch // training.accumulate}, which {mesh.size} devices cannot share "
+            f"equally: make it a multiple of {mesh.size}"
         )
     gate, adjoint = build_gate(config)[0], build_adjoint(config)
     for one in build_gate(config):

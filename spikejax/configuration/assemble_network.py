@@ -43,9 +43,9 @@ def build_neuron(
 ) -> AbstractNeuron:
     """The neurons of a table, with what is around them.
 
-    **Arguments:** `where`: path of the table; `size`: number of neurons, each of which gets a value of its own, so
-    that each can be trained; None: one value for all; `key`: of the draws; `end`: without a size, 0 for the lower and
-    1 for the upper end of what is drawn.
+    **Arguments:** `where`: path of the table; `size`: number of neurons, each of which gets a value of its
+    own, so that each can be trained; None: one value for all; `key`: of the draws; `end`: without a size, 0
+    for the lower and 1 for the upper end of what is drawn.
     """
 
     def spread(value):
@@ -144,14 +144,14 @@ def _readout_connection(config: Config, readout: AbstractReadout, last: Layer) -
 def _transposed(table: Table, connection: Dense, last: Layer, slowest: jax.Array) -> Dense:
     if not isinstance(last.feedforward, Dense):
         raise ConfigError(
-            "network.readout.init is transpose, of input weights that are currents: leave out reversal in the last "
-            "layer"
+            "network.readout.init is transpose, of input weights that are currents: leave out reversal in "
+            "the last layer"
         )
     weight = resolve(last.feedforward).weight
     if (weight.shape[1:], weight.shape[0]) != (connection.out_shape, last.shape[0]):
         raise ConfigError(
-            f"network.readout.init is transpose, but the last layer has {weight.shape[1:]} inputs and the readout "
-            f"{connection.out_shape} outputs"
+            f"network.readout.init is transpose, but the last layer has {weight.shape[1:]} inputs and the "
+            f"readout {connection.out_shape} outputs"
         )
     transposed = jnp.zeros_like(connection.weight).at[:, slowest].set(table.scale * weight.T)
     return Dense(weight=transposed, in_shape=connection.in_shape)

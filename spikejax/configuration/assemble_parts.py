@@ -146,8 +146,8 @@ def step_settings(config: Config) -> dict[str, Any]:
 
 
 def evaluator(config: Config):
-    """The evaluation by the loss and the noise of a configuration; the same one for all networks, so that it is
-    compiled once."""
+    """The evaluation by the loss and the noise of a configuration; the same one for all networks, so that it
+    is compiled once."""
     return _evaluator(config.loss, config.penalties, config.noise)
 
 

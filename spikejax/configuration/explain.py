@@ -52,7 +52,9 @@ def _keys(problem: ErrorDetails, data: Any) -> tuple:
     """The place of a problem as keys of the data: pydantic also names the branch of a union."""
     found: list[int | str] = []
     for i, part in enumerate(problem["loc"]):
-        if (isinstance(data, dict) and part in data) or (isinstance(data, list | tuple) and isinstance(part, int) and part < len(data)):
+        if (isinstance(data, dict) and part in data) or (
+            isinstance(data, list | tuple) and isinstance(part, int) and part < len(data)
+        ):
             data = data[part]
         elif not (problem["type"] == "missing" and i == len(problem["loc"]) - 1):
             continue
@@ -103,11 +105,11 @@ def _plain(allowed: str) -> str:
 def describe(
     schema: type[BaseModel], prefix: str = "", within: tuple[Registry, ...] = ()
 ) -> Iterator[tuple[str, str]]:
-    """Every key of a schema with its description and default, for ``--help``; a key that not all kinds have, or not
-    in the same way, says whose it is.
+    """Every key of a schema with its description and default, for ``--help``; a key that not all kinds have,
+    or not in the same way, says whose it is.
 
-    **Arguments:** `prefix` of the keys; `within`: the families that they are in, as an adjoint in an adjoint: shown
-    once, though it could hold another.
+    **Arguments:** `prefix` of the keys; `within`: the families that they are in, as an adjoint in an adjoint:
+    shown once, though it could hold another.
     """
     for name, field in schema.model_fields.items():
         tables = tables_of(field)

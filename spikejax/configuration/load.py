@@ -1,8 +1,8 @@
 """From TOML and command-line overrides to a checked `Config`, with errors in one line.
 
-In this order: plugins are imported, so that what they register counts; old keys are refused by name; names and types
-are checked by the schema; and whatever is quick to make is made once, so that what a class refuses is known now. A
-run's folder is read in the same way, after its old keys were given their new names.
+In this order: plugins are imported, so that what they register counts; old keys are refused by name; names
+and types are checked by the schema; and whatever is quick to make is made once, so that what a class refuses
+is known now. A run's folder is read in the same way, after its old keys were given their new names.
 """
 
 import importlib
@@ -165,8 +165,8 @@ def _short(tree: Any) -> Any:
 
 
 def place(data: dict[str, Any], name: str, value: Any) -> None:
-    """Set ``data["a"]["b"]`` for the name ``a.b`` (list items by number); a component that is a bare word becomes a
-    table of that kind.
+    """Set ``data["a"]["b"]`` for the name ``a.b`` (list items by number); a component that is a bare word
+    becomes a table of that kind.
 
     **Raises:** `ConfigError` where there is no such place.
     """
@@ -179,7 +179,8 @@ def place(data: dict[str, Any], name: str, value: Any) -> None:
         if isinstance(here, list):
             if not part.isdigit() or int(part) >= len(here):
                 raise ConfigError(
-                    f"--{name}: {'.'.join(tables[:i])} has {len(here)} item(s), numbered from 0; there is no {part!r}"
+                    f"--{name}: {'.'.join(tables[:i])} has {len(here)} item(s), numbered from 0; there is no "
+                    f"{part!r}"
                 )
             here = here[int(part)]
         else:

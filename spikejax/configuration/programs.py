@@ -15,11 +15,11 @@ from .tables import compiled
 
 
 def program(config: Config) -> str:
-    """What a configuration's train step is compiled for, but for the network: where this and `structure` are equal,
-    networks can be trained together.
+    """What a configuration's train step is compiled for, but for the network: where this and `structure` are
+    equal, networks can be trained together.
 
-    Left out is what the schema and the declarations of components say that may differ: what becomes an array, or a
-    schedule on the host.
+    Left out is what the schema and the declarations of components say that may differ: what becomes an array,
+    or a schedule on the host.
     """
     tree: dict[str, Any] = compiled(config)
     del tree["seed"], tree["network"]

@@ -1,7 +1,7 @@
 """The schema of a configuration: which components it holds, and the few keys that belong to none.
 
-The table of a component follows from its class (`tables`); written by hand are a layer's wiring, what else a readout's
-table says, and how to train.
+The table of a component follows from its class (`tables`); written by hand are a layer's wiring, what else a
+readout's table says, and how to train.
 """
 
 from collections.abc import Mapping
@@ -62,8 +62,8 @@ class Recurrent(Table):
 
     self_excitation: tuple[Finite, Finite] | None = Field(
         default=None,
-        description="add to each neuron's slowest synapse onto itself a weight uniform between these (bistable "
-        "neurons)",
+        description="add to each neuron's slowest synapse onto itself a weight uniform between these "
+        "(bistable neurons)",
     )
 
     @model_validator(mode="after")
@@ -99,8 +99,8 @@ class Layer(Table):
     )
     reversal: tuple[Finite, Finite] | None = Field(
         default=None,
-        description="conductance-based synapses with these reversal potentials, [excitatory, inhibitory], in units of "
-        "v; default: currents",
+        description="conductance-based synapses with these reversal potentials, [excitatory, inhibitory], "
+        "in units of v; default: currents",
     )
 
     @model_validator(mode="after")
@@ -115,8 +115,8 @@ class Readout(Table):
 
     init: Literal["normal", "transpose", "ridge"] = Field(
         default="normal",
-        description="normal; transpose: of the last layer's input weights, times scale; ridge: solved for on the "
-        "untrained network",
+        description="normal; transpose: of the last layer's input weights, times scale; ridge: solved for "
+        "on the untrained network",
     )
     synapses: Literal["all", "slowest"] = Field(default="all", description="synapses that the readout reads")
     ridge: PositiveFloat = Field(
@@ -124,7 +124,8 @@ class Readout(Table):
     )
     batches: Count = Field(
         default=12,
-        description="init ridge: training batches, half at the first and half at the last sharpness of the gate",
+        description="init ridge: training batches, half at the first and half at the last sharpness of the "
+        "gate",
     )
 
 
@@ -181,8 +182,8 @@ class Training(Table):
     )
     learning_rate_scale: dict[str, NonNegative] = Field(
         default={},
-        description="factors of the learning rate by (part of) a parameter's name, such as { recurrent = 0.1, bias = "
-        "0.5 }",
+        description="factors of the learning rate by (part of) a parameter's name, such as { recurrent = "
+        "0.1, bias = 0.5 }",
     )
     betas: tuple[Decay, Decay] = Field(default=(0.9, 0.999), description="Adam's decay rates")
     moments: Literal["element", "tensor"] = Field(
@@ -203,19 +204,20 @@ class Training(Table):
     trainable: tuple[str, ...] = Field(
         default=("weight", "bias"),
         min_length=1,
-        description="fields that are trained: weight, bias, tau_syn, tau_out, v_init, and those of the neurons, such as "
-        "tau_mem",
+        description="fields that are trained: weight, bias, tau_syn, tau_out, v_init, and those of the "
+        "neurons, such as tau_mem",
     )
     evaluate_every: Count = Field(default=50, description="steps between evaluations on held-out trials")
     checkpoint_every: Count = Field(default=50, description="steps between checkpoints")
     select_by: Literal["smooth", "hard", "both", "all"] = Field(
         default="smooth",
-        description="gate at which held-out trials choose the best checkpoint; both: the mean; all: with the first gate "
-        "too",
+        description="gate at which held-out trials choose the best checkpoint; both: the mean; all: with "
+        "the first gate too",
     )
     score: str | None = Field(
         default=None,
-        description="what chooses the best checkpoint: loss, or what the loss reports; default: the loss says",
+        description="what chooses the best checkpoint: loss, or what the loss reports; default: the loss "
+        "says",
     )
     rollback: Rollback | None = Field(
         default=None,
@@ -246,7 +248,7 @@ class Config(Table):
         default={}, description="task"
     )
     network: Network = Network()
-    gate: Annotated[Any, Holds(_gate_table()), STAGED] = {}
+    gate: Annotated[Any, Holds(_gate_table()), STAGED] = Field(default={})
     adjoint: Annotated[Any, Family(ADJOINTS, "costate"), STAGED] = Field(
         default={}, description="how the gradient is computed; exact without damping and clip"
     )
@@ -256,12 +258,12 @@ class Config(Table):
     penalties: Annotated[Any, Each(PENALTIES), STAGED] = Field(
         default={}, description="what is added to the loss"
     )
-    noise: Annotated[Any, Holds(table(Noise)), STAGED] = {}
+    noise: Annotated[Any, Holds(table(Noise)), STAGED] = Field(default={})
     training: Annotated[Training, STAGED] = Training()
     stages: tuple[dict[str, dict[str, Any]], ...] = Field(
         default=(),
-        description="stages of training: tables of the keys of task, gate, adjoint, loss, penalties, noise and training "
-        "that differ",
+        description="stages of training: tables of the keys of task, gate, adjoint, loss, penalties, noise "
+        "and training that differ",
     )
 
     @property

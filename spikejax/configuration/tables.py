@@ -1,15 +1,15 @@
 """Tables of a configuration, made from the classes that they describe.
 
-A component says its fields once, by `spikejax.parameter`, `spikejax.option` and `spikejax.component.part`, or by
-annotated keywords of a classmethod ``create``. `table` turns that into the pydantic model of a TOML table: names and
-types by pydantic, ranges by the declarations themselves, defaults those of the class. A table knows which keys were
-given, and `make` passes on only those, so that a default stands in one place.
+A component says its fields once, by `spikejax.parameter`, `spikejax.option` and `spikejax.component.part`, or
+by annotated keywords of a classmethod ``create``. `table` turns that into the pydantic model of a TOML table:
+names and types by pydantic, ranges by the declarations themselves, defaults those of the class. A table knows
+which keys were given, and `make` passes on only those, so that a default stands in one place.
 
-A field that holds one component of a family is annotated by `Family`: its table has a key `kind`, or is just that word.
-Which kinds there are is looked up when a configuration is read, so that those of a plugin count.
+A field that holds one component of a family is annotated by `Family`: its table has a key `kind`, or is just
+that word. Which kinds there are is looked up when a configuration is read, so that those of a plugin count.
 
-Errors of a nested table carry the path of keys from the root and no tags of unions: `Family` reads a table by itself,
-and pydantic joins the locations of an error that passes through.
+Errors of a nested table carry the path of keys from the root and no tags of unions: `Family` reads a table by
+itself, and pydantic joins the locations of an error that passes through.
 """
 
 import dataclasses
@@ -76,7 +76,8 @@ class Free:
     stages: bool = False
     """Between the stages of a curriculum."""
     networks: bool = False
-    """Between networks that are trained side by side as one program: it becomes an array, or stays on the host."""
+    """Between networks that are trained side by side as one program: it becomes an array, or stays on the
+    host."""
 
 
 STAGED = Free(stages=True)
@@ -88,7 +89,8 @@ STAGED = Free(stages=True)
 def keywords(component: Callable[..., Any]) -> dict[str, tuple[Any, Declaration, Any]]:
     """The keys of a component: type, declaration and default (`dataclasses.MISSING` if it has to be given).
 
-    They are the declared fields of a class, or the annotated keywords of its classmethod ``create`` if it has one.
+    They are the declared fields of a class, or the annotated keywords of its classmethod ``create`` if it has
+    one.
     """
     factory = getattr(component, "create", None)
     if factory is not None:
@@ -159,8 +161,9 @@ def _within(declared: Declaration, value: Any) -> Any:
 def table(component: Callable[..., Any], kind: str | None = None, base: type[Table] = Table) -> type[Table]:
     """The table of a component: its keys, with those of `base` before them, and `kind` as its name.
 
-    **Arguments:** `component`: a class, whose declared fields are the keys; or one with a classmethod ``create``,
-    whose annotated keywords are; `kind`: its name in its family, None if the key says which it is.
+    **Arguments:** `component`: a class, whose declared fields are the keys; or one with a classmethod
+    ``create``, whose annotated keywords are; `kind`: its name in its family, None if the key says which it
+    is.
     """
     return _model(component, kind, base, ())
 
@@ -186,13 +189,13 @@ def first_sentence(component: Any) -> str:
 class Family:
     """Metadata of a key that holds one component of a family, ``Annotated[Any, Family(NEURONS, "lif")]``.
 
-    The key's value is a table with `kind`, or just the word. With the default ``{}`` of the field an absent key is
-    the default kind.
+    The key's value is a table with `kind`, or just the word. With the default ``{}`` of the field an absent
+    key is the default kind.
 
-    **Arguments:** `registry`: of the family; `default`: the kind of a table that says none; `base`: a table whose keys
-    all kinds have; `extras`: further keys of a class, as for `pydantic.create_model`; `defaults`: of keys that have
-    another default here than by themselves; `staged`: whether a stage may change the kind; `switch`: whether ``true``
-    (the default kind) and ``false`` (none) will do too.
+    **Arguments:** `registry`: of the family; `default`: the kind of a table that says none; `base`: a table
+    whose keys all kinds have; `extras`: further keys of a class, as for `pydantic.create_model`; `defaults`:
+    of keys that have another default here than by themselves; `staged`: whether a stage may change the kind;
+    `switch`: whether ``true`` (the default kind) and ``false`` (none) will do too.
     """
 
     def __init__(
@@ -272,7 +275,8 @@ class Family:
 
 
 class Each:
-    """Metadata of a key that holds a table of components of a family by their names, such as ``[penalties.rate_band]``."""
+    """Metadata of a key that holds a table of components of a family by their names, such as
+    ``[penalties.rate_band]``."""
 
     def __init__(self, registry: Registry):
         self.registry = registry
@@ -393,8 +397,9 @@ def make(
 ) -> Any:
     """The component of a table, and those of the tables in it.
 
-    **Arguments:** `where`: path of keys of the table, which an error begins with; `component`: another class than
-    the table's, which takes those of the keys that it declares; `context`: what no table says, such as the time step.
+    **Arguments:** `where`: path of keys of the table, which an error begins with; `component`: another class
+    than the table's, which takes those of the keys that it declares; `context`: what no table says, such as
+    the time step.
 
     **Raises:** `ConfigError`.
     """
@@ -427,7 +432,8 @@ def at(where: str, call: Callable[..., Made], /, *args: Any, **kwargs: Any) -> M
 
 
 def compiled(one: Table) -> dict[str, Any]:
-    """The values of a table but for those that may differ between networks that are trained as one program."""
+    """The values of a table but for those that may differ between networks that are trained as one
+    program."""
     found: dict[str, Any] = {}
     for name, field in type(one).model_fields.items():
         free, declared, value = metadata(field, Free), metadata(field, Declaration), getattr(one, name)

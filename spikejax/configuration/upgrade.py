@@ -1,4 +1,5 @@
-"""Keys that were renamed: one table of them, an error that names the new key, and old run folders that are still read.
+"""Keys that were renamed: one table of them, an error that names the new key, and old run folders that are
+still read.
 
 A configuration that somebody wrote with an old key gets an error, so that no file is in two languages. The
 ``config.toml`` of a run folder, which this library wrote, is upgraded when it is read.

@@ -16,9 +16,9 @@ from ..stimulus import Events, Stimulus
 class AbstractConnection(Component):
     """A map from activations (or a stimulus) to currents, linear in its input and in its own parameters.
 
-    A new one is written by `__call__`, its value at one moment, and `create`, which draws one at random. It then
-    works feed-forward and in recurrence, with every adjoint. One that does better than moment by moment overrides
-    `over_time`.
+    A new one is written by `__call__`, its value at one moment, and `create`, which draws one at random. It
+    then works feed-forward and in recurrence, with every adjoint. One that does better than moment by moment
+    overrides `over_time`.
     """
 
     in_shape: eqx.AbstractVar[tuple[int, ...]]
@@ -33,14 +33,14 @@ class AbstractConnection(Component):
     def __call__(
         self, x: Float[Array, "*in"], past: Float[Array, "memory *in"] | None = None
     ) -> Float[Array, "*out"]:
-        """Output at one moment, from the input `x` then and those of the `memory` steps before, the oldest first
-        (None without memory)."""
+        """Output at one moment, from the input `x` then and those of the `memory` steps before, the oldest
+        first (None without memory)."""
 
     def over_time(
         self, x: Stimulus, past: Float[Array, "memory *in"] | None = None
     ) -> Float[Array, "time *out"]:
-        """Output over a stretch of time, from the input `x` and those of the `memory` steps before it (default:
-        0)."""
+        """Output over a stretch of time, from the input `x` and those of the `memory` steps before it
+        (default: 0)."""
         if isinstance(x, Events):
             x = x.dense()
         if not self.memory:
@@ -69,8 +69,8 @@ CONNECTIONS: Registry[AbstractConnection] = Registry("connection")
 
 
 def check_shapes(connection: AbstractConnection, expected: tuple[int, ...], name: str, given: str) -> None:
-    """Raise `ValueError` unless a connection called `name` takes inputs of the `expected` shape, which `given`
-    explains (a text with a place for the shape)."""
+    """Raise `ValueError` unless a connection called `name` takes inputs of the `expected` shape, which
+    `given` explains (a text with a place for the shape)."""
     if connection.in_shape != expected:
         raise ValueError(
             f"`{name}` takes inputs of shape {connection.in_shape}, but {given.format(expected)}"

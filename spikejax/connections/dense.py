@@ -16,8 +16,8 @@ from .base import CONNECTIONS, AbstractConnection
 Scale = Annotated[
     float | tuple[float, ...],
     Declaration(
-        doc="initial weights are N(0, scale^2/fan_in); a list gives each channel, or each synaptic time constant, its "
-        "own scale",
+        doc="initial weights are N(0, scale^2/fan_in); a list gives each channel, or each synaptic time "
+        "constant, its own scale",
         at_least=0.0,
     ),
 ]
@@ -37,8 +37,8 @@ class Dense(AbstractConnection):
     def __check_init__(self):
         if self.weight.shape[self.weight.ndim - len(self.in_shape) :] != tuple(self.in_shape):
             raise ValueError(
-                f"Dense: `weight` has shape {self.weight.shape}, which does not end in the shape of the input, "
-                f"{self.in_shape}"
+                f"Dense: `weight` has shape {self.weight.shape}, which does not end in the shape of the "
+                f"input, {self.in_shape}"
             )
 
     @property
@@ -67,10 +67,10 @@ class Dense(AbstractConnection):
         """Weights from ``N(0, scale^2/fan_in)``, fan_in the size of the last axis of the input (channels or
         neurons), times `density`.
 
-        **Arguments:** `scale`: one for all, or one for each entry of the input's first axis (channels, or synaptic
-        time constants); `norm` of every neuron's weights, whatever their scale; `density`: see `sparse`;
-        `autapses`: whether a synapse from a neuron to itself may exist, now and after training (of a population to
-        itself).
+        **Arguments:** `scale`: one for all, or one for each entry of the input's first axis (channels, or
+        synaptic time constants); `norm` of every neuron's weights, whatever their scale; `density`: see
+        `sparse`; `autapses`: whether a synapse from a neuron to itself may exist, now and after training (of
+        a population to itself).
 
         **Raises:** `ValueError` for a number of scales that is another, and for numbers out of their range.
         """
@@ -110,14 +110,15 @@ class Dense(AbstractConnection):
     ) -> "Dense":
         """Weights from ``N(0, scale^2/fan_in)``, fan_in the size of the last axis of the input.
 
-        **Raises:** `ValueError` if there are several scales, but not one for each entry of the input's first axis.
+        **Raises:** `ValueError` if there are several scales, but not one for each entry of the input's first
+        axis.
         """
         scales = jnp.asarray(scale, jnp.result_type(float))
         if scales.ndim:
             if scales.shape != in_shape[:1]:
                 raise ValueError(
-                    f"there are {scales.size} scales of weights, but the first axis of the input {in_shape} has "
-                    f"{in_shape[0]}"
+                    f"there are {scales.size} scales of weights, but the first axis of the input {in_shape} "
+                    f"has {in_shape[0]}"
                 )
             scales = scales.reshape(-1, *(1 for _ in in_shape[1:]))
         sigma = scales / math.sqrt(in_shape[-1])
@@ -134,14 +135,14 @@ class Dense(AbstractConnection):
         return Dense(weight=scaled.reshape(weight.shape), in_shape=self.in_shape)
 
     def masked(self, mask: Bool[Array, "..."]) -> "Dense":
-        """The connection with only the synapses where `mask`, broadcast to the weight, is True; the others are 0
-        and stay so."""
+        """The connection with only the synapses where `mask`, broadcast to the weight, is True; the others
+        are 0 and stay so."""
         mask = jnp.broadcast_to(mask, self.weight.shape)
         return Dense(weight=Masked(jnp.where(mask, resolve(self.weight), 0.0), mask), in_shape=self.in_shape)
 
     def signed(self, sign: Float[Array, "..."] | float) -> "Dense":
-        """The connection with weights of the given signs, broadcast to the weight; where 0, or where there was no
-        synapse, there is none. Their size is what it was."""
+        """The connection with weights of the given signs, broadcast to the weight; where 0, or where there
+        was no synapse, there is none. Their size is what it was."""
         weight = resolve(self.weight)
         signs = jnp.broadcast_to(jnp.asarray(sign, weight.dtype), weight.shape)
         if isinstance(self.weight, Masked):
@@ -156,8 +157,8 @@ class Dense(AbstractConnection):
     def __call__(self, x, past=None):
         """Current of shape ``(*out)`` for one input of shape ``(*in)``."""
         del past
-        # The input comes first and flat, so that a batch of them is the left matrix of one plain product: nothing
-        # is transposed before or after it, which inside the time loop costs as much as the product.
+        # The input comes first and flat, so that a batch of them is the left matrix of one plain product:
+        # nothing is transposed before or after it, which inside the time loop costs as much as the product.
         return (x.reshape(-1) @ self.matrix.T).reshape(self.out_shape)
 
     def over_time(self, x: Stimulus, past=None):

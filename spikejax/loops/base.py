@@ -83,10 +83,12 @@ class Cotangents(NamedTuple):
 
 
 class AbstractLoop(Component):
-    """A way to run a population through time. All give the same numbers to rounding; `Scan` is the one to read.
+    """A way to run a population through time. All give the same numbers to rounding; `Scan` is the one to
+    read.
 
-    The cell is elementwise and the recurrence linear, and each is only called, so that a loop may fuse, unroll or
-    tile them as it likes. A step may hold a data-dependent `jax.lax.while_loop` (the time of a crossing).
+    The cell is elementwise and the recurrence linear, and each is only called, so that a loop may fuse,
+    unroll or tile them as it likes. A step may hold a data-dependent `jax.lax.while_loop` (the time of a
+    crossing).
     """
 
     @abc.abstractmethod
@@ -113,8 +115,8 @@ class AbstractLoop(Component):
         cotangents: Cotangents,
         damping: Damping,
     ) -> tuple[Cell, Float[Array, "time *current"], Carry]:
-        """The costate, backwards: cotangents of the cell's arrays (None where there are none), of the current of
-        each step, and of the carry before the first."""
+        """The costate, backwards: cotangents of the cell's arrays (None where there are none), of the current
+        of each step, and of the carry before the first."""
 
 
 LOOPS: Registry[AbstractLoop] = Registry("loop")

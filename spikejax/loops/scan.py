@@ -10,8 +10,8 @@ from .base import LOOPS, AbstractLoop, Cotangents, History, Trajectory, forward_
 
 @LOOPS.register("scan")
 class Scan(AbstractLoop):
-    """`jax.lax.scan` there and back. Kept are the state, activation and current of every step; on the way back a
-    step's own intermediates are computed again by `jax.vjp` of the cell."""
+    """`jax.lax.scan` there and back. Kept are the state, activation and current of every step; on the way
+    back a step's own intermediates are computed again by `jax.vjp` of the cell."""
 
     def forward(self, cell, recurrent, drive, carry, mask, save):
         def step(carry, x):
@@ -32,12 +32,14 @@ class Scan(AbstractLoop):
         def back(costate, x):
             d_state, d_level, d_cell = costate
             t, neuron, hidden, current, m, d_s, d_rest, d_shown = x
-            # Looked up rather than scanned over: a shifted copy of the whole series would be held through the loop.
+            # Looked up rather than scanned over: a shifted copy of the whole series would be held through the
+            # loop.
             before = jnp.where(t > 0, activation[jnp.maximum(t - 1, 0)], history.first)
             d_neuron, d_own, d_hidden, d_past = d_state[:4]
             if d_rest.v is not None:
                 d_neuron = d_neuron._replace(v=d_neuron.v + d_rest.v)
-            # The count starts at 0 here: it enters a step linearly, so its value does not matter to the derivative.
+            # The count starts at 0 here: it enters a step linearly, so its value does not matter to the
+            # derivative.
             start = cell.start(LayerState(neuron, before, hidden))
             out, pull = jax.vjp(lambda c, k, i: eqx.combine(c, others)(k, i, m), floats, start, current)
             d_release = jnp.zeros_like(out[1]) if d_rest.release is None else d_rest.release

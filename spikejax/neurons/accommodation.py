@@ -27,7 +27,8 @@ class Accommodating(Wrapper):
     """A neuron whose threshold follows its membrane potential, as inactivating sodium channels make it.
 
     ```
-    tau dphi/dt = -phi + f(v),   f(v) = slope width log(1 + exp((v - v_half)/width)),   threshold = that of the neuron + phi
+    tau dphi/dt = -phi + f(v),   f(v) = slope width log(1 + exp((v - v_half)/width))
+    threshold = that of the neuron + phi
     ```
     The steady threshold is flat far below ``v_half`` and rises with `slope` far above it. With a slope below
     1 a slow rise of v meets a higher threshold than a fast one; above 1 a strong current ends in

@@ -24,7 +24,8 @@ class ALIF(AbstractResetNeuron):
     """Adaptive leaky integrate-and-fire neuron: every spike lifts the threshold, which relaxes.
 
     ```
-    tau_mem dv/dt = -v + I,   tau_adapt da/dt = -a,   threshold = v_th + beta a;   spike: v -> v_reset, a -> a + 1
+    tau_mem dv/dt = -v + I,   tau_adapt da/dt = -a,   threshold = v_th + beta a
+    spike: v -> v_reset,   a -> a + 1
     ```
     Both equations are solved exactly; the crossing of v and the falling threshold splits the step.
 
@@ -84,7 +85,8 @@ class GLIF(AbstractResetNeuron):
     triggers.
 
     ```
-    tau_mem dv/dt = -v + I + sum_k c_k,   tau_asc_k dc_k/dt = -c_k,   tau_theta dtheta/dt = -theta,   threshold = v_th + theta
+    tau_mem dv/dt = -v + I + sum_k c_k,   tau_asc_k dc_k/dt = -c_k,   tau_theta dtheta/dt = -theta
+    threshold = v_th + theta
     spike: v -> v_reset,   c_k -> c_k + jump_asc_k,   theta -> theta + jump_theta
     ```
     The equations are solved exactly, also where a ``tau_asc`` equals ``tau_mem``.

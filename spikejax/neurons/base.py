@@ -1,4 +1,5 @@
-"""What every neuron is: an elementwise flow between spikes, a height above its threshold, and what a spike does."""
+"""What every neuron is: an elementwise flow between spikes, a height above its threshold, and what a spike
+does."""
 
 import abc
 from typing import Any, ClassVar, NamedTuple
@@ -76,13 +77,13 @@ class AbstractNeuron(Component):
 
     @abc.abstractmethod
     def bounds(self) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
-        """The lowest potential after a spike, and the one at which a neuron at rest spikes: the active zone lies
-        between the two."""
+        """The lowest potential after a spike, and the one at which a neuron at rest spikes: the active zone
+        lies between the two."""
 
     @abc.abstractmethod
     def travel(self, state: AnyState, current: Input, dt) -> tuple[AnyState, Path]:
-        """One step of the model with its spikes: the state after it, and what happened. The gate has no part in
-        it. Elementwise."""
+        """One step of the model with its spikes: the state after it, and what happened. The gate has no part
+        in it. Elementwise."""
 
     def init(
         self,
@@ -140,8 +141,8 @@ class AbstractNeuron(Component):
     def charge(
         self, start: Float[Array, "*n"], end: Float[Array, "*n"], count: Float[Array, "*n"]
     ) -> Float[Array, "*n"]:
-        """Charge released in a step through a gate that stands at `start` before it and at `end` after it: the
-        way up, through resets."""
+        """Charge released in a step through a gate that stands at `start` before it and at `end` after it:
+        the way up, through resets."""
         return count + (end - start)
 
     def crossed(self, gate: Gate, state: AnyState, path: Path) -> Float[Array, "*n"]:
@@ -151,13 +152,14 @@ class AbstractNeuron(Component):
         return gate.spike(self.height(path.free), path.count)
 
     def landing(self, free: AnyState) -> AnyState:
-        """Where a whole spike takes a neuron that would end the step at `free`, without a split of the step."""
+        """Where a whole spike takes a neuron that would end the step at `free`, without a split of the
+        step."""
         del free
         raise NotImplementedError(f"a {type(self).__name__} neuron has no reset")
 
     def surrogate_reset(self, end: AnyState, path: Path, q: Float[Array, "*n"], detach: bool) -> AnyState:
-        """The state after the step, with the derivative that a surrogate gradient gives to the reset: none where
-        there is no reset."""
+        """The state after the step, with the derivative that a surrogate gradient gives to the reset: none
+        where there is no reset."""
         del path, q, detach
         return end
 
@@ -172,15 +174,16 @@ class AbstractReset(Component):
     def travel(
         self, neuron: Any, state: AnyState, free: AnyState, current: Input, dt
     ) -> tuple[AnyState, Any]:
-        """State at the end of the step, and the number of spikes in it (float), given the state `free` that it
-        would have reached without a reset."""
+        """State at the end of the step, and the number of spikes in it (float), given the state `free` that
+        it would have reached without a reset."""
 
     @abc.abstractmethod
     def landing(self, neuron: Any, free: AnyState) -> AnyState:
         """State to which a whole spike takes a neuron from `free` at the end of the step."""
 
     def foot(self, neuron: Any, free: AnyState) -> Any:
-        """The potential from which the reset jumps to ``v_reset``, as a surrogate gradient counts the jump."""
+        """The potential from which the reset jumps to ``v_reset``, as a surrogate gradient counts the
+        jump."""
         return neuron.threshold(free)
 
 
@@ -192,10 +195,10 @@ class AbstractResetNeuron(AbstractNeuron):
     """A neuron that a spike resets: ``v -> v_reset`` when v reaches the threshold from below.
 
     To add a neuron, subclass, give it ``v_th``, ``v_reset``, ``v_init`` and ``reset`` and write `flow`: one
-    elementwise step of the subthreshold equation. The reset then splits the step at the crossing, whatever the
-    flow is and however many variables it has, with the exact derivative of the crossing time (`split`); a neuron
-    that knows its own closed form overrides `split`. Further variables: a `NamedTuple` of its own with a field
-    ``v``, set up in `init` and changed by a spike in `on_spike`; a threshold that moves: `threshold`.
+    elementwise step of the subthreshold equation. The reset then splits the step at the crossing, whatever
+    the flow is and however many variables it has, with the exact derivative of the crossing time (`split`); a
+    neuron that knows its own closed form overrides `split`. Further variables: a `NamedTuple` of its own with
+    a field ``v``, set up in `init` and changed by a spike in `on_spike`; a threshold that moves: `threshold`.
 
     **Raises:** `ValueError` for a ``v_reset`` or ``v_init`` that is not below ``v_th``.
     """
@@ -228,10 +231,11 @@ class AbstractResetNeuron(AbstractNeuron):
     def surrogate_reset(self, end, path, q, detach):
         """The state after the reset, with the derivative that a surrogate gradient gives to the reset.
 
-        The value is that of `end`, to rounding. A split or subtracted reset has the size of a constant, ``dv_end
-        = dv_free``, and a reset to zero forgets v; undetached, ``-(v_th - v_reset) dq`` is added (``(v_reset -
-        v_free) dq`` for the reset to zero). A split's own derivative, the exact one of its crossing time, would
-        count the reset twice. The jumps of other variables at a spike are ``jump dq``, detached or not.
+        The value is that of `end`, to rounding. A split or subtracted reset has the size of a constant,
+        ``dv_end = dv_free``, and a reset to zero forgets v; undetached, ``-(v_th - v_reset) dq`` is added
+        (``(v_reset - v_free) dq`` for the reset to zero). A split's own derivative, the exact one of its
+        crossing time, would count the reset twice. The jumps of other variables at a spike are ``jump dq``,
+        detached or not.
         """
         free = path.free
         if self.reset.splits:
@@ -245,8 +249,8 @@ class AbstractResetNeuron(AbstractNeuron):
     def split(
         self, state: AnyState, free: AnyState, current: Input, dt
     ) -> tuple[AnyState, Float[Array, "*n"]]:
-        """Flow to the threshold, reset, flow the rest of the step: the state, and the number of resets. At most
-        one reset per step.
+        """Flow to the threshold, reset, flow the rest of the step: the state, and the number of resets. At
+        most one reset per step.
 
         The crossing time solves ``v(t*) = threshold``. It is found without derivative (`crossing_time`); one
         Newton step at the root then carries the derivative ``dt* = -dv/f`` of the implicit function theorem.
@@ -262,7 +266,8 @@ class AbstractResetNeuron(AbstractNeuron):
         )
         # v rises where it crosses; it need not where there was nothing to cross.
         slope = jax.lax.stop_gradient(jnp.where(slope > 0, slope, 1.0))
-        # Newton's step is added whole, so that its derivative -(dv - dv_th)/f is there; its value is rounding.
+        # Newton's step is added whole, so that its derivative -(dv - dv_th)/f is there; its value is
+        # rounding.
         crossing = jnp.where(spiked, jnp.clip(at - near / slope, 0.0, dt), 0.0)
         reset = self.on_spike(self.flow(state, current, crossing))
         rest = self.flow(reset, current, dt - crossing)

@@ -13,8 +13,8 @@ from .base import RESETS, AbstractReset, AbstractResetNeuron, AnyState, Input
 class Split(AbstractReset):
     """Split the step at the crossing of the threshold: flow there, reset, flow the rest.
 
-    The derivative of the crossing time is the exact one (the saltation factor ``f(v_reset)/f(v_th)``), which a
-    reset on the grid omits: its gradient is wrong at any dt.
+    The derivative of the crossing time is the exact one (the saltation factor ``f(v_reset)/f(v_th)``), which
+    a reset on the grid omits: its gradient is wrong at any dt.
     """
 
     splits: ClassVar[bool] = True

@@ -8,8 +8,8 @@ from jaxtyping import Array, Bool, Float, PyTree
 
 
 def runge_kutta(field: Callable[[PyTree], PyTree], y: PyTree, dt, substeps: int = 1) -> PyTree:
-    """`y` after `dt` ms of ``dy/dt = field(y)``: `substeps` steps of the classical Runge-Kutta method of order
-    4."""
+    """`y` after `dt` ms of ``dy/dt = field(y)``: `substeps` steps of the classical Runge-Kutta method of
+    order 4."""
     move = lambda y, slope, h: jax.tree.map(lambda a, b: a + h * b, y, slope)
     h = dt / substeps
     for _ in range(substeps):
@@ -29,8 +29,8 @@ def crossing_time(
 ) -> Float[Array, "*n"]:
     """The time in ``[0, dt]`` (ms) at which `height` passes 0 from below, where it `crosses`; elsewhere `dt`.
 
-    Newton's method, kept inside a bracket that every step makes smaller; a loop of no iterations where nothing
-    crosses, which is most steps. Not to be differentiated.
+    Newton's method, kept inside a bracket that every step makes smaller; a loop of no iterations where
+    nothing crosses, which is most steps. Not to be differentiated.
 
     **Arguments:** `height`: of a time for each neuron; `noise`: a height that is 0 to rounding.
     """

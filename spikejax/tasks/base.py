@@ -50,13 +50,14 @@ class Probe(NamedTuple):
 class AbstractTask(Component):
     """A source of trials.
 
-    A registered task is made with the keyword `dt` (the time step, ms), with `seed` if it declares one, and with
-    the keys of its table in a configuration. Whatever is slow to make, such as recordings that are read from a
-    file, it makes when it is asked for trials.
+    A registered task is made with the keyword `dt` (the time step, ms), with `seed` if it declares one, and
+    with the keys of its table in a configuration. Whatever is slow to make, such as recordings that are read
+    from a file, it makes when it is asked for trials.
     """
 
     target: eqx.AbstractClassVar[str]
-    """What a trial's target is, which the loss must be made for: ``"class"``, ``"signal"``, ``"response"``."""
+    """What a trial's target is, which the loss must be made for: ``"class"``, ``"signal"``,
+    ``"response"``."""
     channels: eqx.AbstractVar[int]
     """Of the stimulus."""
     outputs: eqx.AbstractVar[int]
@@ -160,8 +161,8 @@ class Recordings(AbstractRecordings):
     """Labelled recordings that are given as arrays.
 
     **Arguments:** `stimuli` and `targets` by split (``train``, ``validation``, ``test``), stimuli as 0/1;
-    `labels`: names of the classes; `drop`: probability that a spike is deleted in training; `shift_steps`: largest
-    shift of a whole training trial in time, in steps.
+    `labels`: names of the classes; `drop`: probability that a spike is deleted in training; `shift_steps`:
+    largest shift of a whole training trial in time, in steps.
     """
 
     stimuli: dict[str, UInt8[Array, "trials time channels"]]

@@ -35,7 +35,8 @@ def load(path: Path) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
         ) from error
     if x.ndim != 3 or x.shape[0] == 0 or len(x) != len(y):
         raise ValueError(
-            f"{path}: `x` has shape {x.shape} and `y` {y.shape}; expected (trials, time, 12) and (trials,), not empty"
+            f"{path}: `x` has shape {x.shape} and `y` {y.shape}; expected (trials, time, 12) and (trials,), "
+            "not empty"
         )
     if x.shape[2] <= max(TAXELS):
         raise ValueError(f"{path}: `x` has {x.shape[2]} channels, expected 12 taxels")
@@ -70,12 +71,12 @@ class Braille(AbstractRecordings):
 
     **Arguments:** `dt` (ms), a divisor of `clock`; `thresholds` of the delta modulation, in taxel units;
     `clock`: its period (ms), a divisor of 25; `validation`: fraction of every class taken out of the training
-    trials; `drop`: probability that a spike is deleted in training; `shift`: largest shift of a whole training
-    trial in time, ms; `folder`: another place for ``braille_train.npz`` and ``braille_test.npz``; `seed`: of the
-    validation split.
+    trials; `drop`: probability that a spike is deleted in training; `shift`: largest shift of a whole
+    training trial in time, ms; `folder`: another place for ``braille_train.npz`` and ``braille_test.npz``;
+    `seed`: of the validation split.
 
-    **Raises:** `ValueError` for periods that do not divide each other; when trials are first asked for, for files
-    that cannot be used (`load`).
+    **Raises:** `ValueError` for periods that do not divide each other; when trials are first asked for, for
+    files that cannot be used (`load`).
 
     **Reference:** Mueller-Cleve et al. 2022, arXiv:2205.15864; data CC BY 4.0, doi:10.5281/zenodo.6556273.
     """

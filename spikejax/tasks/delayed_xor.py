@@ -108,7 +108,8 @@ class DelayedXOR(AbstractTask):
         super().__check_init__()
         if len(self.buckets) != len(self.odds):
             raise ValueError(
-                f"`odds` has {len(self.odds)} entries, `buckets` {len(self.buckets)}: give one probability for each bucket"
+                f"`odds` has {len(self.odds)} entries, `buckets` {len(self.buckets)}: give one probability "
+                "for each bucket"
             )
         longest = min(self.delays[1], *self.buckets)
         if self.delays[0] > longest:

@@ -81,7 +81,8 @@ def found(path: Path) -> Found:
         about = path.stat()
     except OSError as error:
         raise ValueError(
-            f"{path} cannot be read ({error.strerror}): set task.folder, task.train and task.test to your recordings"
+            f"{path} cannot be read ({error.strerror}): set task.folder, task.train and task.test to your "
+            "recordings"
         ) from None
     return Found(path, about.st_mtime_ns, about.st_size)
 
@@ -159,7 +160,8 @@ def _read(file, path: Path, units: int) -> Events:
         )
     if labels.min() < 0 or labels.max() >= len(names):
         raise ValueError(
-            f"{path}: there are labels from {labels.min()} to {labels.max()}, but extra/keys names {len(names)} classes"
+            f"{path}: there are labels from {labels.min()} to {labels.max()}, but extra/keys names "
+            f"{len(names)} classes"
         )
     parts = list(_chunks(file, path, units))
     times, numbers = (np.concatenate([part[k] for part in parts]) for k in (0, 1))
@@ -186,13 +188,15 @@ def _chunks(file, path: Path, units: int) -> Iterator[tuple[np.ndarray, ...]]:
         for i, (t, u) in enumerate(zip(times, numbers, strict=True)):
             if np.shape(t) != np.shape(u) or np.ndim(t) != 1:
                 raise ValueError(
-                    f"{path}: recording {begin + i} has spikes/times of shape {np.shape(t)} and units of {np.shape(u)}"
+                    f"{path}: recording {begin + i} has spikes/times of shape {np.shape(t)} and units of "
+                    f"{np.shape(u)}"
                 )
         t, u = np.concatenate(times), np.concatenate(numbers)
         counts = np.array([len(x) for x in times])
         if t.dtype.kind != "f" or u.dtype.kind not in "iu":
             raise ValueError(
-                f"{path}: spikes/times are {t.dtype} and units {u.dtype}; expected seconds as floats, and integers"
+                f"{path}: spikes/times are {t.dtype} and units {u.dtype}; expected seconds as floats, and "
+                "integers"
             )
 
         def check(wrong, what, counts=counts, begin=begin):

@@ -32,11 +32,11 @@ class _Data(NamedTuple):
 
 @TASKS.register("spoken_digits")
 class SpokenDigits(AbstractTask, Augmentation):
-    """Spoken digits as spikes of a cochlea: files in the layout of the Spiking Heidelberg Digits, which are not part
-    of the package.
+    """Spoken digits as spikes of a cochlea: files in the layout of the Spiking Heidelberg Digits, which are
+    not part of the package.
 
-    The recordings are kept as lists of spikes and binned when they are asked for, on the host: no array is ever
-    larger than a batch, or a part of `PART` trials of a split. `split` alone makes a whole one.
+    The recordings are kept as lists of spikes and binned when they are asked for, on the host: no array is
+    ever larger than a batch, or a part of `PART` trials of a split. `split` alone makes a whole one.
 
     Times are counted in bins of `bin` ms (a spike at t is in bin ``floor(t/bin)``), and each bin is held for
     ``bin/dt`` steps, so that a trial is the same at every `dt`. Neighbouring units are summed in bands. With
@@ -52,9 +52,9 @@ class SpokenDigits(AbstractTask, Augmentation):
     `held_out_speakers`: their recordings, of both files, are the test split (by default the test file is),
     and nothing else sees them; the rest: see `Augmentation`; `seed`: of the validation split.
 
-    **Raises:** `ValueError` for what does not divide each other; when trials are first asked for, for files that cannot be used (`spikejax.tasks.spike_file.load`) or do not belong
-    together, speakers that do not exist, recordings past the window, and bins finer than the times in the
-    file are known.
+    **Raises:** `ValueError` for what does not divide each other; when trials are first asked for, for files
+    that cannot be used (`spikejax.tasks.spike_file.load`) or do not belong together, speakers that do not
+    exist, recordings past the window, and bins finer than the times in the file are known.
 
     **Reference:** Cramer, Stradmann, Schemmel & Zenke 2020, doi:10.1109/TNNLS.2020.3044364; delay lines:
     Nowotny et al. 2025, doi:10.1088/2634-4386/ada852.
@@ -102,7 +102,8 @@ class SpokenDigits(AbstractTask, Augmentation):
     )
     held_out_speakers: tuple[int, ...] = option(
         (),
-        doc="speakers whose recordings are the test split, and in no other; default: none, the test file is the test split",
+        doc="speakers whose recordings are the test split, and in no other; default: none, the test file is "
+        "the test split",
         at_least=0.0,
         staged=False,
     )
@@ -117,8 +118,8 @@ class SpokenDigits(AbstractTask, Augmentation):
         for delay in self.delays:
             if delay >= self.window or abs(delay / self.bin - round(delay / self.bin)) > 1e-6:
                 raise ValueError(
-                    f"`delays`: a delay of {delay:g} ms is not a multiple of the `bin` of {self.bin:g} ms below the "
-                    f"window of {self.window:g} ms"
+                    f"`delays`: a delay of {delay:g} ms is not a multiple of the `bin` of {self.bin:g} ms "
+                    f"below the window of {self.window:g} ms"
                 )
         hold(np.zeros((1, 1)), self.bin, self.dt)  # whether dt divides the bin
 
@@ -269,14 +270,16 @@ def _read(
 def _check_times(path: Path, events: Events, window: float, bin: float, overflow: str) -> None:
     if bin < events.resolution:
         raise ValueError(
-            f"`bin` of {bin:g} ms is finer than the times in {path}, which are {events.times.dtype} in seconds and "
-            f"{events.resolution:.2g} ms apart near {events.latest.max():.0f} ms: use a bin of at least that"
+            f"`bin` of {bin:g} ms is finer than the times in {path}, which are {events.times.dtype} in "
+            f"seconds and {events.resolution:.2g} ms apart near {events.latest.max():.0f} ms: use a bin of "
+            "at least that"
         )
     beyond = int(np.sum(events.latest >= window))
     if beyond and overflow == "refuse":
         raise ValueError(
-            f"{path}: {beyond} of {len(events)} recordings have spikes at or past the end of the window of {window:g} ms, the last at "
-            f"{events.latest.max():.0f} ms: use a longer task.window, or task.overflow = cut to leave those spikes out"
+            f"{path}: {beyond} of {len(events)} recordings have spikes at or past the end of the window of "
+            f"{window:g} ms, the last at {events.latest.max():.0f} ms: use a longer task.window, or "
+            "task.overflow = cut to leave those spikes out"
         )
 
 
@@ -288,7 +291,8 @@ def _splits(
     for speaker in held_out:
         if speaker not in known:
             raise ValueError(
-                f"held_out_speakers names speaker {speaker}, but the recordings are by {', '.join(map(str, known))}"
+                f"held_out_speakers names speaker {speaker}, but the recordings are by "
+                f"{', '.join(map(str, known))}"
             )
     own = [np.isin(e.speakers, held_out) for e in events]
     train = numbers[0][~own[0]]

@@ -32,8 +32,8 @@ class AbstractSchedule(Component):
     def at(self, start: Values, end: Values, x: Values, level: int) -> Values:
         """The sharpness.
 
-        **Arguments:** `start`, `end`: first and last sharpness; `x`: part of the way that is over, in [0, 1]; `level`:
-        how often the loss has stopped falling in this stage.
+        **Arguments:** `start`, `end`: first and last sharpness; `x`: part of the way that is over, in [0, 1];
+        `level`: how often the loss has stopped falling in this stage.
         """
 
     def check(self, start: Values, end: Values | None) -> None:
@@ -78,9 +78,9 @@ class Geometric(AbstractSchedule):
 class Plateau(AbstractSchedule):
     """``a = min(start factor^level, end)``, level being how often the training loss has stopped falling.
 
-    The loss is averaged over windows of `patience` updates. A window that is not lower than the lowest one since the
-    last rise by the fraction `tolerance` makes the gate sharper by `factor`; the next window is then the first to
-    compare with, because a sharper gate has another loss.
+    The loss is averaged over windows of `patience` updates. A window that is not lower than the lowest one
+    since the last rise by the fraction `tolerance` makes the gate sharper by `factor`; the next window is
+    then the first to compare with, because a sharper gate has another loss.
     """
 
     by_time: ClassVar[bool] = False
@@ -117,14 +117,14 @@ class Annealing(Component):
     ```
     x = (part - hold)/(anneal - hold), clipped to [0, 1]
     ```
-    of its way. `sharpness`, `sharpness_end`, `hold` and `anneal` are numbers, or have one value for every layer of the
-    network. Without `sharpness_end` the gate stays as it is.
+    of its way. `sharpness`, `sharpness_end`, `hold` and `anneal` are numbers, or have one value for every
+    layer of the network. Without `sharpness_end` the gate stays as it is.
 
-    **Arguments:** `mixture`: fractions of the updates that are made at the first and at the annealed sharpness; the
-    others are drawn from the way between. None: all are made at the annealed one.
+    **Arguments:** `mixture`: fractions of the updates that are made at the first and at the annealed
+    sharpness; the others are drawn from the way between. None: all are made at the annealed one.
 
-    **Raises:** `ValueError` for a hold that is not below anneal, numbers of values that differ, a mixture that cannot
-    be drawn, and what the schedule refuses.
+    **Raises:** `ValueError` for a hold that is not below anneal, numbers of values that differ, a mixture
+    that cannot be drawn, and what the schedule refuses.
     """
 
     sharpness: PerLayer = option(
@@ -157,8 +157,8 @@ class Annealing(Component):
     )
     mixture: tuple[float, float] | None = option(
         None,
-        doc="fractions of the updates at the first and at the annealed sharpness, the others log-uniform between; "
-        "default: [0, 1]",
+        doc="fractions of the updates at the first and at the annealed sharpness, the others log-uniform "
+        "between; default: [0, 1]",
         at_least=0.0,
         at_most=1.0,
         length=(2, 2),
@@ -218,8 +218,8 @@ class Annealing(Component):
         return self.schedule.plateau
 
     def at(self, step: int, steps: int, *, level: int = 0, stretch: float = 1.0) -> Values:
-        """The sharpness at update `step` of `steps`, after `level` plateaus of the loss; `stretch` in [0, 1] takes
-        only a part of the way (see `stretch`)."""
+        """The sharpness at update `step` of `steps`, after `level` plateaus of the loss; `stretch` in [0, 1]
+        takes only a part of the way (see `stretch`)."""
         if self.sharpness_end is None:
             return self.start
         # The last value is reached at the last update of the way, not after it.

@@ -76,7 +76,8 @@ def test_accommodation_comes_between_the_neuron_and_its_refractoriness():
 
 def test_synapses_and_wiring():
     config, layer = layer_of(
-        size=20, synapse={"kind": "double_exponential", "tau_rise": [1.0], "tau_syn": [5.0, 20.0]}, recurrent={"density": 0.5}, excitatory=0.8,
+        size=20, synapse={"kind": "double_exponential", "tau_rise": [1.0], "tau_syn": [5.0, 20.0]},
+        recurrent={"density": 0.5}, excitatory=0.8,
         reversal=[4.0, -0.5], neuron={"tau_mem": 20.0},
     )  # fmt: skip
     assert isinstance(layer.synapse, DoubleExponential)

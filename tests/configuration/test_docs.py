@@ -21,7 +21,8 @@ from spikejax.training.annealing import SCHEDULES
 
 TEXT = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
 FAMILIES = [
-    TASKS, NEURONS, WRAPPERS, RESETS, SYNAPSES, CONNECTIONS, READOUTS, KERNELS, RELEASES, SCHEDULES, ADJOINTS, LOOPS,
+    TASKS, NEURONS, WRAPPERS, RESETS, SYNAPSES, CONNECTIONS, READOUTS, KERNELS, RELEASES, SCHEDULES, ADJOINTS,
+    LOOPS,
     LOSSES, PENALTIES,
 ]  # fmt: skip
 
@@ -33,10 +34,8 @@ def test_every_component_is_listed(registry):
 
 
 def test_every_renamed_key_is_listed():
-    listed = dict(
-        (cell.strip(" `") for cell in line.strip("|").split("|")) for line in TEXT.split("| was | is |")[1].splitlines()
-        if line.startswith("| `")
-    )  # fmt: skip
+    rows = [line for line in TEXT.split("| was | is |")[1].splitlines() if line.startswith("| `")]
+    listed = dict((cell.strip(" `") for cell in row.strip("|").split("|")) for row in rows)
     assert listed == RENAMED
 
 

@@ -75,8 +75,8 @@ class Root(Table):
     maybe: Annotated[Any, Family(FILTERS, "drawn", defaults={"scale": 7.0}, switch=True)] = Field(
         {}, description="another, or false"
     )
-    each: Annotated[Any, Each(FILTERS)] = {}
-    gate: Annotated[Any, Holds(table(Gate))] = {}
+    each: Annotated[Any, Each(FILTERS)] = Field({})
+    gate: Annotated[Any, Holds(table(Gate))] = Field({})
     dt: float = Field(1.0, gt=0, description="time step")
 
 
@@ -163,7 +163,10 @@ def test_what_is_registered_later_counts():
         ({"filter": {"order": 2.5}}, "filter.order is 2.5, but must be a whole number"),
         ({"filter": {"order": 0}}, "filter.order is 0, but must be finite and at least 1"),
         ({"filter": {"mode": "sane"}}, "filter.mode is 'sane', but must be one of same, valid"),
-        ({"filter": {"kind": "chain", "drop": 1.0}}, "filter.drop is 1, but must be finite and at least 0 and below 1"),
+        (
+            {"filter": {"kind": "chain", "drop": 1.0}},
+            "filter.drop is 1, but must be finite and at least 0 and below 1",
+        ),
         ({"filter": {"kind": "chain", "first": {"tau": 0.0}}}, "filter.first.tau is 0 ms"),
         ({"gate": {"release": "chrage"}}, "gate.release: unknown release 'chrage': did you mean 'charge'?"),
         ({"gate": 3}, "gate is 3, but must be a table"),

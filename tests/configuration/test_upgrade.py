@@ -1,4 +1,5 @@
-"""Renamed keys: an error that names the new one, and run folders of the earlier version that are still read."""
+"""Renamed keys: an error that names the new one, and run folders of the earlier version that are still
+read."""
 
 import tomllib
 from pathlib import Path
@@ -11,7 +12,8 @@ from spikejax.configuration.upgrade import RENAMED, old_keys, upgrade
 from spikejax.errors import ConfigError
 
 OLD = Path(__file__).parent / "old_runs"
-"""What the earlier version wrote into run folders, of the shipped configurations and of one with every feature."""
+"""What the earlier version wrote into run folders, of the shipped configurations and of one with every
+feature."""
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 

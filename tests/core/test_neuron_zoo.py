@@ -63,7 +63,8 @@ STIMULUS = 1.5 + 0.6 * jax.random.normal(jax.random.key(1), (STEPS, 2))
 def make(name):
     neuron, dt, scale = ZOO[name]
     network = Network.dense(
-        2, (3,), 1, neuron=neuron, synapse=Exponential((3.0, 10.0), 0.1), key=jax.random.key(0), recurrent_scale=0.1 * scale,
+        2, (3,), 1, neuron=neuron, synapse=Exponential((3.0, 10.0), 0.1), key=jax.random.key(0),
+        recurrent_scale=0.1 * scale,
         input_scale=0.2 * scale, bias=(1.1 * scale, 1.6 * scale),
     )  # fmt: skip
     return network, dt, Gate("raised_cosine", WIDTH[name])
@@ -119,12 +120,15 @@ def spikes(neuron, current, dt, steps):
 CURRENT = jnp.array([0.8, 1.3, 2.4])
 EQUAL = {
     "ALIF without adaptation is the LIF": (ALIF(tau_mem=10.0, beta=0.0), LIF(tau_mem=10.0), CURRENT, 0.5),
-    "GLIF without jumps is the LIF": (GLIF(tau_mem=10.0, jump_asc=(0.0, 0.0), jump_theta=0.0), LIF(tau_mem=10.0), CURRENT, 0.5),
+    "GLIF without jumps is the LIF": (GLIF(tau_mem=10.0, jump_asc=(0.0, 0.0), jump_theta=0.0),
+        LIF(tau_mem=10.0), CURRENT, 0.5),
     "GLIF with a threshold alone is the ALIF": (
-        GLIF(tau_mem=10.0, jump_asc=(0.0, 0.0), jump_theta=0.3, tau_theta=80.0), ALIF(tau_mem=10.0, beta=0.3, tau_adapt=80.0), CURRENT, 0.5,
+        GLIF(tau_mem=10.0, jump_asc=(0.0, 0.0), jump_theta=0.3, tau_theta=80.0),
+        ALIF(tau_mem=10.0, beta=0.3, tau_adapt=80.0), CURRENT, 0.5,
     ),
     "AdEx without adaptation is the EIF": (AdEx(a=0.0, b=0.0), EIF(), 700 * CURRENT, 0.1),
-    "a threshold that does not follow": (Accommodating(LIF(tau_mem=10.0), slope=0.0), LIF(tau_mem=10.0), CURRENT, 0.5),
+    "a threshold that does not follow": (Accommodating(LIF(tau_mem=10.0), slope=0.0), LIF(tau_mem=10.0),
+        CURRENT, 0.5),
     "no refractory period": (Refractory(LIF(tau_mem=10.0), tau_ref=0.0), LIF(tau_mem=10.0), CURRENT, 0.5),
 }  # fmt: skip
 

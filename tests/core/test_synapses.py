@@ -97,7 +97,8 @@ def test_double_exponential_is_its_kernel(rise, fall):
 
 def test_double_exponential_in_a_network(relative):
     network = Network.dense(
-        2, (4,), 1, neuron=LIF(tau_mem=10.0), synapse=DoubleExponential((1.5, 4.0), (4.0, 12.0), 0.1), recurrent_scale=0.4,
+        2, (4,), 1, neuron=LIF(tau_mem=10.0), synapse=DoubleExponential((1.5, 4.0), (4.0, 12.0), 0.1),
+        recurrent_scale=0.4,
         bias=(1.1, 1.8), key=jax.random.key(0),
     )  # fmt: skip
     x = jax.random.normal(jax.random.key(1), (60, 2))

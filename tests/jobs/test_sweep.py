@@ -44,8 +44,10 @@ def same_networks(one, other, tolerance):
 
 def test_points_of_a_grid_a_list_and_seeds(tmp_path):
     text = BASE + (
-        '[sweep]\nseeds = [3, 5]\n[sweep.grid]\n"gate.kernel" = ["boxcar", "triangle"]\n"adjoint.damping" = [0.0, 0.01]\n'
-        '[[sweep.list]]\n"gate.release" = "charge"\n[[sweep.list]]\n"gate.release" = "surrogate"\n"gate.width" = 1.0\n'
+        "[sweep]\nseeds = [3, 5]\n"
+        '[sweep.grid]\n"gate.kernel" = ["boxcar", "triangle"]\n"adjoint.damping" = [0.0, 0.01]\n'
+        '[[sweep.list]]\n"gate.release" = "charge"\n'
+        '[[sweep.list]]\n"gate.release" = "surrogate"\n"gate.width" = 1.0\n'
     )
     points = load_sweep(write(tmp_path, text))
     assert len(points) == len({p.name for p in points}) == 2 * 2 * 2 * 2
@@ -65,7 +67,8 @@ def test_points_with_a_name(tmp_path):
         '[sweep]\nseeds = [0, 1]\n[sweep.grid]\n"gate.kernel" = ["boxcar", "triangle"]\n'
         '[[sweep.list]]\nname = "as it is"\n'
         '[[sweep.list]]\nname = "in two stages"\n'
-        '"stages" = [{ training = { steps = 2 } }, { gate = { sharpness = 3.0 }, training = { steps = 3 } }]\n'
+        '"stages" = [{ training = { steps = 2 } }, '
+        "{ gate = { sharpness = 3.0 }, training = { steps = 3 } }]\n"
     )
     points = load_sweep(write(tmp_path, text))
     assert [p.name for p in points[::2]] == [

@@ -52,7 +52,8 @@ SIMULATOR = ClockDriven(GATE, DT)
 @pytest.fixture(scope="module")
 def network():
     return Network.dense(
-        2, (4,), 1, neuron=LIF(tau_mem=10.0), synapse=Exponential((3.0, 8.0), 0.02), input_scale=2.0, bias=(1.0, 1.4),
+        2, (4,), 1, neuron=LIF(tau_mem=10.0), synapse=Exponential((3.0, 8.0), 0.02), input_scale=2.0,
+        bias=(1.0, 1.4),
         autapses=False, density=0.7, key=jax.random.key(0),
     )  # fmt: skip
 

@@ -92,8 +92,11 @@ def test_a_file_is_read_once_and_again_when_it_changes(folder):
 def test_compressed_and_wide_types_read_the_same(folder):
     rng = np.random.default_rng(1)
     recordings = [(np.float16(t), u) for t, u in random_recordings(600, rng)]  # several chunks
-    files = [write(folder / f"{i}.h5", recordings, np.arange(600) % 3, times=t, units=u)
-             for i, (t, u) in enumerate([(np.float16, np.uint16), (np.float32, np.int32), (np.float64, np.int64)])]  # fmt: skip
+    types = [(np.float16, np.uint16), (np.float32, np.int32), (np.float64, np.int64)]
+    files = [
+        write(folder / f"{i}.h5", recordings, np.arange(600) % 3, times=t, units=u)
+        for i, (t, u) in enumerate(types)
+    ]
     (folder / "3.h5.gz").write_bytes(gzip.compress(files[0].read_bytes()))
     reference, *others = (spike_file.load(path, 70) for path in (*files, folder / "3.h5"))
     for other in others:
@@ -133,7 +136,8 @@ def test_delays_are_earlier_bins(folder):
 def test_recordings_past_the_window(folder):
     with pytest.raises(
         ValueError,
-        match=r"recordings have spikes at or past the end of the window of 200 ms, the last at 3\d\d ms: .*cut",
+        match=r"recordings have spikes at or past the end of the window of 200 ms, "
+        r"the last at 3\d\d ms: .*cut",
     ):
         _ = task_of(folder, window=200.0).trials
     cut, whole = task_of(folder, window=200.0, overflow="cut"), task_of(folder)
@@ -211,9 +215,11 @@ def test_augmentation_is_for_training_only(folder):
 def tiny(folder=DATA, **changes):
     config = {
         "dt": 10.0,
-        "task": {"kind": "spoken_digits", "folder": str(folder), "train": "a.h5", "test": "b.h5", "units": 70, "bands": 14,
+        "task": {"kind": "spoken_digits", "folder": str(folder), "train": "a.h5", "test": "b.h5", "units": 70,
+            "bands": 14,
                  "window": 400.0},
-        "network": {"layers": [{"size": 6, "neuron": {"tau_mem": 50.0}, "synapse": {"tau_syn": [50.0]}, "bias": [0.5, 1.2]}]},
+        "network": {"layers": [{"size": 6, "neuron": {"tau_mem": 50.0}, "synapse": {"tau_syn": [50.0]},
+                    "bias": [0.5, 1.2]}]},
         "training": {"steps": 2, "batch": 4},
     }  # fmt: skip
     return check(config | changes)
