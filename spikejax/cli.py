@@ -14,8 +14,8 @@ from .fitting import command as _fit  # noqa: F401 (registers the command)
 from .jobs import commands as _jobs  # noqa: F401 (registers the commands)
 from .jobs.cache import use_compile_cache
 from .jobs.command import COMMANDS, AbstractCommand, add_options
+from .training import TrainingStopped
 from .training.checkpoint import CheckpointError
-from .training.loop import TrainingStopped
 
 BAD_INPUT = 2
 """Exit code for input that cannot be used, and for training that stopped early."""

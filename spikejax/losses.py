@@ -164,8 +164,8 @@ class ResponseError(AbstractLoss):
 
 
 class Sum(AbstractLoss):
-    """The sum of several losses, of which the first says what the network is to do, and the others are
-    penalties; reports what the parts report.
+    """The sum of several losses: the first defines the task of the network, and the others are penalties.
+    Reports what the parts report.
 
     **Raises:** `ValueError` without parts.
     """

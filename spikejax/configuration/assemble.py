@@ -1,4 +1,4 @@
-"""From a configuration to objects: every stage of its training, with what judges them."""
+"""From a configuration to objects: every stage of its training, and how it is evaluated."""
 
 import functools
 from collections.abc import Callable
@@ -72,7 +72,7 @@ def build(config: Config, mesh: Mesh | None = None) -> Run:
 
 def _build(config: Config, mesh: Mesh | None) -> Run:
     key_network, _ = jax.random.split(jax.random.key(config.seed))
-    # One task for all stages that do not change it, and for the judge: recordings are encoded once.
+    # One task for all stages that do not change it, and for evaluation: recordings are encoded once.
     task_at = functools.cache(lambda table, dt: task_at_step(table, dt, config.seed))
     task, loss = at("task", task_at, config.task, config.dt), build_loss(config)
     at("loss", loss.check, task)
@@ -91,13 +91,15 @@ def _build(config: Config, mesh: Mesh | None) -> Run:
         return start(params, optimiser, average=config.training.averaging > 0, step=step)
 
     training = config.training
+    score = training.score or loss.score
     plan = Plan(
         stages=stages,
-        evaluate=_judge(config, task_at, gate, final),
+        evaluate=_evaluation(config, task_at, gate, final),
         restart=restart,
         evaluate_every=training.evaluate_every,
         checkpoint_every=training.checkpoint_every,
-        score=training.score or loss.score,
+        score=score,
+        maximise=loss.maximised(score),
         rollback=None if training.rollback is None else Rollback(**training.rollback.model_dump()),
         gradient_limit=training.gradient_limit,
     )
@@ -164,9 +166,9 @@ def _stage(
     )
 
 
-def _judge(config: Config, task_at: TaskAt, first: Gate, final: Gate):
-    """How held-out trials judge a network: the mean of the metrics over the gates that ``training.select_by``
-    names, and over the time steps that training uses."""
+def _evaluation(config: Config, task_at: TaskAt, first: Gate, final: Gate):
+    """How a network is evaluated on held-out trials: the mean of the metrics over the gates that
+    ``training.select_by`` names, and over the time steps that training uses."""
     steps = (config.dt, config.dt / 2) if config.training.half_step_fraction else (config.dt,)
     gates = {
         "smooth": (final,),
@@ -174,19 +176,19 @@ def _judge(config: Config, task_at: TaskAt, first: Gate, final: Gate):
         "both": (final, final.hard()),
         "all": (first, final, final.hard()),
     }
-    judges = []
+    settings = []
     for dt in steps:
         held = task_at(config.task, dt).parts("validation")
         if not any(len(part.stimulus) for part in held):
             raise ConfigError(_no_trial(config))
         evaluate = evaluator(config)
-        judges += [(evaluate, held, ClockDriven(gate, dt)) for gate in gates[config.training.select_by]]
+        settings += [(evaluate, held, ClockDriven(gate, dt)) for gate in gates[config.training.select_by]]
 
-    def judge(network: Network) -> dict[str, float]:
-        each = [evaluate(network, held, simulator).metrics for evaluate, held, simulator in judges]
+    def metrics(network: Network) -> dict[str, float]:
+        each = [evaluate(network, held, simulator).metrics for evaluate, held, simulator in settings]
         return {name: sum(m[name] for m in each) / len(each) for name in each[0]}
 
-    return judge
+    return metrics
 
 
 def initial_state(config: Config, run: Run) -> TrainState:

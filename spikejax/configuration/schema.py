@@ -191,11 +191,11 @@ class Training(Table):
     )
     averaging: Decay = Field(
         default=0.0,
-        description="decay of a running average of the parameters, which is what is judged and kept; 0: none",
+        description="decay of a running average of the parameters, which is what is evaluated and kept; 0: none",
     )
     half_step_fraction: Fraction = Field(
         default=0.0,
-        description="fraction of the updates made at dt/2; if not 0, held-out trials judge at dt/2 too",
+        description="fraction of the updates made at dt/2; if not 0, held-out trials are run at dt/2 too",
     )
     weight_decay: NonNegative = Field(
         default=0.0, description="decoupled decay of weights (not of biases and time constants)"

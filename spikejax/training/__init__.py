@@ -1,9 +1,12 @@
 """Training: a jitted step, a loop around it, checkpoints and logs."""
 
 from .annealing import Annealing, Plateau
-from .loop import Interrupted, Plan, Rollback, Stage, TrainingStopped, train
+from .loop import run_sessions, train
 from .optimisers import scale_by_tensor_adam, scale_groups
+from .plan import Plan, Rollback, Stage
+from .program import AbstractProgram, GroupProgram, Member, SingleProgram
 from .readout import fit_readout
+from .session import Action, Session
 from .step import (
     Evaluation,
     TrainState,
@@ -16,14 +19,21 @@ from .step import (
     start,
     update,
 )
+from .stopping import Interrupted, TrainingStopped
 
 __all__ = [
+    "AbstractProgram",
+    "Action",
     "Annealing",
     "Evaluation",
+    "GroupProgram",
     "Interrupted",
+    "Member",
     "Plan",
     "Plateau",
     "Rollback",
+    "Session",
+    "SingleProgram",
     "Stage",
     "TrainState",
     "TrainingStopped",
@@ -33,6 +43,7 @@ __all__ = [
     "make_evaluate",
     "make_group_step",
     "make_train_step",
+    "run_sessions",
     "run_trial",
     "scale_by_tensor_adam",
     "scale_groups",

@@ -65,8 +65,8 @@ def _compare(path: Path, there: dict[str, str], here: dict[str, str]) -> None:
     for name in sorted(there.keys() | here.keys()):
         if there.get(name) != here.get(name):
             raise CheckpointError(
-                f"{path} is a checkpoint of another network: {name} is {there.get(name, 'absent')} in the file and "
-                f"{here.get(name, 'absent')} in the configured network"
+                f"{path} is a checkpoint of another network: {name} is {there.get(name, 'absent')} "
+                f"in the file and {here.get(name, 'absent')} in the configured network"
             )
 
 

@@ -26,10 +26,10 @@ from jaxtyping import PyTree
 T = TypeVar("T")
 AXIS = "devices"
 """The one axis of every mesh: trials, or networks, are cut along it."""
-PATIENCE = 300
+START_TIMEOUT = 300
 """Seconds that a process waits for the others to start."""
-SECONDS = 1.0
-"""Between two votes."""
+VOTE_INTERVAL = 1.0
+"""Seconds between two votes."""
 
 
 def join(coordinator: str | None = None, processes: int | None = None, process: int | None = None) -> None:
@@ -52,7 +52,7 @@ def join(coordinator: str | None = None, processes: int | None = None, process: 
     elif (coordinator, processes, process) != (None, None, None):
         raise ValueError("--coordinator, --processes and --process go together")
     try:
-        jax.distributed.initialize(coordinator, processes, process, initialization_timeout=PATIENCE)
+        jax.distributed.initialize(coordinator, processes, process, initialization_timeout=START_TIMEOUT)
     except (ValueError, RuntimeError) as error:
         reason = (str(error).splitlines() or ["no reason given"])[0]
         options = "--coordinator HOST:PORT --processes N --process I"
@@ -138,7 +138,9 @@ class Vote:
 
         now, pause = time.monotonic(), 1
         if self._last is not None:
-            pause = int(np.clip((step - self._last[0]) * SECONDS / max(now - self._last[1], 1e-6), 1, 1000))
+            pause = int(
+                np.clip((step - self._last[0]) * VOTE_INTERVAL / max(now - self._last[1], 1e-6), 1, 1000)
+            )
         self._last = step, now
         # The pause of process 0 is that of all.
         votes = multihost_utils.process_allgather(np.array([wanted, pause], np.int32))

@@ -54,3 +54,6 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
             if isinstance(entry, dict) and isinstance(entry.get("step"), int):
                 found.append(entry)
     return found
+
+
+__all__ = ["MetricsLog", "read_metrics"]

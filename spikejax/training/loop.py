@@ -1,165 +1,29 @@
-"""The training loop: batches, progress, checkpoints, and a clear stop when it makes no sense to go on."""
+"""The training loop: updates, evaluations, checkpoints and progress of one or several sessions."""
 
 import math
-import signal
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import equinox as eqx
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, PRNGKeyArray, PyTree
+from jaxtyping import PRNGKeyArray
 from tqdm import tqdm
 
 from ..network import Network
 from ..parameters import as_parameter
-from ..simulators import AbstractSimulator
-from ..tasks import AbstractTask
 from . import checkpoint, distributed
-from .annealing import Plateau
-from .log import MetricsLog
+from .plan import Plan, Rollback, Stage
+from .program import AbstractProgram, Position, SingleProgram
+from .session import Action, Session
 from .step import TrainState
+from .stopping import Interrupt, Interrupted, TrainingStopped
 
-EXPLODED = 20
-"""Consecutive steps with a gradient above the limit after which training stops."""
-
-
-SLOWEST = 1e-3
-"""Factor of the learning rate below which no further rollback is made: training stops."""
-
-
-class TrainingStopped(RuntimeError):
-    """Training stopped for a reason that the message states with what to try; what was reached is on disk."""
-
-
-class Interrupted(TrainingStopped):
-    """Ctrl-C, or a request to terminate."""
-
-
-class Stage(NamedTuple):
-    """A stretch of training under one set of conditions."""
-
-    tasks: tuple[AbstractTask, ...]
-    """The task, and possibly the same at other time steps."""
-    simulators: tuple[AbstractSimulator, ...]
-    """What goes with each: the same gate and adjoint, at the task's time step."""
-    update: Callable
-    """The train step (`make_train_step`)."""
-    sharpness_at: Callable[[int, int], Float[np.ndarray, "*layers"]]
-    """The sharpness of the gate at a step of the stage, and at the number of plateaus of the loss so far: its
-    schedule."""
-    learning_rate_at: Callable[[int], float]
-    """The factor of the update at a step of the stage: the schedule of the learning rate."""
-    steps: int
-    batch: int
-    """Trials of an update."""
-    choose: Callable[[int], int] = lambda step: 0
-    """Number of the task that a step of the stage is trained on."""
-    plateau: Plateau | None = None
-    """What counts as a plateau of the loss; None: nothing does."""
-
-
-class Rollback(NamedTuple):
-    """Return to the best parameters so far, with a fresh optimiser, when training has lost its way."""
-
-    tolerance: float
-    """By how much the held-out score may lie below the best one."""
-    patience: int
-    """After how many evaluations in a row that are worse than that."""
-    factor: float
-    """What the learning rate is multiplied by from then on."""
-
-
-class Plan(NamedTuple):
-    """What a training run does, apart from the network: the arguments of `train`."""
-
-    stages: tuple[Stage, ...]
-    """One after the other."""
-    evaluate: Callable[[Network], dict[str, float]]
-    """Metrics on held-out trials, the same in all stages."""
-    restart: Callable[[PyTree, int], TrainState]
-    """A fresh training state from parameters and the number of updates made."""
-    evaluate_every: int
-    checkpoint_every: int
-    score: str = "accuracy"
-    """Metric by which the best checkpoint is kept; `accuracy` is maximised, anything else (`loss`, `error`)
-    minimised."""
-    rollback: Rollback | None = None
-    gradient_limit: float = 1e8
-
-    @property
-    def steps(self) -> int:
-        """Updates of all stages."""
-        return sum(stage.steps for stage in self.stages)
-
-    def number_at(self, step: int) -> tuple[int, int]:
-        """The number of the stage that a step belongs to, and that of the step within it."""
-        for number, stage in enumerate(self.stages):
-            if step < stage.steps:
-                return number, step
-            step -= stage.steps
-        raise IndexError(step)
-
-
-class Progress:
-    """The best parameters so far, and how training has gone since."""
-
-    def __init__(self, params: PyTree):
-        # A copy here and below: the next step donates the buffers of the state.
-        self.best = jax.tree.map(jnp.copy, params)
-        self.score: float | None = None
-        self.loud = 0  # consecutive steps with an exploding gradient
-        self.worse = 0  # consecutive evaluations far below the best
-        self.scale = 1.0  # of the learning rate, after rollbacks
-        self.stage = 0
-        self.level = 0  # plateaus of the loss in this stage
-        self.total, self.count = 0.0, 0  # sum of the loss in this window, and its updates
-        self.lowest: float | None = None  # mean loss of a window since the last plateau
-
-    def header(self) -> dict:
-        """What a checkpoint's header keeps."""
-        names = ("score", "loud", "worse", "scale", "stage", "level", "total", "count", "lowest")
-        return {name: getattr(self, name) for name in names}
-
-    def enter(self, stage: int) -> None:
-        """Begin a stage, if it is another one: its schedule knows nothing of plateaus before it."""
-        if stage != self.stage:
-            self.stage, self.level, self.total, self.count, self.lowest = stage, 0, 0.0, 0, None
-
-    def note(self, loss: float, plateau: Plateau | None) -> None:
-        """Take note of an update's loss, and whether it completes a plateau. One that is not finite, which is
-        skipped, says nothing."""
-        if plateau is None or not math.isfinite(loss):
-            return
-        self.total, self.count = self.total + loss, self.count + 1
-        if self.count < plateau.patience:
-            return
-        mean, self.total, self.count = self.total / self.count, 0.0, 0
-        if self.lowest is None or mean < self.lowest - plateau.tolerance * abs(self.lowest):
-            self.lowest = mean
-        else:
-            self.level, self.lowest = self.level + 1, None
-
-    def judge(self, score: float, params: PyTree, rollback: Rollback | None) -> bool:
-        """Take note of a held-out score; whether it is the best so far."""
-        if math.isfinite(score) and (self.score is None or score >= self.score):
-            self.best, self.score, self.worse = jax.tree.map(jnp.copy, params), score, 0
-            return True
-        if rollback and not (math.isfinite(score) and score >= (self.score or 0.0) - rollback.tolerance):
-            self.worse += 1
-        else:
-            self.worse = 0
-        return False
-
-    def roll_back(self, plan: Plan) -> bool:
-        """Whether training goes on from the best parameters, at a lower rate, which is taken note of."""
-        if plan.rollback is None or self.scale * plan.rollback.factor <= SLOWEST:
-            return False
-        self.scale, self.worse, self.loud = self.scale * plan.rollback.factor, 0, 0
-        return True
+REMEDY = (
+    "Try a costate damping (adjoint.damping, per ms) or clip (adjoint.clip), a smaller "
+    "training.learning_rate or training.clip, a wider gate (gate.width, gate.sharpness), "
+    "gate.release surrogate, or training.rollback."
+)
 
 
 def train(
@@ -177,182 +41,212 @@ def train(
 
     Writes into `folder`: ``metrics.jsonl``; ``last.ckpt`` every `checkpoint_every` steps and on any orderly
     stop; ``best.ckpt``, the network with the best held-out score. With a rollback in the plan, training that
-    loses its way, or meets a gradient that is not finite, goes on from the best parameters at a lower rate.
-    All randomness is a function of `key` and the step, so a run that is killed and resumed ends bit for bit
-    where it would have ended.
+    gets worse on held-out trials, or meets a gradient that is not finite, goes on from the best parameters at
+    a lower learning rate. All randomness is a function of `key` and the step, so a run that is killed and
+    resumed ends bit for bit where it would have ended.
 
-    With several processes (`spikejax.training.distributed`) each of them makes the same call; process 0 evaluates and
-    writes.
+    With several processes (`spikejax.training.distributed`) each of them makes the same call; process 0
+    evaluates and writes.
 
     **Arguments:** `report`: called with the step and the score of every evaluation; a `TrainingStopped` from
-    it ends training in order.
+    it ends training in order; the others are those of `SingleProgram` and `run_sessions`.
 
     **Raises:** `TrainingStopped` if loss or gradient stop being finite or the gradient explodes, naming the
     step, the parameter and what to try; `Interrupted` on Ctrl-C; `CheckpointError` if a checkpoint does not
     fit.
     """
-    last, best_path = folder / "last.ckpt", folder / "best.ckpt"
-    so_far = Progress(state.params)
-    found = distributed.call(
-        lambda: checkpoint.load(last, (state, state.params)) if resume and last.exists() else None
+    session = Session(plan, state.params, folder=folder)
+    program = SingleProgram(plan, state, fixed, key)
+    last = folder / "last.ckpt"
+    if resume:
+        restore(program, [session], last)
+        session.stopped = None  # a run that stopped tries again
+    run_sessions(
+        program,
+        [session],
+        last,
+        keep_log=resume,
+        progress=progress,
+        report=None if report is None else lambda step, _, score: report(step, score),
+        how_to_resume="continue with --resume",
     )
-    if found:
-        (state, so_far.best), header = jax.tree.map(jnp.asarray, found[0]), found[1]
-        if not so_far.header().keys() <= header.keys():
-            raise checkpoint.CheckpointError(
-                f"{last} was written by an earlier version: start anew with --out"
-            )
-        vars(so_far).update({name: header[name] for name in so_far.header()})
-    first = int(state.step)
-    log = MetricsLog(folder / "metrics.jsonl", resume_at=first if resume else None)
-    warned: set[str] = set()
+    if session.stopped:
+        raise TrainingStopped(f"stopped at {session.stopped}. {REMEDY}")
+    return distributed.local(program.state), eqx.combine(session.best, fixed)
 
-    def keep():
-        checkpoint.save(
-            last, (distributed.local(state), so_far.best), step=int(state.step), **so_far.header()
-        )
 
-    vote = distributed.Vote()
-    hidden = None if progress and distributed.leads() else True  # None: shown on a terminal only
-    bar = tqdm(
-        range(first, plan.steps),
-        initial=first,
-        total=plan.steps,
-        disable=hidden,
-        unit="step",
-        dynamic_ncols=True,
-    )
+def run_sessions(
+    program: AbstractProgram,
+    sessions: Sequence[Session],
+    path: Path,
+    *,
+    keep_log: bool = False,
+    progress: bool = True,
+    report: Callable[[int, Session, float], None] | None = None,
+    how_to_resume: str,
+) -> None:
+    """The training loop: make the updates of `program` until all are made, or every session has stopped.
+
+    Each session logs its metrics and writes ``best.ckpt``, the network with its best held-out score, into its
+    folder. A session that stops keeps its best parameters, and the others go on.
+
+    **Arguments:**
+
+    - `sessions`: one for each network of the program; their plans have the same number of stages and updates,
+      and evaluate and save at the same steps.
+    - `path`: checkpoint of all of them, from which `restore` goes on.
+    - `keep_log`: go on with logs that are there, without their lines after the program's step.
+    - `report`: called with the step, the session and the score of every evaluation; a `TrainingStopped` from
+      it ends training in order.
+    - `how_to_resume`: the end of the message of an interruption.
+
+    **Raises:** `Interrupted` on Ctrl-C, with everything saved.
+    """
+    plan, first = sessions[0].plan, program.step
+    done = first
+    for session in sessions:
+        session.open_log(first if keep_log else None)
+    vote, bar = distributed.Vote(), _progress_bar(first, plan.steps, progress)
     with Interrupt() as interrupt:
         try:
-            for i in bar:
-                number, within = plan.number_at(i)
-                stage = plan.stages[number]
-                so_far.enter(number)
-                sharpness = as_parameter(stage.sharpness_at(within, so_far.level))
-                lr = so_far.scale * stage.learning_rate_at(within)
-                which = stage.choose(within)
-                trials = stage.tasks[which].batch(key, i, stage.batch)
-                state, metrics = stage.update(state, trials, stage.simulators[which].sharpen(sharpness), lr)
-                metrics = {"sharpness": sharpness, "learning_rate": lr, **jax.device_get(metrics)}
-                if (i + 1) % plan.evaluate_every == 0 or i + 1 == plan.steps:
-                    judged = distributed.local(state.judged)
-                    network = eqx.combine(judged, fixed)
-                    held = distributed.call(lambda: plan.evaluate(network))
-                    metrics |= {f"held_out/{name}": x for name, x in held.items()}
-                    score = held[plan.score] if plan.score == "accuracy" else -held[plan.score]
-                    if so_far.judge(score, judged, plan.rollback):
-                        checkpoint.save(best_path, network, step=i + 1, score=score)
-                so_far.note(float(metrics["loss"]), stage.plateau)
-                reason = lost(metrics, so_far, plan)
-                metrics["rollback"] = bool(reason and so_far.roll_back(plan))
-                log.write(i + 1, metrics)
-                bar.set_postfix(_shown(metrics), refresh=False)
-                if metrics["rollback"]:
-                    state = plan.restart(so_far.best, i + 1)
-                    _say(
-                        bar,
-                        f"step {i + 1}: {reason}: back to the best parameters, learning rate times {so_far.scale:.3g}",
-                    )
-                elif reason:
-                    raise TrainingStopped(f"stopped at step {i + 1}: {reason}. {REMEDY}")
-                _warn(bar, i + 1, metrics, warned)
-                if (i + 1) % plan.checkpoint_every == 0 or i + 1 == plan.steps:
-                    keep()
-                if report is not None and f"held_out/{plan.score}" in metrics:
-                    report(i + 1, float(metrics[f"held_out/{plan.score}"]))
-                if vote(i + 1, interrupt.requested):
+            for step in bar:
+                if all(session.stopped for session in sessions):
+                    break
+                done = step + 1
+                _advance(program, sessions, step)
+                for session in sessions:
+                    for line in session.messages:
+                        _print(bar, f"{session.name}: {line}" if session.name else line)
+                bar.set_postfix(_summary(sessions), refresh=False)
+                if plan.saves_after(done) or all(session.stopped for session in sessions):
+                    save(program, sessions, path, done)
+                if report is not None and plan.evaluates_after(done):
+                    for session in sessions:
+                        if not session.stopped:
+                            report(done, session, float(session.entry[f"held_out/{plan.score}"]))
+                if vote(done, interrupt.requested):
                     raise Interrupted(
-                        f"interrupted after step {i + 1} of {plan.steps}; saved: continue with --resume"
+                        f"interrupted after step {done} of {plan.steps}; saved: {how_to_resume}"
                     )
         except TrainingStopped:
-            keep()
+            save(program, sessions, path, done)
             raise
         finally:
             bar.close()
-            log.close()
-    return distributed.local(state), eqx.combine(so_far.best, fixed)
+            for session in sessions:
+                session.close_log()
 
 
-class Interrupt:
-    """Turns Ctrl-C and SIGTERM into a flag that is read between two steps, so that no step is lost; a second
-    Ctrl-C is immediate."""
+def _advance(program: AbstractProgram, sessions: Sequence[Session], step: int) -> None:
+    """One update of every network, and what follows from it."""
+    done = step + 1
+    number, within = sessions[0].plan.number_at(step)
+    for session in sessions:
+        session.enter(number, session.plan.stages[number].plateau)
+        session.messages = []
+    stages = [session.plan.stages[number] for session in sessions]
+    pairs = list(zip(sessions, stages, strict=True))
+    sharpness = [as_parameter(stage.sharpness_at(within, session.plateaus)) for session, stage in pairs]
+    learning_rates = [
+        session.learning_rate_scale * stage.learning_rate_at(within) for session, stage in pairs
+    ]
+    metrics = program.update(Position(step, number, within), sharpness, learning_rates)
+    running = [k for k, session in enumerate(sessions) if not session.stopped]
+    evaluated, held_out = {}, {}
+    if sessions[0].plan.evaluates_after(done):
+        networks = program.evaluated()
+        evaluated = {k: networks[k] for k in running}
+        results = distributed.each([partial(sessions[k].plan.evaluate, networks[k][1]) for k in running])
+        held_out = dict(zip(running, results, strict=True))
+    for k in running:
+        session, (params, network) = sessions[k], evaluated.get(k, (None, None))
+        entry = {"sharpness": sharpness[k], "learning_rate": learning_rates[k], **metrics[k]}
+        action = session.after(done, entry, held_out.get(k), params)
+        if session.improved and session.folder is not None:
+            checkpoint.save(session.folder / "best.ckpt", network, step=done, score=session.best_score)
+        if action is Action.ROLL_BACK:
+            program.restart(k, session.plan.restart(session.best, done))
+        elif action is Action.STOP and len(sessions) > 1:
+            session.messages.append(f"stopped at {session.stopped}")
 
-    def __enter__(self):
-        self.requested = False
-        self._previous = {}
-        if threading.current_thread() is threading.main_thread():
-            for name in (signal.SIGINT, signal.SIGTERM):
-                self._previous[name] = signal.signal(name, self._request)
-        return self
 
-    def _request(self, signum, frame):
-        if self.requested:
-            raise KeyboardInterrupt
-        self.requested = True
+def save(program: AbstractProgram, sessions: Sequence[Session], path: Path, step: int) -> None:
+    """Write the checkpoint of a program and its sessions after `step` updates.
 
-    def __exit__(self, *_):
-        for name, handler in self._previous.items():
-            signal.signal(name, handler)
+    Collective: every process must call this.
+    """
+    arrays = program.saved([session.best for session in sessions])
+    checkpoint.save(path, arrays, step=step, sessions=[session.saved() for session in sessions])
 
 
-def _say(bar, line: str) -> None:
+def restore(program: AbstractProgram, sessions: Sequence[Session], path: Path) -> bool:
+    """Go on from the checkpoint `path`, if it is there; whether it is.
+
+    Collective: every process must call this.
+
+    **Raises:** `CheckpointError` in one line if it does not fit.
+    """
+    like = program.saved([session.best for session in sessions])
+    found = distributed.call(lambda: checkpoint.load(path, like) if path.exists() else None)
+    if found is None:
+        return False
+    arrays, header = found
+    try:
+        parts = _parts(header)
+        for session, best, part in zip(sessions, program.restore(arrays), parts, strict=True):
+            session.restore(part, best)
+    except ValueError as error:
+        raise checkpoint.CheckpointError(f"{path}: {error}") from None
+    return True
+
+
+def _parts(header: dict) -> list[dict]:
+    """What a checkpoint's header says of each session. Older checkpoints of groups and of single runs have a
+    list `members`, or the values in the header itself."""
+    if "sessions" in header:
+        return header["sessions"]
+    if "members" in header:
+        pairs = zip(header["members"], header["reasons"], strict=True)
+        return [member | {"stopped": reason} for member, reason in pairs]
+    return [header]
+
+
+def _progress_bar(first: int, steps: int, shown: bool) -> tqdm:
+    # With None, tqdm shows the bar on a terminal only.
+    hidden = None if shown and distributed.leads() else True
+    return tqdm(
+        range(first, steps), initial=first, total=steps, disable=hidden, unit="step", dynamic_ncols=True
+    )
+
+
+def _print(bar: tqdm, line: str) -> None:
     if distributed.leads():
         bar.write(line)
 
 
-def _shown(metrics: dict) -> dict[str, str]:
+def _summary(sessions: Sequence[Session]) -> dict[str, str | int]:
+    """What the progress bar shows after an update: a network's metrics, or of several the median loss."""
+    if len(sessions) > 1:
+        losses = [float(session.entry["loss"]) for session in sessions if not session.stopped]
+        finite = [loss for loss in losses if math.isfinite(loss)]
+        median = f"{np.median(finite):.3g}" if finite else "nan"
+        return {"loss": median, "stopped": len(sessions) - len(losses)}
+    entry = sessions[0].entry
     names = ("loss", "accuracy", "error", "held_out/accuracy", "held_out/error", "gradient")
     return {
-        name.replace("held_out/", "held-out "): f"{float(metrics[name]):.3g}"
-        for name in names
-        if name in metrics
+        name.replace("held_out/", "held-out "): f"{float(entry[name]):.3g}" for name in names if name in entry
     }
 
 
-REMEDY = (
-    "Try a costate damping (adjoint.damping, per ms) or clip (adjoint.clip), a smaller training.learning_rate or training.clip, "
-    "a wider gate (gate.width, gate.sharpness), gate.release surrogate, or training.rollback."
-)
-
-
-def lost(metrics: dict, so_far: Progress, plan: Plan) -> str | None:
-    """Take note of a step's metrics; why it makes no sense to go on from here, if it makes none."""
-    so_far.loud = so_far.loud + 1 if float(metrics["gradient"]) > plan.gradient_limit else 0
-    groups = {
-        name.removeprefix("gradient/"): float(x)
-        for name, x in metrics.items()
-        if name.startswith("gradient/")
-    }
-    if not bool(metrics["finite"]):
-        bad = [name for name, x in groups.items() if not math.isfinite(x)]
-        where = f"the gradient of {bad[0]}" if bad else "the loss"
-        return f"{where} is not finite (loss {float(metrics['loss']):.3g})"
-    if so_far.loud >= EXPLODED:
-        worst = max(groups, key=groups.__getitem__)
-        return f"the gradient exploded, above {plan.gradient_limit:.0e} for {so_far.loud} steps, most in {worst} ({groups[worst]:.1e})"
-    if plan.rollback and so_far.worse >= plan.rollback.patience:
-        return f"the held-out {plan.score} has been worse than the best by more than {plan.rollback.tolerance:g} {so_far.worse} times"
-    return None
-
-
-def _warn(bar, step: int, metrics: dict, warned: set[str]) -> None:
-    """One line, once per layer and kind, for populations that are mostly silent or saturated, and for a dt
-    that is too long."""
-    for name, x in metrics.items():
-        kind, _, layer = name.partition("/")
-        if kind in ("silent", "saturated") and float(x) > 0.5 and name not in warned:
-            remedy = (
-                "a larger bias or input_scale" if kind == "silent" else "a smaller input_scale, bias or dt"
-            )
-            _say(
-                bar,
-                f"warning: step {step}: {float(x):.0%} of the neurons of layer {layer} are {kind}; try {remedy}",
-            )
-            warned.add(name)
-    crowded = float(metrics.get("held_out/crowded", 0))
-    if crowded > 0.01 and "crowded" not in warned:
-        _say(
-            bar,
-            f"warning: step {step}: in {crowded:.1%} of steps a neuron spikes more than once, too often for dt: try a smaller one",
-        )
-        warned.add("crowded")
+__all__ = [
+    "REMEDY",
+    "Interrupted",
+    "Plan",
+    "Rollback",
+    "Stage",
+    "TrainingStopped",
+    "restore",
+    "run_sessions",
+    "save",
+    "train",
+]

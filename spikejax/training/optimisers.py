@@ -12,9 +12,9 @@ from ..metrics import leaf_name
 
 
 class TensorAdamState(NamedTuple):
-    """State of `scale_by_tensor_adam`."""
+    """State of `scale_by_tensor_adam`: running means of the gradient and of its mean square."""
 
-    count: Int[Array, ""]
+    count: Int[Array, ""]  # pyright: ignore[reportIncompatibleMethodOverride] (optax's name, in checkpoints)
     mean: PyTree
     square: PyTree[Float[Array, ""]]
 
@@ -63,7 +63,12 @@ def scale_groups(groups: dict[str, float]) -> optax.GradientTransformation:
 
     def update(updates, params=None):
         del params
-        return jtu.tree_map_with_path(lambda path, u: u * groups.get(group_of(path, groups), 1.0), updates)
+
+        def scaled(path, u):
+            group = group_of(path, groups)
+            return u * (1.0 if group is None else groups[group])
+
+        return jtu.tree_map_with_path(scaled, updates)
 
     return optax.stateless(update)
 
@@ -73,9 +78,7 @@ def check_groups(params: PyTree, groups: dict[str, float]) -> None:
     names = [leaf_name(path) for path, _ in jtu.tree_flatten_with_path(params)[0]]
     for group in groups:
         if not any(f".{group}." in f".{name}." for name in names):
-            raise ValueError(
-                f"training.rates names {group!r}, which is no part of a trained parameter: {', '.join(names)}"
-            )
+            raise ValueError(f"{group!r} is no part of the name of a trained parameter: {', '.join(names)}")
 
 
 __all__ = ["check_groups", "scale_by_tensor_adam", "scale_groups"]

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from ..connections import Dense
 from ..network import Network
@@ -17,11 +17,16 @@ from ..simulators import AbstractSimulator
 from ..tasks import Trial
 from .step import run_trial
 
+Trials = Iterable[tuple[Trial, AbstractSimulator]]
+"""Batches, each with what simulates it."""
+Target = Callable[[Trial], tuple[Float[Array, "time out"], Float[Array, " time"]]]
+"""Of one trial, the signal that the readout is to follow, and the weight of each step."""
+
 
 def fit_readout(
     network: Network,
-    trials: Iterable[tuple[Trial, AbstractSimulator]],
-    target: Callable[[Trial], tuple[Float[Array, "time out"], Float[Array, " time"]]],
+    trials: Trials,
+    target: Target,
     *,
     ridge: float = 1e-2,
     noise: Noise | None = None,
@@ -34,53 +39,70 @@ def fit_readout(
     with m the mean square of the features, so that `ridge` is dimensionless. A network that does not yet do
     its task often carries what the task needs: a fitted readout gives training a better starting point.
 
-    **Arguments:** `trials`: batches, each with what to simulate it with; `target`: of one
-    trial, the signal ``(time, out)`` and the weight of each step; `noise`: what is random within a trial.
-    Masked synapses stay absent (the mask of the first output is taken for all).
+    **Arguments:** `trials`: batches, each with what simulates it; `target`: of one trial, the signal
+    ``(time, out)`` and the weight of each step; `noise`: what is random within a trial. Masked synapses stay
+    absent (the mask of the first output is taken for all).
 
     **Raises:** `ValueError` unless the readout is a dense `LinearReadout`.
     """
     readout = network.readout
     if not isinstance(readout, LinearReadout) or not isinstance(readout.connection, Dense):
         raise ValueError(
-            f"a readout is solved for only if it is linear and dense, and this one is a {type(readout).__name__}"
+            "a readout is solved for only if it is linear and dense, "
+            f"and this one is a {type(readout).__name__}"
         )
+
+    square, cross = _moments(network, trials, target, noise)
+    weight, mask = readout.connection.weight, None
+    if isinstance(weight, Masked):
+        mask = np.append(np.asarray(weight.mask)[0].reshape(-1), True)  # the bias stays
+    solution = _ridge_regression(square, cross, ridge, mask)
+    new = jnp.asarray(solution[:-1].T.reshape(weight.shape), readout.bias.dtype)
+    bias = jnp.asarray(solution[-1], readout.bias.dtype)
+    return eqx.tree_at(
+        lambda n: (n.readout.connection.weight, n.readout.bias),
+        network,
+        (Masked(new, weight.mask) if isinstance(weight, Masked) else new, bias),
+    )
+
+
+def _moments(
+    network: Network, trials: Trials, target: Target, noise: Noise | None
+) -> tuple[Float[np.ndarray, "features features"], Float[np.ndarray, "features out"]]:
+    """Second moments of the features (the activations, and 1 for the bias) and their products with the
+    target, summed over time and averaged over trials, in double precision."""
 
     @eqx.filter_jit
     def moments(batch, simulator):
         def one(trial):
-            solution = run_trial(network, trial, simulator, save="activation", noise=noise)
-            s = solution.layers[-1].activation
+            s = run_trial(network, trial, simulator, save="activation", noise=noise).layers[-1].activation
+            assert s is not None  # it is saved
             features = jnp.concatenate([s.reshape(len(s), -1), jnp.ones((len(s), 1), s.dtype)], axis=1)
             y, w = target(trial)
             return features.T @ (w[:, None] * features), features.T @ (w[:, None] * y)
 
         return jax.tree.map(lambda x: jnp.sum(x, axis=0), jax.lax.map(one, batch, batch_size=32))
 
-    square, cross, count = 0.0, 0.0, 0
+    square, cross, count = np.zeros(()), np.zeros(()), 0
     for batch, simulator in trials:
         a, b = moments(batch, simulator)
-        square, cross, count = (
-            square + np.asarray(a, float),
-            cross + np.asarray(b, float),
-            count + len(batch.stimulus),
-        )
-    square, cross = square / count, cross / count
-    weight = readout.connection.weight
-    masked = isinstance(weight, Masked)
-    keep = np.ones(len(square), bool)
-    if masked:
-        keep[:-1] = np.asarray(weight.mask)[0].reshape(-1)
+        square, cross = square + np.asarray(a, float), cross + np.asarray(b, float)
+        count += batch.stimulus.shape[0]
+    return square / count, cross / count
+
+
+def _ridge_regression(
+    square: Float[np.ndarray, "features features"],
+    cross: Float[np.ndarray, "features out"],
+    ridge: float,
+    mask: Bool[np.ndarray, " features"] | None,
+) -> Float[np.ndarray, "features out"]:
+    """The coefficients; 0 where `mask` is False."""
+    keep = np.ones(len(square), bool) if mask is None else mask
     a = square[np.ix_(keep, keep)]
     solution = np.zeros_like(cross)
     solution[keep] = np.linalg.solve(a + ridge * np.mean(np.diag(a)) * np.eye(len(a)), cross[keep])
-    new = jnp.asarray(solution[:-1].T.reshape(weight.shape), readout.bias.dtype)
-    bias = jnp.asarray(solution[-1], readout.bias.dtype)
-    return eqx.tree_at(
-        lambda n: (n.readout.connection.weight, n.readout.bias),
-        network,
-        (Masked(new, weight.mask) if masked else new, bias),
-    )
+    return solution
 
 
 __all__ = ["fit_readout"]

@@ -24,9 +24,9 @@ from ..simulators import AbstractSimulator
 from ..tasks import Trial
 from .distributed import AXIS, replicate, share
 
-CROWDED = 1.5
-"""Spikes of a neuron in one step above which the step counts as too long: the reset of an LIF neuron is exact
-for one."""
+MAX_RELEASE = 1.5
+"""Largest release of a neuron in one step that counts as at most one spike; the reset of an LIF neuron is
+exact for one. More means that dt is too long."""
 
 
 class TrainState(NamedTuple):
@@ -41,8 +41,8 @@ class TrainState(NamedTuple):
     """Running average of the parameters, if one is kept."""
 
     @property
-    def judged(self) -> PyTree:
-        """The parameters that count: the average if there is one."""
+    def evaluated(self) -> PyTree:
+        """The parameters that are evaluated and kept: the average if there is one."""
         return self.params if self.average is None else self.average
 
 
@@ -194,8 +194,8 @@ def make_train_step(
       mean.
     - `noise`: what is random within a trial, drawn with its key; a trial without a key has none.
     - `averaging`: decay per update of the running average of the parameters, if the state keeps one.
-    - `mesh`: devices that the trials of a batch are cut over (`spikejax.training.distributed`); the state is then on
-      all of them. The update is that of one device to rounding.
+    - `mesh`: devices that the trials of a batch are cut over (`spikejax.training.distributed`); the state is
+      then on all of them. The update is that of one device to rounding.
 
     **Metrics:** `loss`; what the loss reports; `gradient` (norm before the optimiser) and
     ``gradient/<parameter>``; `rate` (Hz), `silent` and, where there are steps, `saturated` (fractions) per
@@ -286,8 +286,9 @@ class Evaluation(NamedTuple):
     """How a network does on fixed trials."""
 
     metrics: dict[str, float]
-    """The loss and what it reports, averaged over trials; rates; where there are steps, `crowded`: the
-    fraction of them in which a neuron releases more than `CROWDED` spikes, because dt is too long for it."""
+    """The loss and what it reports, averaged over trials; rates; where there are steps,
+    `multiple_spikes`: the fraction of steps in which a neuron releases more than `MAX_RELEASE`, so that dt is
+    too long for it."""
     labels: Int[Array, " trials"] | None
     """Predicted class of every trial, if the loss classifies."""
     counts: tuple[Float[Array, "trials *n"], ...]
@@ -318,7 +319,7 @@ def make_evaluate(
         def one(trial):
             solution = run_trial(network, trial, simulator, save=save, noise=noise)
             value, scalars = loss(solution, trial)
-            scalars = {"loss": value, **_crowded(solution), **scalars}
+            scalars = {"loss": value, **_multiple_spikes(solution), **scalars}
             return scalars, solution.counts, solution.duration
 
         return jax.lax.map(one, trials, batch_size=min(at_once, trials.stimulus.shape[0]))
@@ -339,14 +340,14 @@ def make_evaluate(
     return evaluate
 
 
-def _crowded(solution: Solution) -> dict[str, Array]:
+def _multiple_spikes(solution: Solution) -> dict[str, Array]:
     """Fraction of neurons and steps with more spikes than one, if the releases are there."""
     release = [record.release.reshape(-1) for record in solution.layers if record.release is not None]
-    return {"crowded": jnp.mean(jnp.concatenate(release) > CROWDED)} if release else {}
+    return {"multiple_spikes": jnp.mean(jnp.concatenate(release) > MAX_RELEASE)} if release else {}
 
 
 __all__ = [
-    "CROWDED",
+    "MAX_RELEASE",
     "Evaluation",
     "TrainState",
     "activity",

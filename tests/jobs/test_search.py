@@ -17,8 +17,7 @@ from spikejax.jobs.search import load_search
 from spikejax.jobs.search import worker as search
 from spikejax.jobs.search.job import search_run
 from spikejax.jobs.search.space import SearchRange
-from spikejax.training import TrainingStopped
-from spikejax.training.loop import Interrupted
+from spikejax.training import Interrupted, TrainingStopped
 
 from ..command_line import environment, fails
 from ..configs import PREDICTIVE, toml
@@ -87,7 +86,7 @@ def rows(folder):
         ),
         (
             '[search]\ntrials = 3\n[search.space]\n"gate.width" = { low = 0.0, high = 1.0 }\n',
-            ["gate.width", "greater than 0"],
+            ["gate.width", "above 0"],
         ),
         (
             '[search]\ntrials = 3\n[search.space]\n"gate.widht" = { low = 0.1, high = 1.0 }\n',

@@ -9,7 +9,7 @@ import optax
 from spikejax import ClockDriven, trainable
 from spikejax.losses import CrossEntropy
 from spikejax.training import make_evaluate, make_train_step, start
-from spikejax.training.loop import Plan, Stage
+from spikejax.training.plan import Plan, Stage
 
 DT = 1.0
 

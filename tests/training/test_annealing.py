@@ -12,7 +12,6 @@ from spikejax.errors import ConfigError
 from spikejax.training import Annealing, Plateau, train
 from spikejax.training.annealing import SCHEDULES
 from spikejax.training.log import read_metrics
-from spikejax.training.loop import Progress
 
 from ..configs import PREDICTIVE, changed
 
@@ -47,27 +46,8 @@ def test_a_schedule_with_a_value_for_every_layer():
     np.testing.assert_allclose(found[[0, 4, 8], 0], [1, 4, 4])
 
 
-def test_plateaus_of_the_loss():
+def test_the_plateau_schedule():
     plateau = Plateau(patience=2, tolerance=0.1, factor=2.0)
-    progress = Progress(jnp.zeros(()))
-    levels = []
-    # Windows of two: 4, 3 (lower), 2.9 (not by a tenth: a plateau), 5 (the first after it), 4.6 (not by a
-    # tenth).
-    for loss in (4, 4, 3, 3, 2.9, 2.9, 5, 5, 4.6, 4.6):
-        progress.note(float("nan"), plateau)
-        progress.note(float(loss), plateau)
-        levels.append(progress.level)
-    assert levels == [0, 0, 0, 0, 0, 1, 1, 1, 1, 2]
-    again = Progress(jnp.zeros(()))
-    vars(again).update(progress.header())
-    for one in (progress, again):
-        for loss in (3.0, 3.0, 3.0, 3.0):
-            one.note(loss, plateau)
-    assert again.level == progress.level == 3
-    progress.enter(0)
-    assert progress.level == 3
-    progress.enter(1)
-    assert (progress.level, progress.count, progress.lowest) == (0, 0, None)
     annealing = Annealing(sharpness_end=5.0, schedule=plateau)
     assert annealing.plateau is plateau
     assert [float(annealing.at(0, 10, level=k)) for k in range(4)] == [1, 2, 4, 5]

@@ -14,6 +14,7 @@ from spikejax.losses import CrossEntropy
 from spikejax.parameters import resolve
 from spikejax.training import (
     Rollback,
+    Stage,
     fit_readout,
     make_evaluate,
     make_train_step,
@@ -23,7 +24,6 @@ from spikejax.training import (
     train,
 )
 from spikejax.training.log import read_metrics
-from spikejax.training.loop import Stage
 
 from ..command_line import killed_and_resumed
 from ..configs import XOR, changed
@@ -145,9 +145,9 @@ def test_averaging(problem):
     for _ in range(3):
         state, _ = step(state, trials, ClockDriven(gate, DT))
         average = jax.tree.map(lambda a, p: 0.75 * a + 0.25 * np.asarray(p), average, state.params)
-    for a, b in zip(jax.tree.leaves(average), jax.tree.leaves(state.judged), strict=True):
+    for a, b in zip(jax.tree.leaves(average), jax.tree.leaves(state.evaluated), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12)
-    assert not np.allclose(jax.tree.leaves(state.judged)[0], jax.tree.leaves(state.params)[0])
+    assert not np.allclose(jax.tree.leaves(state.evaluated)[0], jax.tree.leaves(state.params)[0])
 
 
 def test_tensor_adam_has_one_second_moment():
@@ -182,7 +182,7 @@ def test_rates_by_group(problem):
     assert jnp.all(scaled.layers[0].bias == 2.0)
     assert jnp.all(scaled.readout.connection.weight == 3.0)
     assert jnp.all(scaled.readout.bias == 4.0)
-    with pytest.raises(ConfigError, match=r"training\.learning_rate_scale.* names 'recurent'"):
+    with pytest.raises(ConfigError, match=r"training\.learning_rate_scale: 'recurent' is no part"):
         build(check(changed(XOR, training={"learning_rate_scale": {"recurent": 1.0}})))
 
 

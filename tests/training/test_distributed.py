@@ -28,11 +28,11 @@ from spikejax.errors import ConfigError
 from spikejax.files import write_json
 from spikejax.jobs.train import train_run
 from spikejax.jobs.sweep import job as sweep, load_sweep
-from spikejax.training.loop import Interrupted
+from spikejax.training import Interrupted
 
 address, process, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
 distributed.join(address, 2, process)
-distributed.SECONDS = 0.0
+distributed.VOTE_INTERVAL = 0.0
 assert distributed.mesh().size == 4 and jax.local_device_count() == 2
 assert distributed.each([lambda i=i: (i, jax.process_index()) for i in range(3)]) == [(0, 0), (1, 1), (2, 0)]
 config = load(folder / "run.toml")

@@ -21,9 +21,8 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from ...configuration import Config, evaluator
 from ...errors import ConfigError
 from ...simulators import ClockDriven
-from ...training import TrainingStopped
+from ...training import Interrupted, TrainingStopped
 from ...training.checkpoint import CheckpointError
-from ...training.loop import Interrupted
 from ..run import trained
 from ..train import finished_run
 from .space import SearchPlan

@@ -26,8 +26,7 @@ from ...network import Network
 from ...noise import Noise
 from ...simulators import ClockDriven
 from ...tasks.base import first_trials
-from ...training import TrainingStopped, distributed
-from ...training.loop import Interrupted
+from ...training import Interrupted, TrainingStopped, distributed
 from ..evaluate import evaluate_network
 from ..run import check_same, clock, last_stage, prepare, trained
 from ..train import finished_run

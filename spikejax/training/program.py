@@ -1,0 +1,233 @@
+"""What makes the updates of the training loop: one network, or several side by side in one compiled step."""
+
+import abc
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+
+from ..network import Network
+from . import distributed
+from .plan import Plan, Stage
+from .step import TrainState
+
+
+class Position(NamedTuple):
+    """Where training is."""
+
+    step: int
+    """Updates made before this one, of all stages."""
+    stage: int
+    within: int
+    """The step of the stage."""
+
+
+class AbstractProgram(abc.ABC):
+    """The networks of one or several sessions, and how they are updated. Network k is that of session k."""
+
+    @property
+    @abc.abstractmethod
+    def step(self) -> int:
+        """Updates made so far."""
+
+    @abc.abstractmethod
+    def update(
+        self, at: Position, sharpness: Sequence[Float[Array, "*layers"]], learning_rates: Sequence[float]
+    ) -> list[dict[str, Any]]:
+        """One update of every network.
+
+        **Arguments:** `sharpness` of the gate and `learning_rates` (factors of the update), one for each
+        network.
+
+        **Returns:** the metrics of each network (`make_train_step`), on the host.
+        """
+
+    @abc.abstractmethod
+    def evaluated(self) -> list[tuple[PyTree, Network]]:
+        """Of each network, the parameters that are evaluated, and the network with them.
+
+        Collective: every process must call this.
+        """
+
+    @abc.abstractmethod
+    def restart(self, k: int, state: TrainState) -> None:
+        """Give network `k` another training state."""
+
+    @abc.abstractmethod
+    def saved(self, best: Sequence[PyTree]) -> PyTree:
+        """What a checkpoint holds: the training state and the best parameters of each network.
+
+        Collective: every process must call this.
+        """
+
+    @abc.abstractmethod
+    def restore(self, saved: PyTree) -> list[PyTree]:
+        """Go on from the arrays that `saved` returned; the best parameters of each network."""
+
+
+class SingleProgram(AbstractProgram):
+    """One network, updated by the train steps of its plan (`Stage.update`).
+
+    **Arguments:** `state`: where training starts; the first update takes its memory; `fixed`: the part of the
+    network that is not trained; `key`: of the training batches.
+    """
+
+    def __init__(self, plan: Plan, state: TrainState, fixed: Network, key: PRNGKeyArray):
+        self.plan, self.state, self.fixed, self.key = plan, state, fixed, key
+
+    @property
+    def step(self):
+        return int(self.state.step)
+
+    def update(self, at, sharpness, learning_rates):
+        stage = self.plan.stages[at.stage]
+        chosen = stage.choose(at.within)
+        trials = stage.tasks[chosen].batch(self.key, at.step, stage.batch)
+        simulator = stage.simulators[chosen].sharpen(sharpness[0])
+        self.state, metrics = stage.update(self.state, trials, simulator, learning_rates[0])
+        return [jax.device_get(metrics)]
+
+    def evaluated(self):
+        params = distributed.local(self.state.evaluated)
+        return [(params, eqx.combine(params, self.fixed))]
+
+    def restart(self, k, state):
+        self.state = state
+
+    def saved(self, best):
+        return distributed.local(self.state), best[0]
+
+    def restore(self, saved):
+        self.state, best = jax.tree.map(jnp.asarray, saved)
+        return [best]
+
+
+class Member(NamedTuple):
+    """One of the networks that are trained side by side."""
+
+    plan: Plan
+    state: TrainState
+    """Where its training starts."""
+    fixed: Network
+    """The part of the network that is not trained."""
+    key: PRNGKeyArray
+    """Of its training batches; members with equal keys see the same batches."""
+
+
+class GroupProgram(AbstractProgram):
+    """Networks of one structure, side by side: a vmapped step, each network as `SingleProgram` updates it, to
+    rounding.
+
+    The plans may differ in their schedules, simulators' arrays and tasks' batches; each stage has one task.
+
+    **Arguments:** `members`: the networks; `make_step`: the step of a stage, by its number
+    (`make_group_step`, with the same mesh); `mesh`: devices that the networks are cut over (`group_mesh`).
+    """
+
+    def __init__(
+        self, members: Sequence[Member], make_step: Callable[[int], Callable], mesh: Mesh | None = None
+    ):
+        self.members, self.mesh = list(members), mesh
+        self._make_step, self._steps = make_step, {}
+        self._fixed = spread(stack([m.fixed for m in self.members]), mesh)
+        self._state = spread(stack([m.state for m in self.members]), mesh)
+        self._step = int(self.members[0].state.step)
+        # A batch is made once for all members that see it.
+        keys = [jax.random.key_data(m.key).tolist() for m in self.members]
+        distinct = [k for i, k in enumerate(keys) if k not in keys[:i]]
+        self._owners = [self.members[keys.index(k)] for k in distinct]
+        self._which: Int[Array, " members"] = jnp.asarray([distinct.index(k) for k in keys])
+
+    @property
+    def step(self):
+        return self._step
+
+    def _stages(self, number: int, members: Sequence[Member]) -> list[Stage]:
+        return [m.plan.stages[number] for m in members]
+
+    def update(self, at, sharpness, learning_rates):
+        if at.stage not in self._steps:
+            self._steps[at.stage] = self._make_step(at.stage)
+        stages = self._stages(at.stage, self.members)
+        simulators = [stage.simulators[0].sharpen(a) for stage, a in zip(stages, sharpness, strict=True)]
+        owners = self._stages(at.stage, self._owners)
+        batches = stack(
+            [
+                stage.tasks[0].batch(owner.key, at.step, stages[0].batch)
+                for stage, owner in zip(owners, self._owners, strict=True)
+            ]
+        )
+        arrays = (stack(simulators), jnp.asarray(learning_rates), self._which)
+        networks = (self._fixed, *spread(arrays, self.mesh))
+        self._state, metrics = self._steps[at.stage](networks, batches, self._state)
+        self._step = at.step + 1
+        metrics = jax.device_get(metrics)
+        return [{name: x[k] for name, x in metrics.items()} for k in range(len(self.members))]
+
+    def evaluated(self):
+        params = distributed.gather(self._state.evaluated, self.mesh)
+        each = [take(params, k) for k in range(len(self.members))]
+        return [(own, eqx.combine(own, m.fixed)) for own, m in zip(each, self.members, strict=True)]
+
+    def restart(self, k, state):
+        if self.mesh is not None:
+            state = distributed.replicate(state, self.mesh)
+        self._state = jax.tree.map(lambda all_, one: all_.at[k].set(one), self._state, state)
+
+    def saved(self, best):
+        # Without the copies of the last network that fill up the mesh.
+        count = len(self.members)
+        state = jax.tree.map(lambda x: x[:count], distributed.gather(self._state, self.mesh))
+        return state, stack(list(best))
+
+    def restore(self, saved):
+        state, best = jax.tree.map(jnp.asarray, saved)
+        self._step, self._state = int(state.step[0]), spread(state, self.mesh)
+        return [take(best, k) for k in range(len(self.members))]
+
+
+def stack(trees: Sequence[PyTree]) -> PyTree:
+    """Trees of equal structure as one, their arrays with one more axis in front; what is no array is that of
+    the first tree."""
+    return jax.tree.map(lambda *x: jnp.stack(x) if eqx.is_array(x[0]) else x[0], *trees)
+
+
+def take(tree: PyTree, k: int) -> PyTree:
+    """Entry `k` of a stacked tree."""
+    return jax.tree.map(lambda x: x[k] if eqx.is_array(x) else x, tree)
+
+
+def group_mesh(count: int) -> Mesh | None:
+    """The devices that `count` networks are cut over: at most one for each network, or those of all processes
+    if there are several."""
+    return distributed.mesh(0 if jax.process_count() > 1 else min(count, len(jax.devices())))
+
+
+def spread(tree: PyTree, mesh: Mesh | None) -> PyTree:
+    """A stacked tree, cut over the mesh. Its last entry is repeated where the number of entries is no
+    multiple of the number of devices."""
+    if mesh is None:
+        return tree
+
+    def full(x):
+        missing = -len(x) % mesh.size
+        return jnp.concatenate([x, jnp.repeat(x[-1:], missing, axis=0)]) if missing else x
+
+    return distributed.share(jax.tree.map(lambda x: full(x) if eqx.is_array(x) else x, tree), mesh)
+
+
+__all__ = [
+    "AbstractProgram",
+    "GroupProgram",
+    "Member",
+    "Position",
+    "SingleProgram",
+    "group_mesh",
+    "spread",
+    "stack",
+    "take",
+]
