@@ -55,7 +55,7 @@ class AbstractTask(Component):
     file, it makes when it is asked for trials.
     """
 
-    target: eqx.AbstractClassVar[str]
+    target: ClassVar[str]
     """What a trial's target is, which the loss must be made for: ``"class"``, ``"signal"``, ``"response"``."""
     channels: eqx.AbstractVar[int]
     """Of the stimulus."""
@@ -63,6 +63,13 @@ class AbstractTask(Component):
     """Width of the target: classes, or signals."""
     labels: eqx.AbstractVar[tuple[str, ...]]
     """Names of the classes; empty if the trials have none."""
+
+    def __check_init__(self):
+        super().__check_init__()
+        if not hasattr(type(self), "target"):
+            raise ValueError(
+                f"{type(self).__name__} says no `target`: class, signal or response, or a word of its own"
+            )
 
     @property
     def draws_length(self) -> bool:
@@ -128,11 +135,11 @@ class AbstractRecordings(AbstractTask):
     """Largest shift of a whole training trial in time, in steps."""
 
     @property
-    def channels(self) -> int:
+    def channels(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.stimuli["train"].shape[-1]
 
     @property
-    def outputs(self) -> int:
+    def outputs(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
         return len(self.labels)
 
     @property

@@ -87,7 +87,7 @@ def rows(folder):
         ),
         (
             '[search]\ntrials = 3\n[search.space]\n"gate.width" = { low = 0.0, high = 1.0 }\n',
-            ["gate.width", "greater than 0"],
+            ["gate.width", "above 0"],
         ),
         (
             '[search]\ntrials = 3\n[search.space]\n"gate.widht" = { low = 0.1, high = 1.0 }\n',
