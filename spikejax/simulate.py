@@ -102,19 +102,19 @@ def simulate(
         for cell, own in zip(cells, state.layers, strict=True)
     )
     background = _background(network, noise, key, stimulus.shape[0], dt)
-    # The first layer's input is made of the whole stimulus, so that nothing after this knows what that was.
-    into = network.layers[0].feedforward
-    first_inputs = state.layers[0].inputs
-    drive = into.over_time(stimulus, first_inputs)
+    # Events cannot be cut in time, so that they become the first layer's current here. An array is kept as it is:
+    # the current of all neurons, held over the whole trial, would be what a checkpointed run is to spare.
+    events = isinstance(stimulus, Events)
+    given = network.layers[0].feedforward.over_time(stimulus, state.layers[0].inputs) if events else stimulus
 
     def advance(carry, xs):
         carries, tail = carry
-        drive, m, currents = xs
-        ends, records, x = [], [], None
+        x, m, currents = xs
+        ends, records = [], []
         for layer, cell, (own, inputs), current in zip(network.layers, cells, carries, currents, strict=True):
-            if x is not None:
-                drive, inputs = layer.feedforward.over_time(x, inputs), _last_inputs(inputs, x, m)
+            drive = x if events and not ends else layer.feedforward.over_time(x, inputs)
             drive = _biased(layer, drive, current)
+            inputs = inputs if events and not ends else _last_inputs(inputs, x, m)
             end, record = adjoint.layer(cell, layer.recurrent, drive, own, m, wanted | {"activation"})
             x = record.activation
             ends.append((end, inputs))
@@ -123,11 +123,13 @@ def simulate(
         return (tuple(ends), tail), (out, tuple(records))
 
     (carries, tail), (readout, records) = adjoint.over_time(
-        advance, (carries, state.readout), (drive, mask, background)
+        advance, (carries, state.readout), (given, mask, background)
     )
-    if first_inputs is not None:
-        dense = stimulus.dense() if isinstance(stimulus, Events) else stimulus
-        carries = ((carries[0][0], _last_inputs(first_inputs, dense, mask)), *carries[1:])
+    if isinstance(stimulus, Events):
+        end, inputs = carries[0]
+        # What a connection with a memory remembers of them.
+        inputs = inputs if inputs is None else _last_inputs(inputs, stimulus.dense(), mask)
+        carries = ((end, inputs), *carries[1:])
     states = tuple(c.state._replace(inputs=inputs) for c, inputs in carries)
     counts = tuple(c.count for c, _ in carries)
     duration = _duration(stimulus.shape[0], mask, dt, readout.dtype)

@@ -40,6 +40,8 @@ def _known(flag: str) -> bool:
     )
 
 
+# Without the tests' own cache, none: not the one that the command line keeps for its user.
+os.environ.setdefault("SPIKEJAX_NO_COMPILE_CACHE", "1" if OPTIMISED else "0")
 if not OPTIMISED and "PYTEST_XDIST_WORKER" not in os.environ:  # the workers inherit it
     os.environ.update({name: os.environ.get(name, value) for name, value in QUICK.items()})
     if EMITTERS not in os.environ.get("XLA_FLAGS", "") and _known(EMITTERS):
@@ -86,8 +88,9 @@ def optimise(request):
         yield
         return
     before = {
-        name: jax.config.read(name)
-        for name in ("jax_disable_most_optimizations", "jax_enable_compilation_cache")
+        # JAX reads the one as a flag and the other as an attribute.
+        "jax_disable_most_optimizations": jax.config.read("jax_disable_most_optimizations"),
+        "jax_enable_compilation_cache": jax.config.jax_enable_compilation_cache,
     }
     jax.clear_caches()
     for name, value in zip(before, (False, False), strict=True):

@@ -154,7 +154,7 @@ def ablate_synapses(
 
 
 def _weight(network: Network, layer: int) -> Float[Array, "n kinds n"]:
-    """Of the layer's dense recurrence."""
+    """The weights of the layer's dense recurrence."""
     recurrent = network.layers[layer].recurrent
     if not isinstance(recurrent, Dense):
         raise ValueError(f"layer {layer} has no dense recurrence")

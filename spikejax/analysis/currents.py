@@ -43,7 +43,7 @@ class Balance(NamedTuple):
     """How closely inhibition follows excitation, averaged over neurons."""
 
     correlation: float
-    """Of the smoothed excitatory current with minus the inhibitory one."""
+    """Correlation of the smoothed excitatory current with minus the inhibitory one."""
     ratio: float
     """Root mean square of the net current over that of the excitatory one; 0 is perfect balance."""
 

@@ -20,8 +20,8 @@ def decode(
     fitted at the time with the index `train_at` and used at all: a code that stays the same keeps its
     accuracy.
 
-    **Arguments:** `ridge`: relative to the mean square of the activity; `folds`: each trial is judged by a
-    decoder that did not see it.
+    **Arguments:** `ridge`: relative to the mean square of the activity; `folds`: each trial is decoded by
+    a decoder that was not fitted to it.
 
     **Returns:** fraction of trials decoded correctly, ``(time,)``.
 

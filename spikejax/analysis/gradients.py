@@ -19,7 +19,7 @@ from ..training.step import run_trial
 
 
 class GradientReport(NamedTuple):
-    """Of a network's trained parameters on a batch of trials. All scalars."""
+    """The gradient in a network's trained parameters on a batch of trials, in scalars."""
 
     loss: Float[Array, ""]
     norm: Float[Array, ""]

@@ -26,7 +26,7 @@ class Recording(NamedTuple):
     release: Float[np.ndarray, "trials time n"]
     v: Float[np.ndarray, "trials time n"]
     activation: Float[np.ndarray, "trials time n"]
-    """Of each neuron's slowest synapse."""
+    """Activation of each neuron's slowest synapse."""
     mask: Bool[np.ndarray, "trials time"]
     """False after the end of a trial."""
     dt: float

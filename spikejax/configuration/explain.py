@@ -52,9 +52,7 @@ def _keys(problem: ErrorDetails, data: Any) -> tuple:
     """The place of a problem as keys of the data: pydantic also names the branch of a union."""
     found: list[int | str] = []
     for i, part in enumerate(problem["loc"]):
-        if isinstance(data, dict) and part in data:
-            data = data[part]
-        elif isinstance(data, list | tuple) and isinstance(part, int) and part < len(data):
+        if (isinstance(data, dict) and part in data) or (isinstance(data, list | tuple) and isinstance(part, int) and part < len(data)):
             data = data[part]
         elif not (problem["type"] == "missing" and i == len(problem["loc"]) - 1):
             continue

@@ -11,8 +11,9 @@ OFF = "SPIKEJAX_NO_COMPILE_CACHE"
 """Environment variable that turns the cache off."""
 FOLDER = "jax_compilation_cache_dir"
 """JAX's option."""
-SHORTEST = 0.1
-"""Seconds that a program must have taken to compile to be kept."""
+SHORTEST = 0.0
+"""Seconds that a program must have taken to compile to be kept. All are: the many small ones of a start take
+a second together, and less than a megabyte."""
 
 
 def use_compile_cache(wanted: bool = True) -> Path | None:
@@ -52,7 +53,8 @@ def cache_folder() -> Path:
 
 
 def _machine() -> str:
-    """Of the processor: a home folder may be shared by machines that do not run each other's programs."""
+    """A name for what the processor can run: a home folder may be shared by machines that cannot run each
+    other's programs."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         features = next(line for line in lines if line.lower().startswith(("flags", "features")))

@@ -73,8 +73,8 @@ class AbstractProcessCommand(AbstractCommand):
     coordinator: str | None = option(
         None, doc="one of several processes, started by hand: HOST:PORT of the first"
     )
-    processes: int | None = option(None, doc="their number")
-    process: int | None = option(None, doc="which one this is, from 0")
+    processes: int | None = option(None, doc="number of processes")
+    process: int | None = option(None, doc="number of this process, from 0")
 
     def join(self) -> None:
         """Become one of several processes, if that is asked for.

@@ -131,7 +131,7 @@ def _similarity(recording: Recording, probe: Probe) -> Report:
 def _ablation(
     network: Network, trials: Trial, loss: AbstractLoss, simulator: ClockDriven, noise: Noise | None
 ) -> Report:
-    """Of the last layer."""
+    """What neurons and synapses of the last layer are needed for."""
     last = len(network.layers) - 1
     neurons = ablate_neurons(network, trials, loss, simulator, layer=last, noise=noise)
     numbers: dict[str, Any] = {
@@ -153,7 +153,7 @@ def _ablation(
 
 
 def _stability(network: Network, probe: Probe, simulator: ClockDriven) -> Report:
-    """Of the first trial."""
+    """Eigenvalues and Lyapunov exponents along the first trial."""
     dt = simulator.dt
     stimulus = probe.trials.stimulus[0]
     steps = len(stimulus) if probe.trials.mask is None else int(np.asarray(probe.trials.mask[0]).sum())

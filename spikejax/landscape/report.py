@@ -32,7 +32,7 @@ from .slices import (
 
 DIRECTIONS = ("random", "gradient")
 DECADES = 7
-"""Of the spans over which secants are taken through the network."""
+"""Decades of the spans over which secants are taken through the network."""
 HARD = "hard threshold"
 """Name of that gate."""
 PLANE = 21
@@ -107,7 +107,7 @@ class Plane(NamedTuple):
     y: Float[np.ndarray, " y"]
     loss: Float[np.ndarray, "y x"]
     names: tuple[str, ...]
-    """Of the directions."""
+    """Names of the two directions."""
 
 
 class SliceKey(NamedTuple):
@@ -136,8 +136,13 @@ def compared_simulators(final: ClockDriven, options: LandscapeOptions) -> dict[s
     its damped or clipped gradient if that is one, a surrogate, and the hard threshold.
 
     **Arguments:** `final`: the simulator that training ended with; its adjoint is a costate.
+
+    **Raises:** `ValueError` for a gate with a value for each layer.
     """
-    gate, own = final.gate, float(final.gate.sharpness)
+    gate = final.gate
+    if gate.sharpness.ndim or gate.width.ndim:
+        raise ValueError("a landscape is of a gate with one width and sharpness for all layers")
+    own = float(gate.sharpness)
     kernel = gate.kernel if gate.kernel.compact else KERNELS.make("raised_cosine")
     smooth = gate.release.exact and gate.release.needs_support
     release = gate.release if smooth else Charge()

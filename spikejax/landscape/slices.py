@@ -153,8 +153,8 @@ def along_line(
     noise: Noise | None = None,
     at_once: int = 8,
 ) -> Line:
-    """The loss, and its derivative in x by the gradient of the simulator, at ``p + x d``: one compiled program
-    for all positions and all gates of one release.
+    """The loss, and its derivative in x by the gradient of the simulator, at ``p + x d``: one compiled
+    program for all positions and all gates of one release.
 
     In the precision of the network. In a chaotic regime float32 rounding changes the loss itself: use float64
     (`spikejax.parameters.cast`).

@@ -25,14 +25,14 @@ class SearchResult(NamedTuple):
     """What a search found."""
 
     numbers: list[int]
-    """Of the trials that came to an end."""
+    """Numbers of the trials that came to an end."""
     objective: Float[np.ndarray, " trials"]
     label: str
     """What the objective is."""
     maximised: bool
     keys: list[SearchedKey]
     importance: dict[str, float]
-    """Of the keys; empty if that cannot be said."""
+    """How much each key matters; empty if that cannot be said."""
 
 
 def search_figures(found: SearchResult) -> dict[str, Callable[[], Figure]]:

@@ -23,7 +23,7 @@ class Panel(NamedTuple):
     """What one axis shows."""
 
     column: str
-    """Of the table."""
+    """Name of the column of the table."""
     label: str
 
 

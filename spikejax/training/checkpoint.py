@@ -70,4 +70,4 @@ def _compare(path: Path, there: dict[str, str], here: dict[str, str]) -> None:
             )
 
 
-__all__ = ["FORMAT", "CheckpointError", "load", "save", "write_atomically"]
+__all__ = ["FORMAT", "CheckpointError", "load", "save"]

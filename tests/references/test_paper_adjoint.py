@@ -61,7 +61,7 @@ def test_step_derivatives_are_those_of_the_neuron(name):
 
     def lifted(v, current):
         end, path = neuron.travel(neuron.init(v.shape)._replace(v=v), current, DT)
-        return end.v + path.count * (neuron.v_th - neuron.v_reset)
+        return end.v + path.count * (neuron.bounds()[1] - neuron.bounds()[0])
 
     assert float(neuron.travel(neuron.init(v.shape)._replace(v=v), current, DT)[1].count.sum()) >= 2
     e = 1e-6

@@ -104,7 +104,8 @@ def _draw(study: Study, plan: SearchPlan, folder: Path) -> None:
 
 
 def _importance(study: Study) -> dict[str, float]:
-    """Of the keys for being among the best tenth of the trials; empty where too few came to an end to say."""
+    """How much each key matters for being among the best tenth of the trials; empty where too few came to an
+    end to say."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

@@ -51,7 +51,7 @@ class Point(NamedTuple):
     """One configuration of a sweep."""
 
     name: str
-    """Of its run folder."""
+    """Name of its run folder."""
     values: dict[str, Any]
     """The keys that the sweep sets, and the seed."""
     config: Config
