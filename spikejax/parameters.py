@@ -8,6 +8,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
+import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, PyTree
 
 
@@ -54,8 +56,22 @@ class Positive(AbstractReparametrisation):
 
     @classmethod
     def of(cls, value) -> "Positive":
-        """The wrapper whose value is `value` (> 0)."""
-        return cls(jnp.log(as_parameter(value)))
+        """The wrapper whose value is `value`.
+
+        **Raises:** `ValueError` for a value that is known and not above 0.
+        """
+        value = as_parameter(value)
+        if (
+            not isinstance(value, Tracer)
+            and value.is_fully_addressable
+            and not np.all(np.asarray(value) > 0)
+        ):
+            raise ValueError(
+                f"a parameter that stays positive in training starts at {np.min(np.asarray(value)):g}: give "
+                "it a value "
+                "above 0, or do not train it"
+            )
+        return cls(jnp.log(value))
 
     @property
     def value(self) -> Float[Array, "..."]:

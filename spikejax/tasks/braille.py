@@ -111,19 +111,19 @@ class Braille(AbstractRecordings):
         hold(one, self.clock, self.dt)
 
     @property
-    def stimuli(self):
+    def stimuli(self):  # pyright: ignore[reportIncompatibleVariableOverride]
         return self._data.stimuli
 
     @property
-    def targets(self):
+    def targets(self):  # pyright: ignore[reportIncompatibleVariableOverride]
         return self._data.targets
 
     @property
-    def labels(self):
+    def labels(self):  # pyright: ignore[reportIncompatibleVariableOverride]
         return self._data.labels
 
     @property
-    def shift_steps(self):
+    def shift_steps(self):  # pyright: ignore[reportIncompatibleVariableOverride]
         return round(self.shift / self.dt)
 
     @property
