@@ -61,11 +61,7 @@ class Positive(AbstractReparametrisation):
         **Raises:** `ValueError` for a value that is known and not above 0.
         """
         value = as_parameter(value)
-        if (
-            not isinstance(value, Tracer)
-            and value.is_fully_addressable
-            and not np.all(np.asarray(value) > 0)
-        ):
+        if not isinstance(value, Tracer) and value.is_fully_addressable and not np.all(np.asarray(value) > 0):
             raise ValueError(
                 f"a parameter that stays positive in training starts at {np.min(np.asarray(value)):g}: give "
                 "it a value "
