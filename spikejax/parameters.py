@@ -148,3 +148,17 @@ def positive(network: PyTree, fields: Iterable[str]) -> PyTree:
 def cast(tree: PyTree, dtype) -> PyTree:
     """`tree` with its floating arrays in `dtype`."""
     return jax.tree.map(lambda x: x.astype(dtype) if eqx.is_inexact_array(x) else x, tree)
+
+
+__all__ = [
+    "AbstractReparametrisation",
+    "Masked",
+    "Positive",
+    "Signed",
+    "as_parameter",
+    "cast",
+    "field_name",
+    "positive",
+    "resolve",
+    "trainable",
+]

@@ -97,3 +97,6 @@ def propagator(
     series_c = 1 - z / 2 * (1 - z / 12 * (1 - z / 30))
     series_s = 1 - z / 6 * (1 - z / 20 * (1 - z / 42))
     return turns, jnp.where(small, series_c, cosine), h * jnp.where(small, series_s, sine)
+
+
+__all__ = ["Theta", "propagator"]
