@@ -77,7 +77,9 @@ def agree(name, wrapper, release, reset, synapse, adjoints, relative):
             shown = jax.tree.leaves((out.readout, out.counts, out.layers, out.state))
             return sum(jnp.sum(jnp.sin(x)) for x in shown), out.counts
 
-        return jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
+        # A whole simulation stays in one precision: nothing is promoted without saying so.
+        with jax.numpy_dtype_promotion("strict"):
+            return jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
 
     (expected, counts), gradient = run(Autodiff())
     assert sum(float(c.sum()) for c in counts) >= 1
