@@ -162,10 +162,10 @@ class ResponseError(AbstractLoss):
     margin: float = option(0.0, doc="weight of the cross-entropy of the decision", at_least=0.0)
 
     def __call__(self, solution, trial):
-        if solution.readout.shape != trial.target.signal.shape:
+        if len(solution.readout) != len(trial.target.signal):
             raise ValueError(
-                f"ResponseError: the readout has shape {solution.readout.shape}, but the response "
-                f"{trial.target.signal.shape}: both are (time, 1)"
+                f"ResponseError: the readout has {len(solution.readout)} steps, the response "
+                f"{len(trial.target.signal)}: give both at one time step"
             )
         o, target = solution.readout[:, 0], trial.target
         squared = target.weight @ (o - target.signal[:, 0]) ** 2
