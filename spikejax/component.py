@@ -253,7 +253,7 @@ def _check_type(owner: str, name: str, declared: Declaration, hint: Any, value: 
         family = hint if isinstance(hint, type) and issubclass(hint, Component) else Component
         if not isinstance(value, family):
             raise ValueError(
-                f"{owner}: `{name}` is {_short(value)}, but must be a {declared.registry.family} or its name: "
+                f"{owner}: `{name}` is {_short(value)}, but must be a {declared.registry.family}, or one of "
                 f"{', '.join(declared.registry)}"
             )
     elif hint in (int, int | None, "int", "int | None") and not (
