@@ -329,7 +329,10 @@ def brian2_error(dt: float) -> float:
 def kernel_error(rise: float | None, fall: float, dt: float = 0.5) -> float:
     """Largest error of the activation that one spike leaves, relative to its peak, against the kernel's
     closed form."""
-    synapse = Exponential(fall, rate_unit=1.0) if rise is None else DoubleExponential(rise, fall, rate_unit=1.0)
+    if rise is None:
+        synapse = Exponential(fall, rate_unit=1.0)
+    else:
+        synapse = DoubleExponential(rise, fall, rate_unit=1.0)
     s, hidden, found = synapse.init((1,)), synapse.init_hidden((1,)), []
     for i in range(100):
         s, hidden = synapse.step(s, jnp.full(1, 1.0 if i == 0 else 0.0), dt, hidden)

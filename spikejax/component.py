@@ -16,6 +16,7 @@ from typing import Any, get_args
 import equinox as eqx
 import jax
 import numpy as np
+from jax.core import Tracer
 
 from .parameters import AbstractReparametrisation, as_parameter
 from .registry import Registry
@@ -123,7 +124,7 @@ def known_numbers(value: Any) -> np.ndarray | None:
     """The numbers in `value`, if it holds numbers and they are known (not traced)."""
     if isinstance(value, AbstractReparametrisation):
         value = value.value
-    if isinstance(value, bool | str | jax.core.Tracer):
+    if isinstance(value, bool | str | Tracer):
         return None
     if isinstance(value, int | float):
         return np.array([float(value)])

@@ -73,3 +73,6 @@ def relative_decay(x: Float[Array, "*n"]) -> Float[Array, "*n"]:
     safe = jnp.where(small, 1.0, x)
     series = 1 - x / 2 * (1 - x / 3 * (1 - x / 4 * (1 - x / 5 * (1 - x / 6))))
     return jnp.where(small, series, -jnp.expm1(-safe) / safe)
+
+
+__all__ = ["angle", "circle", "quarter_sine", "relative_decay"]

@@ -280,7 +280,7 @@ class Gate(Component):
 
     def with_release(self, release: "str | AbstractRelease") -> "Gate":
         """The same gate with another release."""
-        return Gate(self.kernel, self.width, self.sharpness, release=release)
+        return Gate(self.kernel, self.width, self.sharpness, release=RELEASES.coerce(release))
 
     def sharpen(self, sharpness) -> "Gate":
         """The same gate at another sharpness."""

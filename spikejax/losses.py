@@ -192,15 +192,15 @@ class Sum(AbstractLoss):
             raise ValueError("Sum: `parts` is empty: give at least one loss")
 
     @property
-    def targets(self) -> frozenset[str]:  # pyright: ignore[reportIncompatibleVariableOverride] (of the parts)
+    def targets(self) -> frozenset[str]:
         return self.parts[0].targets
 
     @property
-    def reports(self) -> dict[str, bool]:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def reports(self) -> dict[str, bool]:
         return {name: better for part in self.parts for name, better in part.reports.items()}
 
     @property
-    def score(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def score(self) -> str:
         return self.parts[0].score
 
     @property

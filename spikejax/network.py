@@ -152,7 +152,10 @@ class Layer(Component):
             own = recurrent((synapse.kinds, *shape), shape, key=key_recurrent)
             if self_excitation is not None:
                 own = bistable(own, synapse, self_excitation, key=key_recurrent)
-            sign = None if excitatory is None else dale_signs(*shape, excitatory)
+            sign = None
+            if excitatory is not None:
+                (neurons,) = shape
+                sign = dale_signs(neurons, excitatory)
             own = wired(own, sign, reversal is not None)
         into = wired(into, input_sign, reversal is not None)
         low, high = bias

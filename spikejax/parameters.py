@@ -2,17 +2,20 @@
 
 import abc
 from collections.abc import Iterable
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
+import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, PyTree
 
 
-def as_parameter(value) -> Float[Array, "..."]:
+def as_parameter(value: Any) -> Any:
     """`value` as a floating array of the default precision that is not weakly typed (weak types make a train
-    step trace again)."""
+    step trace again); a reparametrisation, which stands for one, as it is."""
     if isinstance(value, AbstractReparametrisation):
         return value
     if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jnp.floating) and not value.weak_type:
@@ -53,8 +56,18 @@ class Positive(AbstractReparametrisation):
 
     @classmethod
     def of(cls, value) -> "Positive":
-        """The wrapper whose value is `value` (> 0)."""
-        return cls(jnp.log(as_parameter(value)))
+        """The wrapper whose value is `value`.
+
+        **Raises:** `ValueError` for a value that is known and not above 0.
+        """
+        value = as_parameter(value)
+        if not isinstance(value, Tracer) and value.is_fully_addressable and not np.all(np.asarray(value) > 0):
+            raise ValueError(
+                f"a parameter that stays positive in training starts at {np.min(np.asarray(value)):g}: give "
+                "it a value "
+                "above 0, or do not train it"
+            )
+        return cls(jnp.log(value))
 
     @property
     def value(self) -> Float[Array, "..."]:
@@ -135,3 +148,17 @@ def positive(network: PyTree, fields: Iterable[str]) -> PyTree:
 def cast(tree: PyTree, dtype) -> PyTree:
     """`tree` with its floating arrays in `dtype`."""
     return jax.tree.map(lambda x: x.astype(dtype) if eqx.is_inexact_array(x) else x, tree)
+
+
+__all__ = [
+    "AbstractReparametrisation",
+    "Masked",
+    "Positive",
+    "Signed",
+    "as_parameter",
+    "cast",
+    "field_name",
+    "positive",
+    "resolve",
+    "trainable",
+]

@@ -46,9 +46,7 @@ class AbstractReadout(Component):
 
     @classmethod
     @abc.abstractmethod
-    def create(
-        cls, in_shape: tuple[int, ...], size: int, *, key: PRNGKeyArray, **options: Any
-    ) -> "AbstractReadout":
+    def create(cls, in_shape: tuple[int, ...], size: int, *args: Any, **options: Any) -> "AbstractReadout":
         """One drawn at random, of `size` outputs; `options` as in `AbstractConnection.create`."""
 
 

@@ -10,7 +10,7 @@ and everything else (its table in a configuration, its help text, its checks) fo
 
 import difflib
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 Family = TypeVar("Family")
 Member = TypeVar("Member", bound=type)
@@ -42,7 +42,7 @@ class Registry(Mapping[str, type[Family]], Generic[Family]):
                 raise ValueError(
                     f"there is a {self.family} {name!r} already, {known.__module__}.{known.__qualname__}"
                 )
-            self._classes[name] = cls
+            self._classes[name] = cast("type[Family]", cls)
             return cls
 
         return enter

@@ -37,6 +37,7 @@ class Charge(AbstractRelease):
     ) -> tuple[AnyState, Level, Float[Array, "*n"]]:
         end, path = neuron.travel(state, current, dt)
         reached = neuron.released(gate, end)
+        assert level is not None, "from `start`"
         return end, reached, neuron.charge(level, reached, path.count)
 
 

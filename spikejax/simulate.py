@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from .adjoints import AbstractAdjoint, Costate
@@ -118,6 +119,7 @@ def simulate(
             inputs = inputs if events and not ends else _last_inputs(inputs, x, m)
             end, record = adjoint.layer(cell, layer.recurrent, drive, own, m, wanted | {"activation"})
             x = record.activation
+            assert x is not None, "asked for"
             ends.append((end, inputs))
             records.append(record if "activation" in wanted else record._replace(activation=None))
         tail, out = network.readout(tail, x, m, dt)
@@ -207,7 +209,7 @@ def _check_stimulus(network: Network, stimulus: Stimulus, mask) -> None:
 
 
 def _concrete(x) -> bool:
-    return not isinstance(x, jax.core.Tracer)
+    return not isinstance(x, Tracer)
 
 
 def check_step(network: Network, gate: Gate, dt: float) -> None:

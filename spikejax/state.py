@@ -34,7 +34,7 @@ class Carry(NamedTuple):
     level: Float[Array, "*n"] | None
     """Where the membrane potential stands in the gate, ``G(v)``: see `spikejax.releases`; None unless charge
     is released."""
-    count: Float[Array, "*n"]
+    count: Float[Array, "*n"]  # pyright: ignore[reportIncompatibleMethodOverride] (not tuple.count)
     """Charge released so far: the spike count, and smooth wherever the release is."""
 
 

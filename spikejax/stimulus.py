@@ -3,9 +3,9 @@
 import math
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
 from .component import known_numbers
@@ -53,7 +53,7 @@ class Events(eqx.Module):
             )
         for name, limit in (("step", self.steps), ("channel", math.prod(self.channels))):
             x = getattr(self, name)
-            if isinstance(x, jax.core.Tracer) or not x.size:
+            if isinstance(x, Tracer) or not x.size:
                 continue
             low, high = int(np.min(x)), int(np.max(x))
             if low < 0 or high >= limit:

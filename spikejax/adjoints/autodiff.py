@@ -1,13 +1,14 @@
 """Plain reverse-mode (and forward-mode) differentiation through the scan."""
 
 import functools
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..loops import Damping, forward_step
-from ..state import Record
+from ..state import Carry, Record
 from .base import ADJOINTS, AbstractAdjoint, clip_field, damping_field
 
 
@@ -25,10 +26,10 @@ class Autodiff(AbstractAdjoint):
     def layer(self, cell, recurrent, drive, carry, mask, save):
         damping = Damping(self.damping, self.clip)
 
-        def step(carry, x):
+        def step(carry: Carry, x: Any):
             drive, m = x
             if not damping.off:
-                state, level = _damped(cell.dt, damping, (carry.state, carry.level))
+                state, level = cast(Any, _damped)(cell.dt, damping, (carry.state, carry.level))
                 carry = carry._replace(state=state, level=level)
             carry, release, current = forward_step(cell, recurrent, carry, drive, m)
             every = Record(carry.state.activation, release, carry.state.neuron.v, current)

@@ -4,8 +4,8 @@ import abc
 from collections.abc import Callable
 from typing import Any
 
-import jax.core
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float, PyTree
 
 from ..cell import Cell
@@ -52,9 +52,7 @@ ADJOINTS: Registry[AbstractAdjoint] = Registry("adjoint")
 
 def _off_at_zero(value: Any) -> Array | None:
     """None for a damping of 0, which is none: the program is then that of the exact gradient."""
-    if value is None or (
-        not isinstance(value, jax.core.Tracer) and np.ndim(value) == 0 and np.asarray(value) == 0
-    ):
+    if value is None or (not isinstance(value, Tracer) and np.ndim(value) == 0 and np.asarray(value) == 0):
         return None
     return as_parameter(value)
 

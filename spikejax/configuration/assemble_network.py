@@ -139,7 +139,7 @@ def _readout_connection(config: Config, readout: AbstractReadout, last: Layer) -
     if table.init == "transpose":
         connection = _transposed(table, connection, last, slowest)
     elif table.init == "ridge":
-        connection = Dense(weight=jnp.zeros_like(connection.weight), in_shape=connection.in_shape)
+        connection = _with_weight(connection, jnp.zeros_like(resolve(connection.weight)))
     if table.synapses == "slowest":
         connection = connection.masked((jnp.arange(last.synapse.kinds) == slowest)[:, None])
     return connection
@@ -158,8 +158,13 @@ def _transposed(table: Table, connection: Dense, last: Layer, slowest: jax.Array
             f"network.readout.init is transpose, but the last layer has {weight.shape[1:]} inputs and the "
             f"readout {connection.out_shape} outputs"
         )
-    transposed = jnp.zeros_like(connection.weight).at[:, slowest].set(getattr(table, "scale", 1.0) * weight.T)
-    return Dense(weight=transposed, in_shape=connection.in_shape)
+    scale = getattr(table, "scale", 1.0)  # a user's readout need not have one
+    transposed = jnp.zeros_like(resolve(connection.weight)).at[:, slowest].set(scale * weight.T)
+    return _with_weight(connection, transposed)
+
+
+def _with_weight(connection: Dense, weight: jax.Array) -> Dense:
+    return eqx.tree_at(lambda dense: dense.weight, connection, weight)
 
 
 __all__ = ["build_network", "build_neuron", "build_synapse"]

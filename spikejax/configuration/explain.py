@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
-from typing import Any, get_origin
+from typing import Any, cast, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -48,14 +48,14 @@ def explain(error: ValidationError, data: Any, schema: type[BaseModel]) -> str:
     return _sentence(name, problems[where], schema) + more
 
 
-def _keys(problem: ErrorDetails, data: Any) -> tuple:
+def _keys(problem: ErrorDetails, data: Any) -> tuple[int | str, ...]:
     """The place of a problem as keys of the data: pydantic also names the branch of a union."""
     found: list[int | str] = []
     for i, part in enumerate(problem["loc"]):
         if (isinstance(data, dict) and part in data) or (
             isinstance(data, list | tuple) and isinstance(part, int) and part < len(data)
         ):
-            data = data[part]
+            data = cast(Any, data)[part]
         elif not (problem["type"] == "missing" and i == len(problem["loc"]) - 1):
             continue
         found.append(part)

@@ -3,14 +3,14 @@
 import functools
 import json
 from collections.abc import Hashable
-from typing import Any
+from typing import Any, cast
 
 import equinox as eqx
 import jax
 
 from .assemble_network import build_network
 from .assemble_parts import build_annealing, build_loss, build_task
-from .schema import Config, Network
+from .schema import Config
 from .tables import compiled
 
 
@@ -34,14 +34,12 @@ def program(config: Config) -> str:
 
 def structure(config: Config) -> Hashable:
     """Static fields, shapes and types of a configuration's network: everything but numbers."""
-    task = build_task(config)
-    return _structure(
-        config.network, config.training.trainable, task.channels, build_loss(config).outputs(task)
-    )
+    task, network = build_task(config), cast(Hashable, config.network)
+    return _structure(network, config.training.trainable, task.channels, build_loss(config).outputs(task))
 
 
 @functools.lru_cache(maxsize=256)
-def _structure(network: Network, trainable: tuple[str, ...], channels: int, outputs: int) -> Hashable:
+def _structure(network: Any, trainable: tuple[str, ...], channels: int, outputs: int) -> Hashable:
     config = Config(network=network)
     config = config.model_copy(
         update={"training": config.training.model_copy(update={"trainable": trainable})}

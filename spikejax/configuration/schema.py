@@ -180,8 +180,8 @@ class Training(Table):
     )
     averaging: Decay = Field(
         default=0.0,
-        description="decay of a running average of the parameters, which is what is evaluated and kept; 0: "
-        "none",
+        description="decay of a running average of the parameters, which is what is evaluated and kept; "
+        "0: none",
     )
     half_step_fraction: Fraction = Field(
         default=0.0,

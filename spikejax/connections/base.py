@@ -1,16 +1,20 @@
 """What a connection is: a linear map of a stretch of time, which may remember a past."""
 
 import abc
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float
 
 from ..component import Component
 from ..registry import Registry
 from ..stimulus import Events, Stimulus
+
+if TYPE_CHECKING:  # no field of the constructor: a class may have a property in its place
+    from typing import ClassVar as AbstractVar
+else:
+    from equinox import AbstractVar
 
 
 class AbstractConnection(Component):
@@ -21,8 +25,8 @@ class AbstractConnection(Component):
     overrides `over_time`.
     """
 
-    in_shape: eqx.AbstractVar[tuple[int, ...]]
-    out_shape: eqx.AbstractVar[tuple[int, ...]]
+    in_shape: AbstractVar[tuple[int, ...]]
+    out_shape: AbstractVar[tuple[int, ...]]
 
     @property
     def memory(self) -> int:
@@ -45,7 +49,8 @@ class AbstractConnection(Component):
             x = x.dense()
         if not self.memory:
             return jax.vmap(self)(x)
-        whole = jnp.concatenate([self.no_past(x.dtype) if past is None else past, x])
+        past = self.no_past(x.dtype) if past is None else past
+        whole = x if past is None else jnp.concatenate([past, x])
         window = lambda t: jax.lax.dynamic_slice_in_dim(whole, t, self.memory)
         return jax.vmap(lambda t, now: self(now, window(t)))(jnp.arange(len(x)), x)
 
@@ -56,12 +61,12 @@ class AbstractConnection(Component):
     @classmethod
     @abc.abstractmethod
     def create(
-        cls, in_shape: tuple[int, ...], out_shape: tuple[int, ...], *, key: PRNGKeyArray, **options: Any
+        cls, in_shape: tuple[int, ...], out_shape: tuple[int, ...], *args: Any, **options: Any
     ) -> "AbstractConnection":
         """One drawn at random, from inputs of `in_shape` to a population of `out_shape`.
 
-        The `options` of a class are keywords of its own, annotated ``Annotated[type, Declaration(...)]``: a
-        configuration's table of the connection follows from them.
+        `options` are `key` and keywords of the class itself, annotated ``Annotated[type, Declaration(...)]``:
+        a configuration's table of the connection follows from them.
         """
 
 

@@ -42,7 +42,7 @@ class Dense(AbstractConnection):
             )
 
     @property
-    def out_shape(self) -> tuple[int, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def out_shape(self) -> tuple[int, ...]:
         """Shape of the current."""
         return self.weight.shape[: self.weight.ndim - len(self.in_shape)]
 

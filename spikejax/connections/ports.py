@@ -27,12 +27,12 @@ class Ports(AbstractConnection):
         return next(c for c in self.connections if c is not None)
 
     @property
-    def in_shape(self) -> tuple[int, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def in_shape(self) -> tuple[int, ...]:
         """Shape of the input."""
         return self._first.in_shape
 
     @property
-    def out_shape(self) -> tuple[int, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def out_shape(self) -> tuple[int, ...]:
         """``(ports, *n)``."""
         return (len(self.connections), *self._first.out_shape)
 

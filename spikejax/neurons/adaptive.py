@@ -154,3 +154,6 @@ class GLIF(AbstractResetNeuron):
 def _columns(x, like):
     """`x` of shape ``(kinds,)`` or ``(kinds, *n)`` with as many axes as `like`."""
     return x.reshape(x.shape + (1,) * (like.ndim - x.ndim))
+
+
+__all__ = ["ALIF", "GLIF", "AdaptiveState", "GeneralisedState"]

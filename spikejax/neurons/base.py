@@ -2,9 +2,8 @@
 does."""
 
 import abc
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -13,6 +12,11 @@ from ..component import Component, check_order
 from ..gates import Gate
 from ..registry import Registry
 from .solvers import crossing_time
+
+if TYPE_CHECKING:  # no field of the constructor: a class may have a property in its place
+    from typing import ClassVar as AbstractVar
+else:
+    from equinox import AbstractVar
 
 AnyState = Any
 """Any `NamedTuple` of arrays with a field `v`."""
@@ -48,7 +52,7 @@ class Path(NamedTuple):
 
     free: AnyState
     """State at the end of the step if there were no reset."""
-    count: Float[Array, "*n"]
+    count: Float[Array, "*n"]  # pyright: ignore[reportIncompatibleMethodOverride] (not tuple.count)
     """Number of spikes in the step; a float without derivative."""
 
 
@@ -63,7 +67,7 @@ class AbstractNeuron(Component):
     unit threshold and input have), those of the others in mV; time is in ms.
     """
 
-    v_init: eqx.AbstractVar[Float[Array, "..."]]
+    v_init: AbstractVar[Float[Array, "..."]]
 
     conductances: ClassVar[bool] = False
     """Whether `flow` takes a `Drive`, that is, conductance-based synapses."""
@@ -203,9 +207,9 @@ class AbstractResetNeuron(AbstractNeuron):
     **Raises:** `ValueError` for a ``v_reset`` or ``v_init`` that is not below ``v_th``.
     """
 
-    v_th: eqx.AbstractVar[Float[Array, "..."]]
-    v_reset: eqx.AbstractVar[Float[Array, "..."]]
-    reset: eqx.AbstractVar[AbstractReset]
+    v_th: AbstractVar[Float[Array, "..."]]
+    v_reset: AbstractVar[Float[Array, "..."]]
+    reset: AbstractVar[AbstractReset]
 
     partial_reset: ClassVar[bool] = True
 

@@ -176,3 +176,6 @@ class AdEx(AbstractResetNeuron):
 
     def time_constants(self):
         return {"C/g_L": self.C / self.g_L, "tau_w": self.tau_w}
+
+
+__all__ = ["EIF", "AdEx", "AdExState"]

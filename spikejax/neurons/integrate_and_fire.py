@@ -103,3 +103,6 @@ class LIF(AbstractResetNeuron):
         span = self.v_th - self.v_reset
         more = jax.lax.stop_gradient(jnp.maximum(jnp.floor((v - self.v_th) / span) + 1, 0.0))
         return State(v - more * span), spiked.astype(v.dtype) + more
+
+
+__all__ = ["LIF", "NIF"]

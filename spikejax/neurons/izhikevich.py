@@ -72,3 +72,6 @@ class Izhikevich(AbstractResetNeuron):
         del current
         steady = self.b * state.v
         return state._replace(u=steady + (state.u - steady) * jnp.exp(-self.a * dt))
+
+
+__all__ = ["Izhikevich", "IzhikevichState"]

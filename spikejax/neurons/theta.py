@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from ..component import parameter
 from ..elementary import angle, circle
-from .base import NEURONS, AbstractNeuron, Path, State
+from .base import NEURONS, AbstractNeuron, Drive, Path, State
 
 
 @NEURONS.register("theta")
@@ -47,6 +47,7 @@ class Theta(AbstractNeuron):
         return state if noise is None else State(state.v - jnp.floor(state.v))
 
     def flow(self, state, current, dt):
+        assert not isinstance(current, Drive), "a layer gives conductances to neurons that take them"
         v = state.v
         h = 2 * jnp.pi * dt / self.tau_mem
         turns, cosine, sine = propagator(current, h)
@@ -96,3 +97,6 @@ def propagator(
     series_c = 1 - z / 2 * (1 - z / 12 * (1 - z / 30))
     series_s = 1 - z / 6 * (1 - z / 20 * (1 - z / 42))
     return turns, jnp.where(small, series_c, cosine), h * jnp.where(small, series_s, sine)
+
+
+__all__ = ["Theta", "propagator"]

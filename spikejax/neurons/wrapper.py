@@ -1,10 +1,16 @@
 """Neurons around another neuron, to which they add one variable."""
 
-import equinox as eqx
+from typing import TYPE_CHECKING
+
 from jaxtyping import Array, Float
 
 from ..registry import Registry
 from .base import AbstractNeuron, AbstractReset, AbstractResetNeuron
+
+if TYPE_CHECKING:  # no field of the constructor: a class may have a property in its place
+    from typing import ClassVar as AbstractVar
+else:
+    from equinox import AbstractVar
 
 WRAPPERS: "Registry[Wrapper]" = Registry("addition to a neuron")
 
@@ -17,7 +23,7 @@ class Wrapper(AbstractResetNeuron):
     **Raises:** `ValueError` for a neuron without reset (theta, Hodgkin-Huxley).
     """
 
-    neuron: eqx.AbstractVar[AbstractNeuron]
+    neuron: AbstractVar[AbstractNeuron]
 
     def __check_init__(self):
         if not isinstance(self.neuron, AbstractResetNeuron):
@@ -26,7 +32,7 @@ class Wrapper(AbstractResetNeuron):
             )
 
     @property
-    def conductances(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def conductances(self) -> bool:
         """Whether the inner neuron takes them."""
         return self.neuron.conductances
 
@@ -36,22 +42,22 @@ class Wrapper(AbstractResetNeuron):
         return self.neuron
 
     @property
-    def v_th(self) -> Float[Array, "..."]:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def v_th(self) -> Float[Array, "..."]:
         """Of the inner neuron."""
         return self._resetting.v_th
 
     @property
-    def v_reset(self) -> Float[Array, "..."]:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def v_reset(self) -> Float[Array, "..."]:
         """Of the inner neuron."""
         return self._resetting.v_reset
 
     @property
-    def v_init(self) -> Float[Array, "..."]:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def v_init(self) -> Float[Array, "..."]:
         """Of the inner neuron."""
         return self._resetting.v_init
 
     @property
-    def reset(self) -> AbstractReset:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def reset(self) -> AbstractReset:
         """Of the inner neuron."""
         return self._resetting.reset
 

@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Iterable
-from typing import ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -12,6 +12,11 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree, UInt8
 
 from ..component import Component, option
 from ..registry import Registry
+
+if TYPE_CHECKING:  # no field of the constructor: a class may have a property in its place
+    from typing import ClassVar as AbstractVar
+else:
+    from equinox import AbstractVar
 
 TASKS: Registry["AbstractTask"] = Registry("task")
 """The tasks that a configuration can name."""
@@ -58,11 +63,11 @@ class AbstractTask(Component):
     target: eqx.AbstractClassVar[str]
     """What a trial's target is, which the loss must be made for: ``"class"``, ``"signal"``,
     ``"response"``."""
-    channels: eqx.AbstractVar[int]
+    channels: AbstractVar[int]
     """Of the stimulus."""
-    outputs: eqx.AbstractVar[int]
+    outputs: AbstractVar[int]
     """Width of the target: classes, or signals."""
-    labels: eqx.AbstractVar[tuple[str, ...]]
+    labels: AbstractVar[tuple[str, ...]]
     """Names of the classes; empty if the trials have none."""
 
     @property
@@ -119,13 +124,13 @@ class AbstractRecordings(AbstractTask):
     """A task on labelled recordings that fit in memory, each epoch in a new order."""
 
     target: ClassVar[str] = "class"
-    stimuli: eqx.AbstractVar[dict[str, UInt8[Array, "trials time channels"]]]
+    stimuli: AbstractVar[dict[str, UInt8[Array, "trials time channels"]]]
     """By split (``train``, ``validation``, ``test``), as 0/1."""
-    targets: eqx.AbstractVar[dict[str, Int[Array, " trials"]]]
+    targets: AbstractVar[dict[str, Int[Array, " trials"]]]
     """The class of each of them."""
-    drop: eqx.AbstractVar[float]
+    drop: AbstractVar[float]
     """Probability that a spike is deleted in training."""
-    shift_steps: eqx.AbstractVar[int]
+    shift_steps: AbstractVar[int]
     """Largest shift of a whole training trial in time, in steps."""
 
     @property

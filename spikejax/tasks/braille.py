@@ -111,24 +111,24 @@ class Braille(AbstractRecordings):
         hold(one, self.clock, self.dt)
 
     @property
-    def stimuli(self):
+    def stimuli(self):  # pyright: ignore[reportIncompatibleVariableOverride]
         return self._data.stimuli
 
     @property
-    def targets(self):
+    def targets(self):  # pyright: ignore[reportIncompatibleVariableOverride]
         return self._data.targets
 
     @property
-    def labels(self):
+    def labels(self):  # pyright: ignore[reportIncompatibleVariableOverride]
         return self._data.labels
 
     @property
-    def shift_steps(self):
+    def shift_steps(self):  # pyright: ignore[reportIncompatibleVariableOverride]
         return round(self.shift / self.dt)
 
     @property
     def _data(self) -> _Data:
-        folder = Path(str(resources.files(__package__) / "data")) if self.folder is None else self.folder
+        folder = Path(str(resources.files("spikejax.tasks") / "data")) if self.folder is None else self.folder
         paths = folder / "braille_train.npz", folder / "braille_test.npz"
         changed = tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in paths)
         return _encoded(paths, changed, self.thresholds, self.clock, self.dt, self.validation, self.seed)

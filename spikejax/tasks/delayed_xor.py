@@ -208,9 +208,9 @@ class DelayedXOR(AbstractTask):
             during(begin + self.response, self.tail),
         )
         shape = window * jnp.sin(jnp.pi * (t + self.dt / 2 - begin) / self.response) ** 2
-        weight = sum(
-            w * part / jnp.sum(part) for w, part in zip(self.weights, (window, before, after), strict=True)
-        )
+        weight = jnp.zeros_like(t)
+        for w, stretch in zip(self.weights, (window, before, after), strict=True):
+            weight = weight + w * stretch / jnp.sum(stretch)
         sign = jnp.asarray(SIGNS)[kind]
         target = Response((sign * shape)[:, None], weight, shape / jnp.sum(shape**2))
         mask = t < begin + self.response + self.tail - self.dt / 2

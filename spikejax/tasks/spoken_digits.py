@@ -148,15 +148,15 @@ class SpokenDigits(AbstractTask, Augmentation):
         )
 
     @property
-    def channels(self) -> int:
+    def channels(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.bands * len(self.delays)
 
     @property
-    def labels(self) -> tuple[str, ...]:
+    def labels(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.events[0].names
 
     @property
-    def outputs(self) -> int:
+    def outputs(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
         return len(self.labels)
 
     @property

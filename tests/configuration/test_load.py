@@ -9,6 +9,7 @@ from spikejax.configuration import check, dump, load
 from spikejax.configuration.load import place, read
 from spikejax.configuration.tables import compiled
 from spikejax.errors import ConfigError
+from spikejax.training.annealing import SCHEDULES
 
 from ..configs import BRAILLE, PREDICTIVE, XOR, changed, toml
 
@@ -150,6 +151,7 @@ class Steps(AbstractSchedule):
 
 
 def test_plugins_are_imported_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(SCHEDULES, "_classes", dict(SCHEDULES._classes))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my_lab").mkdir()
     (tmp_path / "my_lab" / "schedules.py").write_text(PLUGIN.format(name="in_steps"))

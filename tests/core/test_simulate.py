@@ -274,7 +274,7 @@ def test_shapes_that_do_not_fit():
         match=r"`readout.connection` takes inputs of shape \(2, 6\), but the layer below gives \(2, 5\)",
     ):
         Network((layer,), LinearReadout.create((2, 6), 2, key=key))
-    with pytest.raises(ValueError, match=r"`layers\[1\].feedforward` expects an activation of shape \(3,\)"):
+    with pytest.raises(ValueError, match=r"`layers\[1\].feedforward` takes inputs of shape \(3,\)"):
         Network((layer, layer), LinearReadout.create((2, 5), 2, key=key))
     with pytest.raises(ValueError, match="`layers` is empty"):
         Network((), LinearReadout.create((2, 5), 2, key=key))

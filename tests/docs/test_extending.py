@@ -15,8 +15,9 @@ import pytest
 
 from spikejax import LIF, Autodiff, ClockDriven, Costate, Exponential, Gate, Layer, Network, cli
 from spikejax.adjoints import ADJOINTS
-from spikejax.configuration import check
+from spikejax.configuration import build, check, load
 from spikejax.connections import CONNECTIONS
+from spikejax.errors import ConfigError
 from spikejax.gates import KERNELS, RELEASES
 from spikejax.loops import LOOPS
 from spikejax.losses import LOSSES, SquaredError
@@ -227,6 +228,7 @@ def test_a_users_components_are_trained_from_a_file(small, tmp_path, capsys, lab
         assert cli.main(command("cut")) == 2
     assert not (tmp_path / "cut" / "summary.json").exists()
     resumed = [*command("cut"), "--resume"]
+    assert "did you mean coherence?" in fails(capsys, "train", file, "--task.coherense", "0.5")
     assert "task.coherence" in fails(capsys, *resumed, "--task.coherence", "0.5")
     assert cli.main(resumed) == 0
     for name in ("last.ckpt", "best.ckpt"):
@@ -289,13 +291,16 @@ def test_help_of_a_file_lists_its_plugins_keys(small, tmp_path, capsys):
         ),
     ],
 )
-def test_one_line_for_a_slip(small, tmp_path, capsys, lab, key, value, line):
+def test_one_line_for_a_slip(small, tmp_path, lab, key, value, line):
     (Path(lab.__file__).parent / "broken.py").write_text(
         "from spikejax.neurons import NEURONS\n@NEURONS.register('lif')\nclass Mine:\n    pass\n"
     )
     file = tmp_path / "mine.toml"
     file.write_text(toml(small), encoding="utf-8")
-    assert line in fails(capsys, "train", file, "--out", tmp_path / "run", f"--{key}", value)
+    with pytest.raises(ConfigError) as refused:
+        build(load(file, [(key, value)]))
+    assert line in str(refused.value)
+    assert "\n" not in str(refused.value)
 
 
 def test_help_says_which_plugin_is_missing(small, tmp_path, capsys):

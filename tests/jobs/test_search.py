@@ -97,7 +97,8 @@ def rows(folder):
             ["size", "3.5"],
         ),
         (
-            '[search]\ntrials = 3\n[search.space]\n"network.layers.0.size" = { low = 3.5, high = 6, integer = true }\n',
+            "[search]\ntrials = 3\n[search.space]\n"
+            '"network.layers.0.size" = { low = 3.5, high = 6, integer = true }\n',
             ["whole"],
         ),
         (
@@ -235,7 +236,8 @@ def finished(config, place, *, report, **options):
 
 worker.finished_run, job._draw = finished, lambda *_: None
 worker.held_out_score = lambda place, config, gate: config.training.learning_rate
-job.search_run(load_search(Path(sys.argv[1]), [("search.grace", "1.5"), ("search.trials", "4")]), Path(sys.argv[2]), progress=False)
+plan = load_search(Path(sys.argv[1]), [("search.grace", "1.5"), ("search.trials", "4")])
+job.search_run(plan, Path(sys.argv[2]), progress=False)
 """
 
 

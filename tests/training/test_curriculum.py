@@ -356,7 +356,8 @@ def test_a_curriculum_resumes_bit_identically(tmp_path):
     # Every part of it: stages, mixtures, updates at dt/2, an average, a solved readout, and rollbacks (at any
     # worse evaluation).
     training = {
-        "steps": 20, "averaging": 0.9, "half_step_fraction": 0.3, "learning_rate": 0.02, "evaluate_every": 4, "checkpoint_every": 4,
+        "steps": 20, "averaging": 0.9, "half_step_fraction": 0.3, "learning_rate": 0.02,
+        "evaluate_every": 4, "checkpoint_every": 4,
         "select_by": "all", "rollback": {"patience": 1, "tolerance": 0.0, "factor": 0.8},
     }  # fmt: skip
     gate = {"width": 1.0, "sharpness_end": 4.0, "mixture": [0.3, 0.3]}

@@ -104,7 +104,8 @@ except ConfigError as error:
     print(error)
 dynamic, static = eqx.partition((run.fixed, distributed.share(trials, mesh), simulator, rate), eqx.is_array)
 distributed.mesh = lambda devices: None
-print("SUMMARY", train_run(config, Path(sys.argv[1]).parent / "alone", progress=False, figures=False)["hard"]["loss"])
+summary = train_run(config, Path(sys.argv[1]).parent / "alone", progress=False, figures=False)
+print("SUMMARY", summary["hard"]["loss"])
 whole = lambda x, state: update(eqx.combine(x, static), state, mesh=mesh, **step_settings(config))
 print(jax.jit(whole).lower(dynamic, distributed.replicate(run.state, mesh)).compile().as_text())
 """
