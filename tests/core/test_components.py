@@ -1,5 +1,7 @@
 """What is declared is checked, at construction, in one line that names field, value and what is allowed."""
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -130,7 +132,7 @@ def evaluated(loss, target, network=NETWORK):
         (lambda: DelayedXOR(dt=1.0, held_out=(0, 5)), "`held_out` is 0, but must be finite and at least 1"),
         (lambda: PredictiveCoding(dt=1.0, channels=0), "`channels` is 0, but must be finite and at least 1"),
         (lambda: PredictiveCoding(dt=1.0, duration=-5.0), "`duration` is -5 ms"),
-        (lambda: SpokenDigits(dt=-1.0), "SpokenDigits: `dt` is -1 ms"),
+        (lambda: SpokenDigits(dt=-1.0, folder=Path("digits")), "SpokenDigits: `dt` is -1 ms"),
         (lambda: recordings(targets=3), "validation has 4 `stimuli` and 3 `targets`"),
         (lambda: recordings(channels=2), "test has 2 channels in `stimuli`, and train 3"),
         (lambda: recordings(more=jnp.zeros((4, 5, 3), jnp.uint8)), "`stimuli` is of more, test, train"),
