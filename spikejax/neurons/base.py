@@ -204,7 +204,7 @@ class AbstractResetNeuron(AbstractNeuron):
     neuron that knows its own closed form overrides `split`. Further variables: a `NamedTuple` of its own with
     a field ``v``, set up in `init` and changed by a spike in `on_spike`; a threshold that moves: `threshold`.
 
-    **Raises:** `ValueError` for a ``v_reset`` or ``v_init`` that is not below ``v_th``.
+    **Raises:** `ValueError` for a ``v_reset`` that is not below ``v_th``, and a ``v_init`` above it.
     """
 
     v_th: AbstractVar[Float[Array, "..."]]
@@ -215,7 +215,7 @@ class AbstractResetNeuron(AbstractNeuron):
 
     def __check_init__(self):
         check_order(self, "v_reset", "v_th")
-        check_order(self, "v_init", "v_th")
+        check_order(self, "v_init", "v_th", equal=True)
 
     def bounds(self):
         return self.v_reset, self.v_th

@@ -118,7 +118,7 @@ def test_background_current():
         ),
         (
             {"neuron": {"v_init": [0.5, 1.5]}},
-            ["network.layers.0.neuron:", "`v_init` must be below `v_th`", "1.5"],
+            ["network.layers.0.neuron:", "`v_init` must not be above `v_th`", "1.5"],
         ),
         ({"neuron": {"v_reset": 1.0}}, ["network.layers.0.neuron:", "`v_reset` must be below `v_th`"]),
         (

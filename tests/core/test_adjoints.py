@@ -97,9 +97,9 @@ class Adaptive(AbstractResetNeuron):
         return AdaptiveState(jnp.broadcast_to(self.v_reset, state.v.shape), state.w + self.jump)
 
 
-def make_network(neuron):
+def make_network(neuron, layers=2):
     """Two recurrent layers, the first with two synaptic time constants, the second with one, and a leaky
-    readout."""
+    readout; or the first layer alone."""
     keys = jax.random.split(jax.random.key(0), 3)
     options = {"recurrent_scale": 0.2, "bias": (0.6, 1.2)}
     first = Layer.dense(
@@ -108,10 +108,9 @@ def make_network(neuron):
     second = Layer.dense((2, 5), 4, neuron, Exponential(5.0, 0.1), key=keys[1], input_scale=0.6, **options)
     # One time constant per neuron in the second layer.
     second = eqx.tree_at(lambda layer: layer.synapse.tau_syn, second, jnp.linspace(4.0, 8.0, 4)[None])
-    return positive(
-        Network((first, second), LeakyReadout.create((1, 4), 2, tau_out=8.0, key=keys[2])),
-        ("tau_mem", "tau_syn"),
-    )
+    stack = (first, second)[:layers]
+    readout = LeakyReadout.create(stack[-1].activation_shape, 2, tau_out=8.0, key=keys[2])
+    return positive(Network(stack, readout), ("tau_mem", "tau_syn"))
 
 
 NEURONS = {"nif": NIF, "lif": LIF, "theta": Theta}
@@ -128,7 +127,8 @@ def make_parameters(name, release):
     With a graded or surrogate reset a step multiplies dv by 1 - g: only a wide zone keeps rounding from
     growing.
     """
-    network = make_network(make_neuron(name))
+    # What passes between two layers is the same for every neuron, and compiling a layer is what takes time.
+    network = make_network(make_neuron(name), layers=2 if name == "lif" else 1)
     state = jax.tree.map(lambda x: x + 0.1, resolve(network).init(key=jax.random.key(4)))
     if name != "theta":
         # The drawn voltages reach up to the threshold; keep below it.
@@ -146,7 +146,7 @@ def full_loss(parameters, weights, adjoint, release):
     out = jax.vmap(run)(STIMULUS)
     loss = jnp.mean(out.readout**2) + 0.1 * sum(jnp.mean(c**2) for c in out.counts)
     loss += sum(jnp.mean(r.v**2) + jnp.mean(r.current**3) + 0.1 * jnp.mean(r.release**2) for r in out.layers)
-    return loss + jnp.mean(out.state.layers[0].activation ** 2) + jnp.mean(out.state.layers[1].neuron.v ** 2)
+    return loss + jnp.mean(out.state.layers[0].activation ** 2) + jnp.mean(out.state.layers[-1].neuron.v ** 2)
 
 
 @functools.cache

@@ -72,8 +72,8 @@ def make(name):
 
 def loss(network, gate, dt, adjoint):
     out = simulate(network, STIMULUS, gate=gate, dt=dt, adjoint=adjoint, save=("v", "release"))
-    unit = jnp.abs(network.layers[0].neuron.v_th - network.layers[0].neuron.v_reset)
-    v = jnp.mean((out.layers[0].v / unit) ** 2)
+    low, high = network.layers[0].neuron.bounds()
+    v = jnp.mean((out.layers[0].v / (high - low)) ** 2)
     return jnp.mean(out.readout**2) + 0.1 * jnp.sum(out.counts[0]) + v
 
 
@@ -84,14 +84,14 @@ CASES += [("glif", "graded"), ("glif", "surrogate"), ("hodgkin_huxley", "surroga
 
 
 @pytest.mark.parametrize(("name", "release"), CASES)
-def test_adjoints_agree_and_equal_differences(name, release, relative):
+def test_gradients_equal_differences(name, release, relative):
     network, dt, gate = make(name)
     gate = gate.with_release(release)
     params, fixed = eqx.partition(network, eqx.is_inexact_array)
     value = lambda adjoint: lambda p: loss(eqx.combine(p, fixed), gate, dt, adjoint)
-    costate = jax.jit(jax.grad(value(Costate())))(params)
-    exact = jax.jit(jax.grad(value(Autodiff())))(params)
-    assert relative(costate, exact) < 1e-9
+    exact = jax.jit(jax.grad(value(Costate())))(params)
+    if isinstance(ZOO[name][0], Refractory):  # the others are in contracts/test_adjoints.py
+        assert relative(exact, jax.jit(jax.grad(value(Autodiff())))(params)) < 1e-9
     assert all(bool(jnp.all(jnp.isfinite(x))) for x in jax.tree.leaves(exact))
     spikes = simulate(network, STIMULUS, gate=gate.hard(), dt=dt).counts[0]
     assert float(spikes.sum()) >= 3

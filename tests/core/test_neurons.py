@@ -2,6 +2,7 @@
 of charge."""
 
 import diffrax
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -1,0 +1,123 @@
+"""What every task owes: trials that are a pure function of key and step, whose shapes are those it states."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from spikejax.component import declarations
+from spikejax.losses import LOSSES
+from spikejax.tasks import TASKS
+from spikejax.tasks.base import first_trials
+
+from ..spike_recordings import DATA
+
+SMALL = {
+    "braille": (25.0, {"clock": 25.0, "drop": 0.1, "shift": 25.0}),
+    "delayed_xor": (2.0, {"delays": (20.0, 60.0), "buckets": (60.0,), "odds": (1.0,), "held_out": (6, 12)}),
+    "predictive_coding": (0.5, {"duration": 20.0, "test_duration": 30.0, "held_out": (2, 8)}),
+    "spoken_digits": (
+        10.0,
+        {
+            "folder": DATA,
+            "train": "digits_train.h5",
+            "test": "digits_test.h5",
+            "window": 500.0,
+            "drop": 0.1,
+            "validation": 0.4,
+        },
+    ),
+}
+"""Time step and options that make it small: a task that is registered has its line here."""
+SIZE = 6
+
+
+def make(name: str, **more):
+    dt, options = SMALL[name]
+    return TASKS.make(name, dt=dt, **options, **more)
+
+
+def fits(task, trials, size: int):
+    """Shapes, types and numbers of a batch."""
+    x = trials.stimulus
+    assert x.shape == (size, x.shape[1], task.channels)
+    assert x.dtype == jnp.result_type(float)
+    for part in jax.tree.leaves(trials):
+        assert part.shape[0] == size
+        if jnp.issubdtype(part.dtype, jnp.inexact):
+            assert bool(jnp.isfinite(part).all())
+    if trials.mask is not None:
+        assert trials.mask.shape == x.shape[:2]
+        assert trials.mask.dtype == bool
+        # A trial that is over stays over.
+        assert bool((trials.mask[:, 1:] <= trials.mask[:, :-1]).all())
+    if task.labels:
+        assert trials.label.shape == (size,)
+        assert 0 <= int(trials.label.min()) <= int(trials.label.max()) < len(task.labels)
+    if task.target == "class":
+        assert task.outputs == len(task.labels)
+        assert np.array_equal(trials.target, trials.label)
+    else:
+        signal = getattr(trials.target, "signal", trials.target)
+        assert signal.shape == (size, x.shape[1], task.outputs)
+
+
+def same(one, other) -> bool:
+    one, other = (
+        jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x for x in (one, other)
+    )
+    return np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_batch_is_a_pure_function_of_key_and_step(name):
+    task, key = make(name), jax.random.key(3)
+    batch = task.batch(key, jnp.asarray(2), SIZE)
+    fits(task, batch, SIZE)
+    # Drawn again after others, and by a task that was made anew, as after an interruption.
+    task.batch(jax.random.key(1), jnp.asarray(5), SIZE)
+    for again in (task.batch(key, 2, SIZE), make(name).batch(key, jnp.asarray(2), SIZE)):
+        assert jax.tree.all(jax.tree.map(same, batch, again))
+    for other in (task.batch(key, 3, SIZE), task.batch(jax.random.key(4), 2, SIZE)):
+        assert not same(batch.stimulus, other.stimulus)
+        assert batch.key is None or not same(batch.key, other.key)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_splits_are_fixed_and_come_whole_or_in_parts(name):
+    task = make(name)
+    for split in ("validation", "test"):
+        trials = task.split(split)
+        size = len(trials.stimulus)
+        fits(task, trials, size)
+        for again in (make(name).split(split), first_trials(task.parts(split), size)):
+            assert jax.tree.all(jax.tree.map(same, trials, again))
+    assert not same(task.split("validation").stimulus[0], task.split("test").stimulus[0])
+    probe = task.probe(task.dt, SIZE)
+    fits(task, probe.trials, SIZE)
+    assert probe.groups.keys() == probe.names.keys()
+    for property, names in probe.names.items():
+        assert probe.groups[property].shape == (SIZE,)
+        assert probe.groups[property].max() < len(names)
+    assert all(group in probe.groups for *_, group in probe.windows.values())
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_loss_is_made_for_it(name):
+    task = make(name)
+    losses = [LOSSES.make(loss) for loss, cls in LOSSES.items() if task.target in cls.targets]
+    assert losses
+    for loss in losses:
+        loss.check(task)
+        assert loss.outputs(task) >= 1
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_it_says_how_many_trials_there_are(name):
+    task = make(name)
+    assert task.trials is None or task.trials > 0
+    if "seed" in declarations(TASKS[name]):
+        # The seed is of the validation split: the test split knows nothing of it.
+        other = make(name, seed=1)
+        assert jax.tree.all(jax.tree.map(same, task.split("test"), other.split("test")))
+        assert not same(task.split("validation").stimulus, other.split("validation").stimulus)
