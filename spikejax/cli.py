@@ -6,6 +6,7 @@ schema that also checks the files, so that a wrong key gets the same one-line an
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,15 @@ BAD_INPUT = 2
 class _Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line."""
 
+    keys: Callable[[], str] | None = None
+    """Lists the keys of the configuration: they are many, and only the help text has them."""
+
     def error(self, message):
         self.exit(BAD_INPUT, f"spikejax: {message}; see spikejax --help\n")
+
+    def format_help(self):
+        self.epilog = None if self.keys is None else self.keys()
+        return super().format_help()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -42,10 +50,10 @@ def _parser() -> argparse.ArgumentParser:
             name,
             help=text,
             description=f"{text[0].upper()}{text[1:]}.\n\nexample:\n  {kind.example}",
-            epilog=kind.keys(),
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
+        sub.keys = kind.keys
         add_options(sub, kind)
     return parser
 

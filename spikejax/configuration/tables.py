@@ -362,14 +362,15 @@ def _unknown(model: type[BaseModel], data: dict[str, Any], where: tuple) -> Iter
 def plain_tables(field: FieldInfo) -> list[type[BaseModel]]:
     """The table that a key holds, itself or in a list, if it is no family's."""
 
-    def within(hint: Any) -> Iterator[type[BaseModel]]:
-        if isinstance(hint, type) and issubclass(hint, BaseModel):
-            yield hint
-        elif get_origin(hint) is not dict:
-            for part in get_args(hint):
-                yield from within(part)
+    return list(_tables_within(field.annotation))
 
-    return list(within(field.annotation))
+
+def _tables_within(hint: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(hint, type) and issubclass(hint, BaseModel):
+        yield hint
+    elif get_origin(hint) is not dict:
+        for part in get_args(hint):
+            yield from _tables_within(part)
 
 
 def tables_of(field: FieldInfo) -> dict[str, type[BaseModel]]:
