@@ -7,9 +7,11 @@ schema that also checks the files, so that a wrong key gets the same one-line an
 import argparse
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from . import __version__
+from .configuration.load import import_plugins, read
 from .errors import ConfigError, input_errors
 from .fitting import command as _fit  # noqa: F401 (registers the command)
 from .jobs import commands as _jobs  # noqa: F401 (registers the commands)
@@ -83,8 +85,26 @@ def _command(kind: type[AbstractCommand], args: argparse.Namespace) -> AbstractC
         return kind(**options)
 
 
+def _import_plugins_for_help(words: list[str]) -> None:
+    """Import the plugins of the configuration that a call for help names, so that their keys are listed too.
+
+    **Raises:** `ConfigError`.
+    """
+    if not {"-h", "--help"} & set(words):
+        return
+    for word in words[1:]:
+        path = Path(word)
+        if path.suffix == ".toml" or (path / "config.toml").exists():
+            import_plugins(read(path).get("plugins", ()), word)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit code: 0, or 2 for bad input and for training that stopped early."""
+    try:
+        _import_plugins_for_help(sys.argv[1:] if argv is None else argv)
+    except ConfigError as error:
+        print(f"spikejax: {error}", file=sys.stderr)
+        return BAD_INPUT
     args, rest = _parser().parse_known_args(argv)
     kind = COMMANDS.find(args.command)
     try:

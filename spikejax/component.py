@@ -7,8 +7,11 @@ field, as the scale of random weights, is declared by ``Annotated[float, Declara
 """
 
 import dataclasses
-from collections.abc import Iterator
-from typing import Any
+import inspect
+import numbers
+import typing
+from collections.abc import Callable, Iterator
+from typing import Any, get_args
 
 import equinox as eqx
 import jax
@@ -96,6 +99,8 @@ class Declaration:
                     else f"{fewest} to {most}"
                 )
                 return f"has {len(value)} entries, but must have {count}"
+        if isinstance(value, str) and self.allowed():
+            return f"is {value!r}, but must be a number {self.allowed()}"
         numbers = known_numbers(value)
         if numbers is None:
             return None
@@ -234,8 +239,32 @@ class Component(eqx.Module):
     """
 
     def __check_init__(self):
+        owner, hints = type(self).__name__, {field.name: field.type for field in dataclasses.fields(self)}
         for name, declared in declarations(type(self)).items():
-            declared.check(type(self).__name__, name, getattr(self, name))
+            value = getattr(self, name)
+            _check_type(owner, name, declared, hints[name], value)
+            declared.check(owner, name, value)
+
+
+def _check_type(owner: str, name: str, declared: Declaration, hint: Any, value: Any) -> None:
+    """Raise `ValueError` for a number of things that is not whole, and for what is no component where one is
+    asked for."""
+    if declared.registry is not None:
+        # The annotation of a user's own class may be text.
+        family = hint if isinstance(hint, type) and issubclass(hint, Component) else Component
+        if not isinstance(value, family):
+            raise ValueError(
+                f"{owner}: `{name}` is {_short(value)}, but must be a {declared.registry.family}, or one of "
+                f"{', '.join(declared.registry)}"
+            )
+    elif hint in (int, int | None, "int", "int | None") and not (
+        value is None or isinstance(value, numbers.Integral)
+    ):
+        raise ValueError(f"{owner}: `{name}` is {_short(value)}, but must be a whole number")
+
+
+def _short(value: Any) -> str:
+    return repr(value) if isinstance(value, int | float | str | None) else f"a {type(value).__name__}"
 
 
 def declarations(cls: type) -> dict[str, Declaration]:
@@ -245,6 +274,27 @@ def declarations(cls: type) -> dict[str, Declaration]:
         for field in dataclasses.fields(cls)
         if "declared" in field.metadata and field.init
     }
+
+
+def annotated(factory: Callable[..., Any]) -> dict[str, tuple[Any, Declaration, Any]]:
+    """The annotated keywords of a classmethod ``create``: type, declaration and default
+    (`dataclasses.MISSING` if it has to be given)."""
+    found, hints = {}, typing.get_type_hints(factory, include_extras=True)
+    for name, one in inspect.signature(factory).parameters.items():
+        hint = hints.get(name)
+        own = next((x for x in getattr(hint, "__metadata__", ()) if isinstance(x, Declaration)), None)
+        if own is not None:
+            default = dataclasses.MISSING if one.default is one.empty else one.default
+            found[name] = get_args(hint)[0], own, default
+    return found
+
+
+def check_keywords(cls: type, **values: Any) -> None:
+    """Raise `ValueError` for keywords of a classmethod ``create`` that are out of the range they declare:
+    what fields have checked for them."""
+    known = annotated(cls.create)  # pyright: ignore[reportAttributeAccessIssue]
+    for name, value in values.items():
+        known[name][1].check(cls.__name__, name, value)
 
 
 def check_shapes(component: Component, shape: tuple[int, ...]) -> None:
@@ -311,6 +361,8 @@ def check_order(owner: object, low: str, high: str, *, equal: bool = False) -> N
 __all__ = [
     "Component",
     "Declaration",
+    "annotated",
+    "check_keywords",
     "check_order",
     "check_shapes",
     "components",

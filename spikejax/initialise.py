@@ -38,7 +38,12 @@ def bistable(
 
     **Raises:** `ValueError` unless the connection is dense, with all synapses of either sign.
     """
-    if not isinstance(connection, Dense) or not isinstance(connection.weight, jax.Array):
+    if not isinstance(connection, Dense):
+        raise ValueError(
+            "`self_excitation` is added to dense connections, and this one is a "
+            f"{type(connection).__name__}: leave it out"
+        )
+    if not isinstance(connection.weight, jax.Array):
         raise ValueError(
             "`self_excitation` needs all synapses, of either sign: leave out density, excitatory and reversal"
         )

@@ -97,6 +97,11 @@ class CrossEntropy(AbstractLoss):
         """One logit per class."""
         o = solution.readout
         steps = o.shape[0]
+        if o.shape[1] % self.windows:
+            raise ValueError(
+                f"CrossEntropy: the network has {o.shape[1]} outputs, which {self.windows} `windows` cannot "
+                "share: give it windows times the number of classes"
+            )
         o = o.reshape(steps, self.windows, -1)
         window = (jnp.arange(steps) * self.windows) // steps
         inside = window[:, None] == jnp.arange(self.windows)
@@ -125,6 +130,11 @@ class SquaredError(AbstractLoss):
     reports: ClassVar = {"error": False}
 
     def __call__(self, solution, trial):
+        if solution.readout.shape != trial.target.shape:
+            raise ValueError(
+                f"SquaredError: the readout has shape {solution.readout.shape}, but the target "
+                f"{trial.target.shape}: both are (time, outputs)"
+            )
         weight = time_weights(solution, trial)
         squared = weight @ jnp.sum((solution.readout - trial.target) ** 2, axis=-1)
         power = weight @ jnp.sum(trial.target**2, axis=-1)
@@ -152,6 +162,11 @@ class ResponseError(AbstractLoss):
     margin: float = option(0.0, doc="weight of the cross-entropy of the decision", at_least=0.0)
 
     def __call__(self, solution, trial):
+        if len(solution.readout) != len(trial.target.signal):
+            raise ValueError(
+                f"ResponseError: the readout has {len(solution.readout)} steps, the response "
+                f"{len(trial.target.signal)}: give both at one time step"
+            )
         o, target = solution.readout[:, 0], trial.target
         squared = target.weight @ (o - target.signal[:, 0]) ** 2
         amplitude = target.template @ o

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .component import Component, Declaration, parameter
+from .component import Component, Declaration, check_keywords, check_shapes, parameter
 from .connections import AbstractConnection, Dense
 from .parameters import as_parameter
 from .registry import Registry
@@ -17,10 +17,22 @@ Scale = Annotated[float, Declaration(doc="initial weights are N(0, scale^2/n)", 
 
 
 class AbstractReadout(Component):
-    """A linear readout of the last layer's activation."""
+    """A linear readout of the last layer's activation.
+
+    **Raises:** `ValueError` for a bias, or another array, that does not fit the outputs of the connection.
+    """
 
     connection: eqx.AbstractVar[AbstractConnection]
     bias: eqx.AbstractVar[Float[Array, " out"]]
+
+    def __check_init__(self):
+        shape = self.connection.out_shape
+        if self.bias.shape != shape:
+            raise ValueError(
+                f"{type(self).__name__}: `bias` has shape {self.bias.shape}, but the connection has outputs "
+                f"{shape}: give one value for each"
+            )
+        check_shapes(self, shape)
 
     @abc.abstractmethod
     def init(self) -> Float[Array, "..."]:
@@ -55,6 +67,7 @@ class LinearReadout(AbstractReadout):
     @classmethod
     def create(cls, in_shape, size, *, key: PRNGKeyArray, scale: Scale = 1.0) -> "LinearReadout":
         """Weights ``N(0, scale^2/n)``, bias 0."""
+        check_keywords(cls, scale=scale)
         return cls(**_drawn(in_shape, size, scale, key))
 
     def init(self):
@@ -89,6 +102,7 @@ class LeakyReadout(AbstractReadout):
         ] = 20.0,
     ) -> "LeakyReadout":
         """Weights ``N(0, scale^2/n)``, bias 0; `tau_out` in ms."""
+        check_keywords(cls, scale=scale, tau_out=tau_out)
         return cls(**_drawn(in_shape, size, scale, key), tau_out=as_parameter(tau_out))
 
     def init(self):

@@ -218,8 +218,8 @@ def check_step(network: Network, gate: Gate, dt: float) -> None:
 
     Values inside a transformation (`jax.jit`, `jax.grad`) are not known and not checked: call it before.
     """
-    if not dt > 0:
-        raise ValueError(f"`dt` is {dt}: give a time step in ms above 0")
+    if not 0 < dt < np.inf:
+        raise ValueError(f"`dt` is {dt}, but must be finite and above 0: give a time step in ms")
     network = resolve(network)
     gate.check_layers(len(network.layers))
     for i, layer in enumerate(network.layers):

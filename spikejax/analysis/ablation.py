@@ -1,5 +1,6 @@
 """Which neurons and synapses a trained network cannot do without."""
 
+import math
 from typing import NamedTuple
 
 import equinox as eqx
@@ -87,7 +88,7 @@ def ablate_neurons(
     """
     network = resolve(network)
     _check(network, layer)
-    size = network.layers[layer].bias.size
+    size = math.prod(network.layers[layer].shape)
 
     @eqx.filter_jit
     def run(network, trials, simulator):

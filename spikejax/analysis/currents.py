@@ -1,5 +1,6 @@
 """Excitation, inhibition and their balance."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -30,7 +31,7 @@ def split_currents(
             raise ValueError(
                 f"currents are split for dense connections only, but this is a {type(connection).__name__}"
             )
-        weight = np.asarray(connection.weight).reshape(len(layer.bias), -1)
+        weight = np.asarray(connection.weight).reshape(math.prod(layer.shape), -1)
         x = np.asarray(x).reshape(len(stimulus), -1)
         # A term is positive if weight and input have the same sign.
         up, down, on, off = np.maximum(weight, 0), np.minimum(weight, 0), np.maximum(x, 0), np.minimum(x, 0)

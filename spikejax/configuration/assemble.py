@@ -18,7 +18,7 @@ from ..readouts import LinearReadout
 from ..simulate import check_step
 from ..simulators import ClockDriven
 from ..tasks import AbstractTask
-from ..training import Plan, Rollback, Stage, TrainState, fit_readout, make_train_step, start
+from ..training import Plan, Stage, TrainState, fit_readout, make_train_step, start
 from ..training.optimisers import check_groups
 from .assemble_network import build_network
 from .assemble_parts import (
@@ -36,7 +36,7 @@ from .assemble_parts import (
     task_at_step,
 )
 from .schema import Config
-from .tables import Table, at
+from .tables import Table, at, make
 
 TaskAt = Callable[[Table, float], AbstractTask]
 """The task that a table of the configuration describes, at a time step (ms)."""
@@ -100,7 +100,7 @@ def _build(config: Config, mesh: Mesh | None) -> Run:
         checkpoint_every=training.checkpoint_every,
         score=score,
         maximise=loss.maximised(score),
-        rollback=None if training.rollback is None else Rollback(**training.rollback.model_dump()),
+        rollback=None if training.rollback is None else make(training.rollback, "training.rollback"),
         gradient_limit=training.gradient_limit,
     )
     return Run(task, model, gate, final, loss, plan, restart(params, 0), fixed)
@@ -121,7 +121,7 @@ def _check_ridge(config: Config, task: AbstractTask, model: Network) -> None:
     if not isinstance(model.readout, LinearReadout) or task.target != "response":
         raise ConfigError(
             "network.readout.init is ridge, which needs a linear readout and a task whose target is a "
-            "response"
+            f"response, not a {type(model.readout).__name__} and a {task.target}"
         )
     if not {"weight", "bias"} <= set(config.training.trainable):
         raise ConfigError(

@@ -33,7 +33,8 @@ def build_network(config: Config, channels: int, outputs: int, key: jax.Array) -
     table = config.network.readout
     readout: AbstractReadout = make(table, "network.readout", in_shape=shape, size=outputs, key=keys[-1])
     connection = _readout_connection(config, readout, layers[-1])
-    readout = eqx.tree_at(lambda r: r.connection, readout, connection)
+    if connection is not readout.connection:
+        readout = eqx.tree_at(lambda r: r.connection, readout, connection)
     network = at("network", Network, tuple(layers), readout)
     return positive(network, [name for name in config.training.trainable if name in positive_fields(network)])
 
@@ -130,7 +131,10 @@ def _readout_connection(config: Config, readout: AbstractReadout, last: Layer) -
     if table.init == "normal" and table.synapses == "all":
         return connection
     if not isinstance(connection, Dense):
-        raise ConfigError("network.readout: init and synapses are of a dense readout")
+        raise ConfigError(
+            "network.readout: init and synapses are of a dense readout, and this one has a "
+            f"{type(connection).__name__}"
+        )
     slowest = jnp.argmax(resolve(last.synapse).tau_syn.reshape(last.synapse.kinds, -1)[:, 0])
     if table.init == "transpose":
         connection = _transposed(table, connection, last, slowest)
@@ -144,8 +148,9 @@ def _readout_connection(config: Config, readout: AbstractReadout, last: Layer) -
 def _transposed(table: Table, connection: Dense, last: Layer, slowest: jax.Array) -> Dense:
     if not isinstance(last.feedforward, Dense):
         raise ConfigError(
-            "network.readout.init is transpose, of input weights that are currents: leave out reversal in "
-            "the last layer"
+            "network.readout.init is transpose, of dense input weights that are currents, and those of the "
+            f"last layer are {type(last.feedforward).__name__}: leave out reversal there, or choose another "
+            "init"
         )
     weight = resolve(last.feedforward).weight
     if (weight.shape[1:], weight.shape[0]) != (connection.out_shape, last.shape[0]):
@@ -153,7 +158,8 @@ def _transposed(table: Table, connection: Dense, last: Layer, slowest: jax.Array
             f"network.readout.init is transpose, but the last layer has {weight.shape[1:]} inputs and the "
             f"readout {connection.out_shape} outputs"
         )
-    transposed = jnp.zeros_like(resolve(connection.weight)).at[:, slowest].set(table.scale * weight.T)
+    scale = getattr(table, "scale", 1.0)  # a user's readout need not have one
+    transposed = jnp.zeros_like(resolve(connection.weight)).at[:, slowest].set(scale * weight.T)
     return _with_weight(connection, transposed)
 
 

@@ -83,7 +83,7 @@ def _loss(loss: Table, penalties: Table) -> AbstractLoss:
     parts = [
         make(table, f"penalties.{name}")
         for name, table in named.items()
-        if table is not None and table.weight
+        if table is not None and getattr(table, "weight", True)
     ]
     return Sum((main, *parts)) if parts else main
 

@@ -22,6 +22,7 @@ from ..readouts import READOUTS
 from ..synapses import SYNAPSES
 from ..tasks import TASKS
 from ..training.annealing import Annealing
+from ..training.plan import Rollback
 from .explain import explain
 from .tables import (
     STAGED,
@@ -151,18 +152,6 @@ def _gate_table() -> type[Table]:
     return made
 
 
-class Rollback(Table):
-    """Return to the best checkpoint when training loses its way."""
-
-    patience: Count = Field(description="evaluations in a row that may be worse than the tolerance")
-    tolerance: NonNegative = Field(
-        default=0.05, description="by how much the held-out score may fall below the best one"
-    )
-    factor: Annotated[float, Field(gt=0, le=1)] = Field(
-        default=0.5, description="factor of the learning rate from then on"
-    )
-
-
 class Training(Table):
     """The optimisation."""
 
@@ -220,7 +209,7 @@ class Training(Table):
         description="what chooses the best checkpoint: loss, or what the loss reports; default: the loss "
         "says",
     )
-    rollback: Rollback | None = Field(
+    rollback: Annotated[Any, Holds(table(Rollback), optional=True)] = Field(
         default=None,
         description="return to the best checkpoint when held-out trials get worse; default: never",
     )
@@ -327,4 +316,4 @@ def _merged(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
     return found
 
 
-__all__ = ["SCHEDULED", "Config", "Layer", "Network", "Readout", "Recurrent", "Rollback", "Training"]
+__all__ = ["SCHEDULED", "Config", "Layer", "Network", "Readout", "Recurrent", "Training"]

@@ -37,7 +37,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic.fields import FieldInfo
 from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
 
-from ..component import Declaration, declarations
+from ..component import Declaration, annotated, declarations
 from ..errors import ConfigError
 from ..registry import Registry
 
@@ -94,7 +94,7 @@ def keywords(component: Callable[..., Any]) -> dict[str, tuple[Any, Declaration,
     """
     factory = getattr(component, "create", None)
     if factory is not None:
-        return dict(_parameters(factory))
+        return {name: about for name, about in annotated(factory).items() if about[1].in_table}
     return dict(_fields(component))
 
 
@@ -113,16 +113,6 @@ def _fields(cls: Any) -> Iterator[tuple[str, tuple[Any, Declaration, Any]]]:
         ):
             default = field.default_factory()
         yield field.name, (hint, own, default)
-
-
-def _parameters(factory: Callable[..., Any]) -> Iterator[tuple[str, tuple[Any, Declaration, Any]]]:
-    hints = typing.get_type_hints(factory, include_extras=True)
-    for name, parameter in inspect.signature(factory).parameters.items():
-        hint = hints.get(name)
-        own = next((x for x in getattr(hint, "__metadata__", ()) if isinstance(x, Declaration)), None)
-        if own is not None and own.in_table:
-            default = dataclasses.MISSING if parameter.default is parameter.empty else parameter.default
-            yield name, (get_args(hint)[0], own, default)
 
 
 def key(hint: Any, declared: Declaration, default: Any) -> Any:
@@ -211,7 +201,7 @@ class Family:
     ):
         self.registry, self.default, self.base = registry, default, base
         self.extras, self.defaults, self.staged, self.switch = extras, defaults or {}, staged, switch
-        self._made: dict[type, type[Table]] = {}
+        self._made: dict[tuple[type | str, ...], type[Table]] = {}
 
     def tables(self) -> dict[str, type[Table]]:
         """The table of every kind there is at this moment."""
@@ -222,16 +212,17 @@ class Family:
         cls = self.registry.find(kind)
         if self.extras is None and not self.defaults:
             return table(cls, kind, self.base)
-        if cls not in self._made:
+        extras = dict(self.extras(cls)) if self.extras else {}
+        made = (cls, *extras)  # a plugin may have added to them
+        if made not in self._made:
             known = keywords(cls)
             own = {
                 name: key(*known[name][:2], default)
                 for name, default in self.defaults.items()
                 if name in known
             }
-            more = tuple((own | dict(self.extras(cls) if self.extras else {})).items())
-            self._made[cls] = _model(cls, kind, self.base, more)
-        return self._made[cls]
+            self._made[made] = _model(cls, kind, self.base, tuple((own | extras).items()))
+        return self._made[made]
 
     def read(self, value: Any) -> Any:
         """The table that a value stands for."""
@@ -301,10 +292,11 @@ class Each:
 
 
 class Holds:
-    """Metadata of a key that holds this one table, such as that of a component without kinds."""
+    """Metadata of a key that holds this one table, such as that of a component without kinds, or with
+    `optional` none."""
 
-    def __init__(self, model: type[Table]):
-        self.model = model
+    def __init__(self, model: type[Table], *, optional: bool = False):
+        self.model, self.optional = model, optional
 
     def table(self) -> type[Table]:
         """That table."""
@@ -312,7 +304,8 @@ class Holds:
 
     def read(self, value: Any) -> Any:
         """The table that a value stands for."""
-        return value if isinstance(value, Table) else read(self.model, value)
+        absent = self.optional and value is None
+        return value if isinstance(value, Table) or absent else read(self.model, value)
 
     __get_pydantic_core_schema__ = Family.__get_pydantic_core_schema__
 

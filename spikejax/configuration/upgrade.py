@@ -6,6 +6,7 @@ A configuration that somebody wrote with an old key gets an error, so that no fi
 """
 
 import copy
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -44,6 +45,18 @@ ONLY_WITH = {
     "adjoint.clip": ("adjoint.kind", "checkpointed"),
 }
 """Of these keys, where the kind stands with which alone they are old."""
+THEN = {
+    "task.kind": ("braille", "delayed_xor", "predictive_coding", "spoken_digits"),
+    "loss.kind": ("cross_entropy", "squared_error", "response"),
+    "adjoint.kind": ("autodiff", "checkpointed", "costate"),
+    "network.readout.kind": ("linear", "leaky"),
+    "network.layers.*.neuron.kind": (
+        "nif", "lif", "alif", "glif", "eif", "adex", "izhikevich", "theta", "hodgkin_huxley",
+    ),
+    "gate.release": ("charge", "graded", "surrogate", "hard"),
+    "gate.schedule": ("constant", "linear", "geometric", "plateau"),
+}  # fmt: skip
+"""The kinds that there were: a key of a user's own component is never an old one, whatever it is called."""
 UNUSED = {
     "loss.margin": ("loss.kind", "response"),
     "loss.windows": ("loss.kind", "cross_entropy"),
@@ -90,7 +103,7 @@ def upgrade(data: dict[str, Any], renamed: Mapping[str, str] | None = None) -> d
         _move(stage, data)
     for pattern, more in WEIGHTS.items():
         for key in _places(data, pattern):
-            if _get(data, key) == 0:
+            if _get(data, key) == 0 and _is_there(data, data, key):
                 for one in (key, *more):
                     _pop(data, one)
     _move(data, data)
@@ -100,7 +113,8 @@ def upgrade(data: dict[str, Any], renamed: Mapping[str, str] | None = None) -> d
 def _move(data: dict[str, Any], whole: dict[str, Any]) -> None:
     """Give the keys of one table of tables their new names."""
     for key, (where, kind) in UNUSED.items():
-        if _get(data, key) is not None and _kind(data, whole, where) != kind:
+        found = _kind(data, whole, where)
+        if _get(data, key) is not None and found != kind and (found is None or found in THEN[where]):
             _pop(data, key)
     for old, new in list(_expanded(data)):
         if _get(data, old) is not None and _is_old(data, whole, old):
@@ -117,7 +131,14 @@ def _kind(data: dict[str, Any], whole: dict[str, Any], where: str) -> Any:
 
 def _is_old(data: dict[str, Any], whole: dict[str, Any], key: str) -> bool:
     where = ONLY_WITH.get(key)
-    return where is None or _kind(data, whole, where[0]) == where[1]
+    return _is_there(data, whole, key) and (where is None or _kind(data, whole, where[0]) == where[1])
+
+
+def _is_there(data: dict[str, Any], whole: dict[str, Any], key: str) -> bool:
+    """Whether the component that a key is of is one of those that there were."""
+    where = f"{key.rpartition('.')[0]}.kind"
+    kinds = THEN.get(re.sub(r"\.\d+\.", ".*.", where))
+    return kinds is None or _kind(data, whole, where) in (None, *kinds)
 
 
 def _expanded(data: dict[str, Any], renamed: Mapping[str, str] = RENAMED) -> Iterator[tuple[str, str]]:

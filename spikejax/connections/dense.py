@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from ..component import Declaration
+from ..component import Declaration, check_keywords
 from ..parameters import AbstractReparametrisation, Masked, Signed, resolve
 from ..stimulus import Events, Stimulus
 from .base import CONNECTIONS, AbstractConnection
@@ -74,6 +74,7 @@ class Dense(AbstractConnection):
 
         **Raises:** `ValueError` for a number of scales that is another, and for numbers out of their range.
         """
+        check_keywords(cls, scale=scale, norm=norm, density=density)
         made = cls.normal(in_shape, out_shape, scale, key=key)
         if norm is not None:
             made = made.normalised(norm)
@@ -85,8 +86,6 @@ class Dense(AbstractConnection):
                 )
             size = math.prod(out_shape)
             present = ~jnp.eye(size, dtype=bool).reshape(*out_shape, *out_shape)
-        if not 0 < density <= 1:
-            raise ValueError(f"Dense: `density` is {density:g}, but must be above 0 and at most 1")
         if density < 1:
             drawn = jax.random.bernoulli(
                 jax.random.fold_in(key, 2), density, (*out_shape, *in_shape[-len(out_shape) :])

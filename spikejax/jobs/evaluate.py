@@ -20,7 +20,10 @@ def evaluate_network(run: Run, network: Network, config: Config) -> dict[str, An
     """Test-split results with the gate that training ended with, and with a hard threshold in its place."""
     evaluate = evaluator(config)
     test = run.task.parts("test")
-    summary: dict[str, Any] = {"release": RELEASES.name_of(run.final_gate.release)}
+    summary: dict[str, Any] = {
+        "release": RELEASES.name_of(run.final_gate.release),
+        "score": run.plan.score,
+    }
     for name, gate in (("smooth", run.final_gate), ("hard", run.final_gate.hard())):
         result = evaluate(network, test, ClockDriven(gate, config.dt))
         summary["trials"] = len(result.durations)
@@ -49,12 +52,12 @@ def shown_results(summary: dict[str, Any]) -> str:
     lines = []
     for name in ("smooth", "hard"):
         m = summary[name]
-        score = (
-            f"accuracy {m['accuracy']:.4f}" if "accuracy" in m else f"error {m.get('error', m['loss']):.4f}"
-        )
+        # What the loss is judged by; of a summary from before that was written down, what there is.
+        known = (summary.get("score"), "accuracy", "error")
+        score = next((f"{key} {m[key]:.4f}, " for key in known if key in m and key != "loss"), "")
         layers = [key.removeprefix("rate/") for key in m if key.startswith("rate/")]
         rates = ", ".join(f"{m[f'rate/{i}']:.1f} Hz ({m[f'silent/{i}']:.0%} silent)" for i in layers)
-        result = f"test, {name} threshold: {score}, loss {m['loss']:.4f}, rates {rates}"
+        result = f"test, {name} threshold: {score}loss {m['loss']:.4f}, rates {rates}"
         lines.append(f"{result}  [{summary['trials']} trials]")
     return "\n".join(lines)
 

@@ -172,9 +172,27 @@ class Recordings(AbstractRecordings):
 
     stimuli: dict[str, UInt8[Array, "trials time channels"]]
     targets: dict[str, Int[Array, " trials"]]
-    labels: tuple[str, ...] = option()
-    drop: float = option(0.0, at_least=0.0, below=1.0)
-    shift_steps: int = option(0, at_least=0.0)
+    labels: tuple[str, ...] = option(doc="names of the classes", length=(1, None))
+    drop: float = option(0.0, doc="probability that a spike is deleted in training", at_least=0.0, below=1.0)
+    shift_steps: int = option(0, doc="largest shift of a whole training trial, in steps", at_least=0.0)
+
+    def __check_init__(self):
+        wanted = {"train", "validation", "test"}
+        for name in ("stimuli", "targets"):
+            if set(getattr(self, name)) != wanted:
+                given = ", ".join(sorted(getattr(self, name)))
+                raise ValueError(f"Recordings: `{name}` is of {given}: give train, validation and test")
+        channels = self.stimuli["train"].shape[-1]
+        for split, x in self.stimuli.items():
+            if len(x) != len(self.targets[split]):
+                raise ValueError(
+                    f"Recordings: {split} has {len(x)} `stimuli` and {len(self.targets[split])} `targets`: "
+                    "give one target for each"
+                )
+            if x.shape[-1] != channels:
+                raise ValueError(
+                    f"Recordings: {split} has {x.shape[-1]} channels in `stimuli`, and train {channels}"
+                )
 
 
 @eqx.filter_jit

@@ -111,19 +111,19 @@ class Braille(AbstractRecordings):
         hold(one, self.clock, self.dt)
 
     @property
-    def stimuli(self):  # pyright: ignore[reportIncompatibleVariableOverride]
+    def stimuli(self):
         return self._data.stimuli
 
     @property
-    def targets(self):  # pyright: ignore[reportIncompatibleVariableOverride]
+    def targets(self):
         return self._data.targets
 
     @property
-    def labels(self):  # pyright: ignore[reportIncompatibleVariableOverride]
+    def labels(self):
         return self._data.labels
 
     @property
-    def shift_steps(self):  # pyright: ignore[reportIncompatibleVariableOverride]
+    def shift_steps(self):
         return round(self.shift / self.dt)
 
     @property

@@ -77,7 +77,7 @@ class PredictiveCoding(AbstractTask):
             )
 
     @property
-    def outputs(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def outputs(self) -> int:
         return self.channels
 
     def signal(self, key: PRNGKeyArray, duration: float) -> Float[Array, "time channels"]:

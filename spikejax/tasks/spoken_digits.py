@@ -148,15 +148,15 @@ class SpokenDigits(AbstractTask, Augmentation):
         )
 
     @property
-    def channels(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def channels(self) -> int:
         return self.bands * len(self.delays)
 
     @property
-    def labels(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def labels(self) -> tuple[str, ...]:
         return self.events[0].names
 
     @property
-    def outputs(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def outputs(self) -> int:
         return len(self.labels)
 
     @property

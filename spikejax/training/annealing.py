@@ -172,7 +172,7 @@ class Annealing(Component):
                 "`sharpness`, `sharpness_end`, `hold` and `anneal` have lists of "
                 f"{' and '.join(map(str, sorted(counts)))} values: give one value a layer"
             )
-        self.schedule.check(np.asarray(self.sharpness), None if self.sharpness_end is None else self.end)
+        self.schedule.check(self.start, None if self.sharpness_end is None else self.end)
         if np.any(np.asarray(self.hold) >= np.asarray(self.anneal)):
             raise ValueError("`hold` must be below `anneal`: annealing begins before it ends")
         if self.mixture is None:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, PyTree
 
+from ..component import Component, option
 from ..network import Network
 from ..simulators import AbstractSimulator
 from ..tasks import AbstractTask
@@ -40,15 +41,18 @@ class Stage(NamedTuple):
     """What counts as a plateau of the loss; None: nothing does."""
 
 
-class Rollback(NamedTuple):
+class Rollback(Component):
     """Return to the best parameters so far, with a fresh optimiser, when training gets worse or diverges."""
 
-    tolerance: float
-    """By how much the held-out score may be worse than the best one, in units of the score."""
-    patience: int
-    """Number of consecutive evaluations worse than that which are followed by a rollback."""
-    factor: float
-    """Factor that each rollback multiplies the learning rate by."""
+    patience: int = option(
+        doc="evaluations in a row that may be worse than the tolerance", at_least=1, staged=False
+    )
+    tolerance: float = option(
+        0.05, doc="by how much the held-out score may be worse than the best one", at_least=0.0, staged=False
+    )
+    factor: float = option(
+        0.5, doc="factor of the learning rate from then on", above=0.0, at_most=1.0, staged=False
+    )
 
 
 class Plan(NamedTuple):

@@ -48,8 +48,8 @@ def fit_readout(
     readout = network.readout
     if not isinstance(readout, LinearReadout) or not isinstance(readout.connection, Dense):
         raise ValueError(
-            "a readout is solved for only if it is linear and dense, "
-            f"and this one is a {type(readout).__name__}"
+            "a readout is solved for only if it is a LinearReadout of a Dense connection, and this one is a "
+            f"{type(readout).__name__} of a {type(readout.connection).__name__}"
         )
 
     square, cross = _moments(network, trials, target, noise)

@@ -123,3 +123,17 @@ def test_a_file_is_not_upgraded(tmp_path):
     assert "rate_weight" in read(path)["loss"]
     with pytest.raises(ConfigError, match="is now called"):
         load(path)
+
+
+def test_keys_of_a_users_component_are_no_old_ones():
+    mine = {
+        "loss": {"kind": "mine", "margin": 0.5, "rate_low": 2.0, "log_rate": 0.0, "rate_weight": 0.0},
+        "adjoint": {"kind": "mine", "damping": 0.0, "chunk": 3},
+        "network": {
+            "layers": [{"neuron": {"kind": "mine", "tau_ref": 0.0}}],
+            "readout": {"kind": "mine", "tau_out": 3.0},
+        },
+        "gate": {"release": {"kind": "mine", "detach_reset": True}},
+    }
+    assert not list(old_keys(mine))
+    assert upgrade(mine) == mine

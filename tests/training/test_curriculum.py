@@ -102,7 +102,7 @@ def test_rollback_returns_to_the_best(problem, tmp_path):
         evaluate=evaluate,
         restart=restart,
         score="loss",
-        rollback=Rollback(0.5, 2, 0.25),
+        rollback=Rollback(tolerance=0.5, patience=2, factor=0.25),
     )
     _, best = train(plan, state, fixed, tmp_path, key=jax.random.key(0), progress=False)
     assert [at for _, at in restarted] == [
@@ -128,7 +128,9 @@ def test_rollback_survives_a_gradient_that_is_not_finite(problem, tmp_path):
                 stimulus=trials.stimulus.at[0, 3, 1].set(jnp.where(step == 3, jnp.nan, 0.0))
             )
 
-    plan, state, fixed = plan_for(problem, task=Task(), rollback=Rollback(0.5, 2, 0.5))
+    plan, state, fixed = plan_for(
+        problem, task=Task(), rollback=Rollback(tolerance=0.5, patience=2, factor=0.5)
+    )
     train(plan, state, fixed, tmp_path, key=jax.random.key(0), progress=False)
     metrics = read_metrics(tmp_path / "metrics.jsonl")
     assert [m["rollback"] for m in metrics] == [False, False, False, True, False, False]

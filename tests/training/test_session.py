@@ -95,7 +95,7 @@ def test_a_gradient_that_explodes():
 
 def test_plateaus_of_the_loss():
     plateau = Plateau(patience=2, tolerance=0.1, factor=2.0)
-    one, found = session(rollback=Rollback(0.0, 1, 0.9999)), []
+    one, found = session(rollback=Rollback(tolerance=0.0, patience=1, factor=0.9999)), []
     one.enter(0, plateau)
     # Windows of two: 4, 3 (lower), 2.9 (not by a tenth: a plateau), 5 (the first after it), 4.6 (not by a
     # tenth). Losses that are not finite are left out.
@@ -116,7 +116,7 @@ def test_plateaus_of_the_loss():
 
 
 def test_saved_and_restored():
-    one = session(rollback=Rollback(0.1, 2, 0.5), gradient_limit=0.5)
+    one = session(rollback=Rollback(tolerance=0.1, patience=2, factor=0.5), gradient_limit=0.5)
     scored(one, [1.0, 2.0, 1.5, 3.0])
     again = session()
     again.restore(json.loads(json.dumps(one.saved())), one.best)
