@@ -35,8 +35,9 @@ from .assemble_parts import (
     step_settings,
     task_at_step,
 )
+from .making import at, make
 from .schema import Config
-from .tables import Table, at, make
+from .tables import Table
 
 TaskAt = Callable[[Table, float], AbstractTask]
 """The task that a table of the configuration describes, at a time step (ms)."""

@@ -17,8 +17,9 @@ from ..parameters import as_parameter, positive, resolve
 from ..readouts import AbstractReadout
 from ..synapses import AbstractSynapse
 from . import schema
+from .making import at, make
 from .schema import Config
-from .tables import Table, at, keywords, make
+from .tables import Table, keywords
 
 
 def build_network(config: Config, channels: int, outputs: int, key: jax.Array) -> Network:

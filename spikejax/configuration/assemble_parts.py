@@ -20,8 +20,9 @@ from ..simulators import ClockDriven
 from ..tasks import AbstractTask
 from ..training import Annealing, make_evaluate, scale_by_tensor_adam, scale_groups
 from .assemble_network import build_neuron, build_synapse
+from .making import at, make
 from .schema import Config
-from .tables import Table, at, make
+from .tables import Table
 
 
 def batch_key(config: Config) -> jax.Array:

@@ -8,10 +8,27 @@ from typing import Any, cast
 import equinox as eqx
 import jax
 
+from ..component import Declaration
 from .assemble_network import build_network
 from .assemble_parts import build_annealing, build_loss, build_task
 from .schema import Config
-from .tables import compiled
+from .tables import Free, Table, metadata
+
+
+def compiled(one: Table) -> dict[str, Any]:
+    """The values of a table but for those that may differ between networks that are trained as one
+    program."""
+    found: dict[str, Any] = {}
+    for name, field in type(one).model_fields.items():
+        free, declared, value = metadata(field, Free), metadata(field, Declaration), getattr(one, name)
+        if free is not None and free.networks:
+            continue
+        if declared is not None and declared.trained:
+            # On or off is another program, the number is not.
+            found[name] = bool(value)
+        else:
+            found[name] = compiled(value) if isinstance(value, Table) else value
+    return found
 
 
 def program(config: Config) -> str:
@@ -54,4 +71,4 @@ def alone(config: Config) -> bool:
     return any(part.training.half_step_fraction for part in config.parts)
 
 
-__all__ = ["alone", "program", "structure"]
+__all__ = ["alone", "compiled", "program", "structure"]

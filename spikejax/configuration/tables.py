@@ -38,7 +38,6 @@ from pydantic.fields import FieldInfo
 from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
 
 from ..component import Declaration, annotated, declarations
-from ..errors import ConfigError
 from ..registry import Registry
 
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -383,64 +382,6 @@ def tables_of(field: FieldInfo) -> dict[str, type[BaseModel]]:
     return dict(zip([""], plain_tables(field), strict=False))
 
 
-# From tables to components.
-
-
-def make(
-    one: Table, where: str = "", /, *, component: Callable[..., Any] | None = None, **context: Any
-) -> Any:
-    """The component of a table, and those of the tables in it.
-
-    **Arguments:** `where`: path of keys of the table, which an error begins with; `component`: another class
-    than the table's, which takes those of the keys that it declares; `context`: what no table says, such as
-    the time step.
-
-    **Raises:** `ConfigError`.
-    """
-    component = component or one.component
-    if component is None:
-        raise TypeError(f"{type(one).__name__} is no component's table")
-    known = keywords(component)
-    values = {name: getattr(one, name) for name in known if name in one.model_fields_set}
-    parts = {
-        name: make(value, f"{where}.{name}") if isinstance(value, Table) else value
-        for name, value in values.items()
-    }
-    return at(where, getattr(component, "create", component), **(parts | context))
-
-
-def at(where: str, call: Callable[..., Made], /, *args: Any, **kwargs: Any) -> Made:
-    """Call a function whose `ValueError` is about the keys at `where`, and say so.
-
-    **Raises:** `ConfigError`.
-    """
-    try:
-        return call(*args, **kwargs)
-    except ConfigError:
-        raise
-    except ValueError as error:
-        raise ConfigError(f"{where}: {error}" if where else str(error)) from error
-
-
-# What a table says of itself.
-
-
-def compiled(one: Table) -> dict[str, Any]:
-    """The values of a table but for those that may differ between networks that are trained as one
-    program."""
-    found: dict[str, Any] = {}
-    for name, field in type(one).model_fields.items():
-        free, declared, value = metadata(field, Free), metadata(field, Declaration), getattr(one, name)
-        if free is not None and free.networks:
-            continue
-        if declared is not None and declared.trained:
-            # On or off is another program, the number is not.
-            found[name] = bool(value)
-        else:
-            found[name] = compiled(value) if isinstance(value, Table) else value
-    return found
-
-
 def components_table(registry: Registry) -> str:
     """A family as a table in Markdown: name, class, and what it is."""
     what = {
@@ -463,12 +404,9 @@ __all__ = [
     "NonNegative",
     "PositiveFloat",
     "Table",
-    "at",
-    "compiled",
     "components_table",
     "key",
     "keywords",
-    "make",
     "metadata",
     "read",
     "table",

@@ -7,7 +7,7 @@ import pytest
 
 from spikejax.configuration import check, dump, load
 from spikejax.configuration.load import place, read
-from spikejax.configuration.tables import compiled
+from spikejax.configuration.programs import compiled
 from spikejax.errors import ConfigError
 from spikejax.training.annealing import SCHEDULES
 

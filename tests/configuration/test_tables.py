@@ -9,16 +9,16 @@ from pydantic import Field, ValidationError
 from spikejax import Gate
 from spikejax.component import Component, Declaration, option, parameter, part
 from spikejax.configuration.explain import describe, explain
+from spikejax.configuration.making import make
+from spikejax.configuration.programs import compiled
 from spikejax.configuration.schema import Config
 from spikejax.configuration.tables import (
     Each,
     Family,
     Holds,
     Table,
-    compiled,
     components_table,
     keywords,
-    make,
     read,
     table,
 )
