@@ -1,5 +1,5 @@
-"""How the tests compile, what they hold in memory, float64 without silent promotion, and run-time checks of
-every annotation: all set before the package is imported.
+"""How the tests compile, what they hold in memory, float64, and run-time checks of every annotation: all set
+before the package is imported.
 
 The tests compile thousands of small programs that run for milliseconds: they are compiled with hardly any
 optimisation and kept in a cache on disk. Both are set in the environment, so that the processes that a test
@@ -51,8 +51,6 @@ import jax  # noqa: E402
 from jaxtyping import install_import_hook  # noqa: E402
 
 jax.config.update("jax_enable_x64", True)
-# A product of float32 and float64 is one that nobody meant: an error, but for numbers without a dtype.
-jax.config.update("jax_numpy_dtype_promotion", "strict")
 install_import_hook("spikejax", "beartype.beartype")
 
 PEAK = 2.0

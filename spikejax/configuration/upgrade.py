@@ -70,7 +70,7 @@ UNUSED = {
 }
 """Keys that the old run folders have with every kind, where the kind stands, and the one that used them."""
 FIELDS = {"tau_accommodation": "tau"}
-"""Fields of components that have another name now, which `training` names as what is trained, and how fast."""
+"""Fields of components that have another name now; `training` says what of them is trained, and how fast."""
 WEIGHTS = {
     "loss.rate_weight": ("loss.rate_low", "loss.rate_high"),
     "loss.log_rate_weight": ("loss.log_rate",),

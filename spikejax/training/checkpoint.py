@@ -14,7 +14,7 @@ from ..metrics import leaf_name
 
 FORMAT = 1
 RENAMED = {"log": "raw", "tau_accommodation": "tau"}
-"""Parts of an array's name that an earlier version wrote otherwise; the arrays and their order are the same."""
+"""Parts of an array's name that an earlier version wrote otherwise; arrays and order are the same."""
 
 
 class CheckpointError(ValueError):

@@ -150,7 +150,8 @@ def test_a_trained_run_of_the_earlier_version_gives_the_same_results(tmp_path):
     before = json.loads((run / "summary.json").read_text())
     found = evaluate_run(run)
     for gate in ("smooth", "hard"):
-        for name, value in before[gate].items():
+        for name in ("loss", "error", "rate/0", "silent/0"):
+            value = before[gate][name]
             assert found[gate][name] == pytest.approx(value, rel=1e-9), (gate, name)
     assert load(run).training.trainable == ("weight", "bias", "tau_mem", "tau")
     (run / "summary.json").unlink()
