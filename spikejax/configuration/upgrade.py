@@ -69,6 +69,8 @@ UNUSED = {
     "gate.plateau.factor": ("gate.schedule", "plateau"),
 }
 """Keys that the old run folders have with every kind, where the kind stands, and the one that used them."""
+FIELDS = {"tau_accommodation": "tau"}
+"""Fields of components that have another name now; `training` says what of them is trained, and how fast."""
 WEIGHTS = {
     "loss.rate_weight": ("loss.rate_low", "loss.rate_high"),
     "loss.log_rate_weight": ("loss.log_rate",),
@@ -107,6 +109,13 @@ def upgrade(data: dict[str, Any], renamed: Mapping[str, str] | None = None) -> d
                 for one in (key, *more):
                     _pop(data, one)
     _move(data, data)
+    training = data.get("training", {})
+    if "trainable" in training:
+        training["trainable"] = [FIELDS.get(name, name) for name in training["trainable"]]
+    for old, new in FIELDS.items():
+        scales = training.get("learning_rate_scale", {})
+        if scales:
+            training["learning_rate_scale"] = {name.replace(old, new): x for name, x in scales.items()}
     return data
 
 

@@ -210,7 +210,7 @@ def _draw(stimuli, targets, key, step, size: int, drop: float, shift: int) -> Tr
         by = jax.random.randint(jax.random.fold_in(key_shift, step), (size,), -shift, shift + 1)
         x = jax.vmap(_shifted)(x, by)
     if drop:
-        x = x * jax.random.bernoulli(jax.random.fold_in(key_drop, step), 1 - drop, x.shape)
+        x = x * jax.random.bernoulli(jax.random.fold_in(key_drop, step), 1 - drop, x.shape).astype(x.dtype)
     label = targets[index]
     return Trial(x, label, label=label, key=jax.random.split(jax.random.fold_in(key_start, step), size))
 

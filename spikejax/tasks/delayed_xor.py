@@ -189,16 +189,15 @@ class DelayedXOR(AbstractTask):
     ) -> Trial:
         key_delay, key_order, key_state = jax.random.split(key, 3)
         delays = jnp.round(jax.random.uniform(key_delay, (2,), minval=low, maxval=high) / GRID) * GRID
-        pulses = jnp.asarray(PULSES)[kind]
+        dtype = jnp.result_type(float)
+        pulses = jnp.asarray(PULSES, dtype)[kind]
         swap = jax.random.bernoulli(key_order) & (pulses[1] == 0)
         pulses = jnp.where(swap, pulses[::-1], pulses)
-        t = jnp.arange(self.steps(longest)) * self.dt
+        t = jnp.arange(self.steps(longest), dtype=dtype) * self.dt
         first, second, cue, begin = self.moments(delays)
 
         def during(start, duration):
-            return ((t > start - self.dt / 2) & (t < start + duration - self.dt / 2)).astype(
-                jnp.result_type(float)
-            )
+            return ((t > start - self.dt / 2) & (t < start + duration - self.dt / 2)).astype(dtype)
 
         signal = pulses[0] * during(first, self.pulse) + pulses[1] * during(second, self.pulse)
         stimulus = jnp.stack([signal, during(cue, self.cue)], axis=-1)
@@ -212,7 +211,7 @@ class DelayedXOR(AbstractTask):
         for w, stretch in zip(self.weights, (window, before, after), strict=True):
             weight = weight + w * stretch / jnp.sum(stretch)
         sign = jnp.asarray(SIGNS)[kind]
-        target = Response((sign * shape)[:, None], weight, shape / jnp.sum(shape**2))
+        target = Response((sign.astype(dtype) * shape)[:, None], weight, shape / jnp.sum(shape**2))
         mask = t < begin + self.response + self.tail - self.dt / 2
         return Trial(stimulus, target, mask, label=sign + 1, key=key_state)
 

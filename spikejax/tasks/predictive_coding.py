@@ -88,7 +88,8 @@ class PredictiveCoding(AbstractTask):
         phase = jax.random.uniform(key_p, shape, maxval=2 * jnp.pi)
         amplitude = jax.random.uniform(key_a, shape, minval=0.2, maxval=1.0)
         amplitude = amplitude / jnp.sqrt(jnp.sum(amplitude**2, axis=1, keepdims=True) / 2)
-        t = (jnp.arange(round(duration / self.dt)) + 0.5) * self.dt * 1e-3
+        steps = jnp.arange(round(duration / self.dt), dtype=jnp.result_type(float))
+        t = (steps + 0.5) * self.dt * 1e-3
         x = jnp.sum(amplitude * jnp.sin(2 * jnp.pi * frequency * t[:, None, None] + phase), axis=-1)
         if self.onset:
             x = x * (0.5 - 0.5 * jnp.cos(jnp.pi * jnp.minimum(t / (self.onset * 1e-3), 1.0)))[:, None]

@@ -13,6 +13,8 @@ from ..files import write_atomically
 from ..metrics import leaf_name
 
 FORMAT = 1
+RENAMED = {"log": "raw", "tau_accommodation": "tau"}
+"""Parts of an array's name that an earlier version wrote otherwise; arrays and order are the same."""
 
 
 class CheckpointError(ValueError):
@@ -50,7 +52,8 @@ def load(path: Path, like: PyTree) -> tuple[PyTree, dict[str, Any]]:
                 raise CheckpointError(
                     f"{path} has checkpoint format {header['format']}; this version reads {FORMAT}"
                 )
-            _compare(path, header["layout"], _layout(like))
+            there = {_renamed(name): layout for name, layout in header["layout"].items()}
+            _compare(path, there, _layout(like))
             return eqx.tree_deserialise_leaves(file, like), header
     except FileNotFoundError:
         raise CheckpointError(f"there is no checkpoint {path}") from None
@@ -61,12 +64,22 @@ def load(path: Path, like: PyTree) -> tuple[PyTree, dict[str, Any]]:
         raise CheckpointError(f"{path} is not a complete checkpoint: {reason}") from error
 
 
+def _renamed(name: str) -> str:
+    return ".".join(RENAMED.get(part, part) for part in name.split("."))
+
+
 def _compare(path: Path, there: dict[str, str], here: dict[str, str]) -> None:
     for name in sorted(there.keys() | here.keys()):
         if there.get(name) != here.get(name):
             raise CheckpointError(
                 f"{path} is a checkpoint of another network: {name} is {there.get(name, 'absent')} "
                 f"in the file and {here.get(name, 'absent')} in the configured network"
+            )
+    # Arrays are read in the order in which they were written.
+    for one, other in zip(there, here, strict=True):
+        if one != other:
+            raise CheckpointError(
+                f"{path} is of another version, with {one} in the place of {other}: it cannot be read"
             )
 
 

@@ -1,6 +1,8 @@
 """Renamed keys: an error that names the new one, and run folders of the earlier version that are still
 read."""
 
+import json
+import shutil
 import tomllib
 from pathlib import Path
 
@@ -10,6 +12,8 @@ from spikejax.configuration import check, dump, load
 from spikejax.configuration.load import override, read
 from spikejax.configuration.upgrade import RENAMED, old_keys, upgrade
 from spikejax.errors import ConfigError
+from spikejax.jobs.evaluate import evaluate_run
+from spikejax.jobs.train import train_run
 
 OLD = Path(__file__).parent / "old_runs"
 """What the earlier version wrote into run folders, of the shipped configurations and of one with every
@@ -137,3 +141,19 @@ def test_keys_of_a_users_component_are_no_old_ones():
     }
     assert not list(old_keys(mine))
     assert upgrade(mine) == mine
+
+
+def test_a_trained_run_of_the_earlier_version_gives_the_same_results(tmp_path):
+    # Its checkpoints have the names that arrays had.
+    run = tmp_path / "run"
+    shutil.copytree(OLD / "trained", run)
+    before = json.loads((run / "summary.json").read_text())
+    found = evaluate_run(run)
+    for gate in ("smooth", "hard"):
+        for name in ("loss", "error", "rate/0", "silent/0"):
+            value = before[gate][name]
+            assert found[gate][name] == pytest.approx(value, rel=1e-9), (gate, name)
+    assert load(run).training.trainable == ("weight", "bias", "tau_mem", "tau")
+    (run / "summary.json").unlink()
+    again = train_run(load(run), run, resume=True, progress=False, figures=False)
+    assert again["hard"]["loss"] == pytest.approx(before["hard"]["loss"], rel=1e-9)
