@@ -79,8 +79,8 @@ class ClockDriven(AbstractSimulator):
         >>> key, neuron, synapse = jax.random.key(0), LIF(), Exponential(10.0)
         >>> network = Network.dense(3, (20,), 2, neuron=neuron, synapse=synapse, key=key)
         >>> simulator = ClockDriven(Gate(), dt=0.5)
-        >>> simulator.sharpen(2.0)(network, jax.numpy.ones((50, 3))).duration
-        Array(25., dtype=float32)
+        >>> float(simulator.sharpen(2.0)(network, jax.numpy.ones((50, 3))).duration)
+        25.0
     """
 
     gate: Gate = eqx.field(default_factory=Gate)

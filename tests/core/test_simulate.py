@@ -223,7 +223,7 @@ def test_trainable():
         ({"stimulus": jnp.ones((10, 4))}, r"`stimulus` has \(4,\) channels but the network expects \(3,\)"),
         ({"stimulus": jnp.ones((0, 3))}, "`stimulus` is empty"),
         ({"mask": jnp.ones(9, bool)}, r"`mask` has shape \(9,\), but the trial has 10 steps"),
-        ({"dt": 0.0}, "`dt` is 0.0: give a time step in ms above 0"),
+        ({"dt": 0.0}, "`dt` is 0.0, but must be finite and above 0: give a time step in ms"),
         ({"dt": 4.0}, "`dt` of 4 ms is too large: layer 0 has a tau_syn of 3 ms"),
         (
             {"gate": Gate(width=1.5)},
