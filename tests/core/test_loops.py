@@ -8,7 +8,7 @@ from spikejax import LIF, Costate, Exponential, Gate, Network, Refractory, simul
 from spikejax.loops import LOOPS, AbstractLoop, Scan, Trajectory, forward_step
 from spikejax.state import Record
 
-STIMULUS = jax.random.uniform(jax.random.key(5), (12, 3)) * 2
+STIMULUS = jax.random.uniform(jax.random.key(5), (7, 3)) * 3
 
 
 class Unrolled(AbstractLoop):
@@ -38,7 +38,7 @@ def test_like_the_scan(loop, masked, relative):
     network = Network.dense(
         3, (4, 4), 2, neuron=neuron, synapse=Exponential((3.0, 8.0)), key=jax.random.key(0), bias=(1.0, 2.0)
     )
-    mask = jnp.arange(12) < 9 if masked else None
+    mask = jnp.arange(7) < 5 if masked else None
 
     def loss(network, adjoint):
         out = simulate(
