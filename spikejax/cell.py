@@ -23,21 +23,26 @@ class Cell(eqx.Module):
     reversal: Float[Array, "ports ..."] | None = None
 
     def start(self, state: LayerState) -> Carry:
-        """The carry to start from, with nothing released yet."""
-        return Carry(state, self.gate.start(self.neuron, state.neuron), jnp.zeros_like(state.neuron.v))
+        """The carry to start from, with nothing counted yet."""
+        return Carry(state, jnp.zeros_like(state.neuron.v))
 
     def __call__(
         self, carry: Carry, current: Float[Array, "*current"], mask: Bool[Array, ""] | None = None
     ) -> tuple[Carry, Float[Array, "*n"]]:
         """Advance by `dt` ms, with a current ``(*n)``, or current and conductances ``(1 + ports, *n)``. Where
-        `mask` is False nothing moves and nothing is released."""
-        state, level, count = carry
-        neuron, level, release = self.gate.step(
-            self.neuron, state.neuron, level, self._input(current), self.dt
-        )
-        activation, hidden = self.synapse.step(state.activation, release, self.dt, state.hidden)
-        after = state._replace(neuron=neuron, activation=activation, hidden=hidden)
-        new = Carry(after, level, count + release)
+        `mask` is False nothing moves and nothing is released.
+
+        A charge that is released at the fraction t of a step arrives at the synapse to ``1 - t`` in this
+        step and to t in the next: the linear interpolation, in time, of what a charge at the start of either
+        step would do. The activation is then its mean over the step, of second order in dt, and moves
+        continuously with the time of a spike.
+        """
+        state, count = carry
+        neuron, (release, prompt) = self.gate.step(self.neuron, state.neuron, self._input(current), self.dt)
+        arrived = prompt + state.pending
+        activation, hidden = self.synapse.step(state.activation, arrived, self.dt, state.hidden)
+        after = state._replace(neuron=neuron, activation=activation, pending=release - prompt, hidden=hidden)
+        new = Carry(after, count + release)
         if mask is None:
             return new, release
         hold = jax.tree.map(lambda a, b: jnp.where(mask, a, b), new, carry)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -30,7 +31,8 @@ class Layer(Component):
     I(t) = U x(t) + W s(t) + b
     ```
     with U the connection `feedforward`, W `recurrent` and b the `bias`; x is the stimulus or the activation
-    of the layer below at the end of the step, and s the layer's own activation at its start.
+    of the layer below, its mean over the step, and s the layer's own activation in the step before: a
+    transmission delay of dt.
 
     With `reversal` potentials the synapses are conductances, held within a step. The connections then have
     ``1 + ports`` outputs for every neuron: a plain current ``I_0``, and the conductance of every port,
@@ -211,6 +213,7 @@ class Layer(Component):
         return LayerState(
             resolve(self.neuron).init(self.shape, key=key, **asked),
             synapse.init(self.shape, dtype),
+            jnp.zeros(self.shape, dtype),
             synapse.init_hidden(self.shape, dtype),
             None if self.recurrent is None else self.recurrent.no_past(dtype),
             self.feedforward.no_past(dtype),

@@ -2,6 +2,9 @@
 
 With `Charge` the charge reads the path of the reset model, ``q = G(v_end) - G(v_start) + resets``. With
 `Graded` and `Surrogate` the reset reads the charge.
+
+All of them say, beside the charge of a step, when in the step it was released (`Released`), so that they
+simulate the same network and differ in their gradient only.
 """
 
 from typing import ClassVar
@@ -10,41 +13,35 @@ import jax
 from jaxtyping import Array, Float
 
 from .component import option
-from .gates import RELEASES, AbstractRelease, Gate
+from .gates import RELEASES, AbstractRelease, Gate, Released
 from .neurons import AbstractNeuron, AnyState, Input
-
-Level = Float[Array, "*n"] | None
-"""``G(v)`` where the last step ended, so that each step evaluates the gate once; None unless charge is
-released."""
 
 
 @RELEASES.register("charge")
 class Charge(AbstractRelease):
     """The paper's synapse, driven by ``g(v) dv/dt`` and integrated over the step: exact.
 
-    ``q = G(v_end) - G(v_start)``, plus 1 for a reset inside the step. Smooth in every parameter.
+    ``q = G(v_end) - G(v_start)``, plus 1 for a reset inside the step. Smooth in every parameter, and as the
+    zone narrows its gradient goes to that of the spike times (`Hard`): a zone that is crossed within a step
+    is no worse than another, because the time of the crossing is known.
 
-    **Reference:** Huh & Sejnowski, NeurIPS 2018, eqs. 2-4.
+    **Reference:** Huh & Sejnowski, NeurIPS 2018, eqs. 2-4; the time of the release is derived in
+    `AbstractNeuron.released`.
     """
 
     from_below: ClassVar[bool] = True
 
-    def start(self, neuron: AbstractNeuron, gate: Gate, state: AnyState) -> Level:
-        return neuron.released(gate, state)
-
     def step(
-        self, neuron: AbstractNeuron, gate: Gate, state: AnyState, level: Level, current: Input, dt
-    ) -> tuple[AnyState, Level, Float[Array, "*n"]]:
+        self, neuron: AbstractNeuron, gate: Gate, state: AnyState, current: Input, dt
+    ) -> tuple[AnyState, Released]:
         end, path = neuron.travel(state, current, dt)
-        reached = neuron.released(gate, end)
-        assert level is not None, "from `start`"
-        return end, reached, neuron.charge(level, reached, path.count)
+        return end, neuron.released(gate, end, path)
 
 
 @RELEASES.register("graded")
 class Graded(AbstractRelease):
     """``q = G(v_free)`` and a reset in proportion, with the zone centred on the threshold: exact for *that*
-    model."""
+    model. It has no crossing, and releases its charge evenly over the step."""
 
     def check(self, neuron: AbstractNeuron) -> None:
         if not neuron.partial_reset:
@@ -54,12 +51,12 @@ class Graded(AbstractRelease):
             )
 
     def step(
-        self, neuron: AbstractNeuron, gate: Gate, state: AnyState, level: Level, current: Input, dt
-    ) -> tuple[AnyState, Level, Float[Array, "*n"]]:
+        self, neuron: AbstractNeuron, gate: Gate, state: AnyState, current: Input, dt
+    ) -> tuple[AnyState, Released]:
         free = neuron.flow(state, current, dt)
         q = gate.cumulative(neuron.height(free))
         target = neuron.landing(free)
-        return jax.tree.map(lambda a, b: a + q * (b - a), free, target), level, q
+        return jax.tree.map(lambda a, b: a + q * (b - a), free, target), Released(q, 0.5 * q)
 
 
 @RELEASES.register("surrogate")
@@ -67,7 +64,8 @@ class Surrogate(AbstractRelease):
     """``q`` is the number of threshold crossings, its derivative is taken to be ``g``: biased by
     construction.
 
-    **Arguments:** `detach_reset`: leave the reset out of the gradient.
+    **Arguments:** `detach_reset`: leave the reset out of the gradient; `time_gradient`: give the times of the
+    crossings their exact derivative, beside the surrogate one of their number.
 
     **Reference:** Neftci, Mostafa & Zenke, IEEE Signal Process. Mag. 2019.
     """
@@ -76,27 +74,38 @@ class Surrogate(AbstractRelease):
     exact: ClassVar[bool] = False
 
     detach_reset: bool = option(False, doc="leave the reset out of the gradient")
+    time_gradient: bool = option(
+        False, doc="give the times of the spikes their exact derivative, beside the surrogate of their number"
+    )
 
     def step(
-        self, neuron: AbstractNeuron, gate: Gate, state: AnyState, level: Level, current: Input, dt
-    ) -> tuple[AnyState, Level, Float[Array, "*n"]]:
+        self, neuron: AbstractNeuron, gate: Gate, state: AnyState, current: Input, dt
+    ) -> tuple[AnyState, Released]:
         end, path = neuron.travel(state, current, dt)
-        q = neuron.crossed(gate, state, path)
-        return neuron.surrogate_reset(end, path, q, self.detach_reset), level, q
+        q = neuron.crossed(gate, path)
+        left = path.left if self.time_gradient else jax.lax.stop_gradient(path.left)
+        return neuron.surrogate_reset(end, path, q, self.detach_reset), Released(q, q * left)
 
 
 @RELEASES.register("hard")
 class Hard(AbstractRelease):
-    """``q`` is the number of threshold crossings, its derivative is 0: for evaluation."""
+    """The ordinary threshold: ``q`` is the number of crossings, which has no derivative; their times have
+    their exact one.
+
+    The limit of `Charge` for a narrow zone. Its gradient is that of the spike times (of EventProp, on the
+    grid), exact as long as no spike appears or vanishes.
+
+    **Reference:** Wunderlich & Pehle, Sci. Rep. 2021, for the gradient in continuous time.
+    """
 
     needs_support: ClassVar[bool] = False
 
     def step(
-        self, neuron: AbstractNeuron, gate: Gate, state: AnyState, level: Level, current: Input, dt
-    ) -> tuple[AnyState, Level, Float[Array, "*n"]]:
+        self, neuron: AbstractNeuron, gate: Gate, state: AnyState, current: Input, dt
+    ) -> tuple[AnyState, Released]:
         del gate
         end, path = neuron.travel(state, current, dt)
-        return end, level, path.count
+        return end, Released(path.count, path.count * path.left)
 
 
 __all__ = ["Charge", "Graded", "Hard", "Surrogate"]

@@ -11,6 +11,9 @@ class LayerState(NamedTuple):
 
     neuron: Any
     activation: Float[Array, "kinds *n"]
+    """Its mean over the last step."""
+    pending: Float[Array, "*n"]
+    """Charge released in the last step that arrives in the next one."""
     hidden: Any = None
     """Variables of the synapses that no other neuron sees, such as a rising part."""
     past: Float[Array, "memory kinds *n"] | None = None
@@ -31,19 +34,19 @@ class Carry(NamedTuple):
     """What a population carries from step to step."""
 
     state: LayerState
-    level: Float[Array, "*n"] | None
-    """Where the membrane potential stands in the gate, ``G(v)``: see `spikejax.releases`; None unless charge
-    is released."""
     count: Float[Array, "*n"]  # pyright: ignore[reportIncompatibleMethodOverride] (not tuple.count)
     """Charge released so far: the spike count, and smooth wherever the release is."""
 
 
 class Record(NamedTuple):
-    """Time series of a population, one entry a step, taken at its end; None where not saved."""
+    """Time series of a population, one entry a step; None where not saved."""
 
     activation: Float[Array, "time kinds *n"] | None = None
+    """Mean over the step."""
     release: Float[Array, "time *n"] | None = None
+    """Charge released in the step."""
     v: Float[Array, "time *n"] | None = None
+    """At the end of the step."""
     current: Float[Array, "time *n"] | None = None
 
 

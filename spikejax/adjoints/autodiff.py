@@ -29,8 +29,7 @@ class Autodiff(AbstractAdjoint):
         def step(carry: Carry, x: Any):
             drive, m = x
             if not damping.off:
-                state, level = cast(Any, _damped)(cell.dt, damping, (carry.state, carry.level))
-                carry = carry._replace(state=state, level=level)
+                carry = carry._replace(state=cast(Any, _damped)(cell.dt, damping, carry.state))
             carry, release, current = forward_step(cell, recurrent, carry, drive, m)
             every = Record(carry.state.activation, release, carry.state.neuron.v, current)
             return carry, Record(**{name: getattr(every, name) for name in save})

@@ -57,7 +57,7 @@ class Costate(AbstractAdjoint):
         current = _join(recurrent, drive, (first, past, run.activation), run.current)
         shown = _freeze(current) if "current" in save else None
         kept = (run.last, run.activation, run.rest, shown)
-        history = History(run.neuron, run.hidden, first, run.activation, run.current, mask)
+        history = History(run.neuron, run.synapse, first, run.activation, run.current, mask)
         way_back = (self.loop, fixed_recurrent, history, Damping(self.damping, self.clip))
         last, activation, rest, shown = _attach(cell, current, carry, way_back, kept)
         rest = rest._replace(current=shown)

@@ -51,10 +51,10 @@ class Trajectory(NamedTuple):
     last: Carry
     neuron: Any
     """State of the neurons before each step, arrays ``(time, *n)``."""
-    hidden: Any
-    """The synapses' hidden variables before each step."""
+    synapse: Any
+    """The synapses' pending charge and hidden variables before each step."""
     activation: Float[Array, "time kinds *n"]
-    """After each step."""
+    """Of each step."""
     current: Float[Array, "time *current"]
     """All that drove the neurons."""
     rest: Record
@@ -65,7 +65,7 @@ class History(NamedTuple):
     """What the way back is given of the way there."""
 
     neuron: Any
-    hidden: Any
+    synapse: Any
     first: Float[Array, "kinds *n"]
     """Activation before the first step."""
     activation: Float[Array, "time kinds *n"]

@@ -20,7 +20,7 @@ class Scan(AbstractLoop):
             rest = Record(
                 release=release if "release" in save else None, v=new.state.neuron.v if "v" in save else None
             )
-            return new, (carry.state.neuron, carry.state.hidden, new.state.activation, current, rest)
+            return new, (carry.state.neuron, carry.state[2:4], new.state.activation, current, rest)
 
         last, series = jax.lax.scan(step, carry, (drive, mask))
         return Trajectory(last, *series)
@@ -30,37 +30,36 @@ class Scan(AbstractLoop):
         activation = history.activation
 
         def back(costate, x):
-            d_state, d_level, d_cell = costate
-            t, neuron, hidden, current, m, d_s, d_rest, d_shown = x
+            d_state, d_cell = costate
+            t, neuron, synapse, current, m, d_s, d_rest, d_shown = x
             # Looked up rather than scanned over: a shifted copy of the whole series would be held through the
             # loop.
             before = jnp.where(t > 0, activation[jnp.maximum(t - 1, 0)], history.first)
-            d_neuron, d_own, d_hidden, d_past = d_state[:4]
+            d_neuron, d_own, d_pending, d_hidden, d_past = d_state[:5]
             if d_rest.v is not None:
                 d_neuron = d_neuron._replace(v=d_neuron.v + d_rest.v)
             # The count starts at 0 here: it enters a step linearly, so its value does not matter to the
             # derivative.
-            start = cell.start(LayerState(neuron, before, hidden))
+            start = cell.start(LayerState(neuron, before, *synapse))
             out, pull = jax.vjp(lambda c, k, i: eqx.combine(c, others)(k, i, m), floats, start, current)
             d_release = jnp.zeros_like(out[1]) if d_rest.release is None else d_rest.release
-            d_after = LayerState(d_neuron, d_own + d_s, d_hidden)
-            d_step, d_start, d_current = pull((Carry(d_after, d_level, cotangents.last.count), d_release))
+            d_after = LayerState(d_neuron, d_own + d_s, d_pending, d_hidden)
+            d_step, d_start, d_current = pull((Carry(d_after, cotangents.last.count), d_release))
             if d_shown is not None:
                 d_current = d_current + d_shown
             d_state = d_start.state
             if recurrent is not None:
                 d_state = _through_recurrence(recurrent, d_state, d_past, d_current, before, m)
-            d_state, d_level = d_state, d_start.level
             if not damping.off:
-                d_state, d_level = damping((d_state, d_level), cell.dt)
-            return (d_state, d_level, jax.tree.map(jnp.add, d_cell, d_step)), d_current
+                d_state = damping(d_state, cell.dt)
+            return (d_state, jax.tree.map(jnp.add, d_cell, d_step)), d_current
 
-        start = (cotangents.last.state, cotangents.last.level, jax.tree.map(jnp.zeros_like, floats))
+        start = (cotangents.last.state, jax.tree.map(jnp.zeros_like, floats))
         steps = jnp.arange(len(history.current))
-        xs = (steps, history.neuron, history.hidden, history.current, history.mask)
+        xs = (steps, history.neuron, history.synapse, history.current, history.mask)
         xs = (*xs, cotangents.activation, cotangents.rest, cotangents.current)
-        (d_state, d_level, d_cell), d_current = jax.lax.scan(back, start, xs, reverse=True)
-        return d_cell, d_current, Carry(d_state, d_level, cotangents.last.count)
+        (d_state, d_cell), d_current = jax.lax.scan(back, start, xs, reverse=True)
+        return d_cell, d_current, Carry(d_state, cotangents.last.count)
 
 
 def _through_recurrence(recurrent, d_state: LayerState, d_past, d_current, activation, mask) -> LayerState:

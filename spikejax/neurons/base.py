@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..component import Component, check_order
-from ..gates import Gate
+from ..gates import Gate, Level, Released
 from ..registry import Registry
 from .solvers import crossing_time
 
@@ -50,10 +50,25 @@ def parts(current: Input) -> tuple[Float[Array, "*n"], Float[Array, "*n"] | floa
 class Path(NamedTuple):
     """What happened in one step, per neuron."""
 
+    start: AnyState
+    """State that the step set out from: the one before it, after a spike that was due there."""
     free: AnyState
     """State at the end of the step if there were no reset."""
     count: Float[Array, "*n"]  # pyright: ignore[reportIncompatibleMethodOverride] (not tuple.count)
     """Number of spikes in the step; a float without derivative."""
+    first: Float[Array, "*n"] | None = None
+    """Time of the first of them as a fraction of the step, 1 if there is none. None for spikes on the grid,
+    whose charge arrives as if they were at the start of the step."""
+    last: Float[Array, "*n"] | None = None
+    """Time of the last of them, likewise; several are equally far apart."""
+    landed: AnyState = None
+    """State right after the last of them; where there is none, any that is finite."""
+
+    @property
+    def left(self) -> Float[Array, "*n"] | float:
+        """The fraction of the step that is left after a spike, in the mean over its spikes; 0 if there is
+        none."""
+        return 1.0 if self.first is None or self.last is None else 1 - 0.5 * (self.first + self.last)
 
 
 class AbstractNeuron(Component):
@@ -125,14 +140,48 @@ class AbstractNeuron(Component):
         """The time constants (ms) that a step has to resolve, by name."""
         return {}
 
-    def released(self, gate: Gate, state: AnyState) -> Float[Array, "*n"]:
-        """Charge released on the way up to the state's v: ``G(v)`` with the active zone ``[threshold - width,
-        threshold]``.
+    def level(self, gate: Gate, state: AnyState) -> Level:
+        """Where the state's v stands in the active zone ``[threshold - width, threshold]``.
 
         The zone ends where the reset is, so that a spike releases the whole charge before it, and its fixed
-        point under the sharpness is ``v0 = v_th``: ``a -> inf`` is the ordinary threshold.
+        point under the sharpness is ``v0 = v_th``: ``a -> inf`` is the ordinary threshold. At or above the
+        threshold, where a spike is due, nothing of that spike is released yet.
         """
-        return gate.cumulative(self.height(state) + 0.5 * gate.support)
+        height = self.height(state)
+        level = gate.level(height + 0.5 * gate.support)
+        return level._replace(charge=jnp.where(height < 0, level.charge, 0.0))
+
+    def ends(self, gate: Gate, landed: AnyState) -> tuple[Level, Level]:
+        """The levels right before and right after a spike that lands at the state `landed`."""
+        half = 0.5 * gate.support
+        one, zero = jnp.ones_like(half), jnp.zeros_like(half)
+        return Level(half, one, half), Level(self.height(landed) + half, zero, zero)
+
+    def released(self, gate: Gate, end: AnyState, path: Path) -> Released:
+        """The charge released on the `path` of a step to the state `end`, and when.
+
+        With the level ``G(v)``, the spikes at the fractions ``t_1 <= ... <= t_n`` of the step, and
+        ``A(a, b)`` the `Gate.prompt` of the straight way from a to b,
+        ```
+        charge = n + G(end) - G(start)
+        prompt = A(start, end)                                                      if n = 0
+        prompt = t_1 A(start, v_th) + (1 - t_1) (1 - G(start)) + (1 - t_n) A(v_reset, end)
+                 + (n - 1) (1 - (t_1 + t_n)/2) + (t_n - t_1) (A(v_reset, v_th) - 1/2)         if n > 0
+        ```
+        The path is taken as straight between its ends and its spikes. For a zone that takes several steps to
+        cross that is of second order in dt, and for one that is narrow against the way of a step it does not
+        matter: its charge is released at the times t_i, which are exact.
+        """
+        start, stop = self.level(gate, path.start), self.level(gate, end)
+        charge = path.count + (stop.charge - start.charge)
+        first, last, count = path.first, path.last, path.count
+        if first is None or last is None:
+            return Released(charge, charge)
+        top, landed = self.ends(gate, path.landed)
+        prompt = first * gate.prompt(start, top) + (1 - first) * (top.charge - start.charge)
+        prompt = prompt + (1 - last) * gate.prompt(landed, stop)
+        prompt = prompt + (count - 1) * path.left + (last - first) * (gate.prompt(landed, top) - 0.5)
+        return Released(charge, jnp.where(count > 0, prompt, gate.prompt(start, stop)))
 
     def zone(self, gate: Gate) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
         """Lower and upper edge of the active zone as `gate` uses it (of an adapting threshold: at rest), for
@@ -142,18 +191,25 @@ class AbstractNeuron(Component):
         centre = high - half if gate.release.from_below else high
         return centre - half, centre + half
 
-    def charge(
-        self, start: Float[Array, "*n"], end: Float[Array, "*n"], count: Float[Array, "*n"]
-    ) -> Float[Array, "*n"]:
-        """Charge released in a step through a gate that stands at `start` before it and at `end` after it:
-        the way up, through resets."""
-        return count + (end - start)
-
-    def crossed(self, gate: Gate, state: AnyState, path: Path) -> Float[Array, "*n"]:
-        """The number of spikes, with the surrogate derivative ``g(v - threshold)``. `state` is the one before
-        the step."""
-        del state
+    def crossed(self, gate: Gate, path: Path) -> Float[Array, "*n"]:
+        """The number of spikes, with the surrogate derivative ``g(v - threshold)``."""
         return gate.spike(self.height(path.free), path.count)
+
+    def _crossing(self, state: AnyState, current: Input, dt, spiked) -> Float[Array, "*n"]:
+        """Time, ms, at which the flow from `state` reaches the threshold, with its derivative; 0 where it
+        does not."""
+        fixed, before, held = jax.lax.stop_gradient((self, state, current))
+        # What rounding leaves of a height, which is a difference of potentials.
+        noise = 4 * jnp.finfo(before.v.dtype).eps * (jnp.abs(before.v) + jnp.abs(fixed.threshold(before)))
+        at = crossing_time(lambda t: fixed.height(fixed.flow(before, held, t)), dt, spiked, noise)
+        near, slope = jax.jvp(
+            lambda t: self.height(self.flow(state, current, t)), (at,), (jnp.ones_like(at),)
+        )
+        # v rises where it crosses; it need not where there was nothing to cross.
+        slope = jax.lax.stop_gradient(jnp.where(slope > 0, slope, 1.0))
+        # Newton's step is added whole, so that its derivative -(dv - dv_th)/f is there; its value is
+        # rounding.
+        return jnp.where(spiked, jnp.clip(at - near / slope, 0.0, dt), 0.0)
 
     def landing(self, free: AnyState) -> AnyState:
         """Where a whole spike takes a neuron that would end the step at `free`, without a split of the
@@ -175,11 +231,8 @@ class AbstractReset(Component):
     """Whether the step is split at the crossing, so that its derivative is that of the crossing time."""
 
     @abc.abstractmethod
-    def travel(
-        self, neuron: Any, state: AnyState, free: AnyState, current: Input, dt
-    ) -> tuple[AnyState, Any]:
-        """State at the end of the step, and the number of spikes in it (float), given the state `free` that
-        it would have reached without a reset."""
+    def travel(self, neuron: Any, state: AnyState, current: Input, dt) -> tuple[AnyState, Path]:
+        """State at the end of the step, and what happened in it."""
 
     @abc.abstractmethod
     def landing(self, neuron: Any, free: AnyState) -> AnyState:
@@ -225,9 +278,8 @@ class AbstractResetNeuron(AbstractNeuron):
         return state._replace(v=jnp.broadcast_to(self.v_reset, state.v.shape))
 
     def travel(self, state, current, dt):
-        free = self.flow(state, current, dt)
-        end, count = self.reset.travel(self, state, free, current, dt)
-        return end, Path(free, jax.lax.stop_gradient(count))
+        end, path = self.reset.travel(self, state, current, dt)
+        return end, path._replace(count=jax.lax.stop_gradient(path.count))
 
     def landing(self, free):
         return self.reset.landing(self, free)
@@ -250,33 +302,20 @@ class AbstractResetNeuron(AbstractNeuron):
         jump = jump._replace(v=jnp.zeros_like(q) if detach else jnp.broadcast_to(drop, q.shape))
         return jax.tree.map(lambda x, j: x + j * (q - path.count), end, jump)
 
-    def split(
-        self, state: AnyState, free: AnyState, current: Input, dt
-    ) -> tuple[AnyState, Float[Array, "*n"]]:
-        """Flow to the threshold, reset, flow the rest of the step: the state, and the number of resets. At
-        most one reset per step.
+    def split(self, state: AnyState, free: AnyState, current: Input, dt) -> tuple[AnyState, Path]:
+        """Flow to the threshold, reset, flow the rest of the step; `state` is below the threshold. At most
+        one reset per step.
 
         The crossing time solves ``v(t*) = threshold``. It is found without derivative (`crossing_time`); one
         Newton step at the root then carries the derivative ``dt* = -dv/f`` of the implicit function theorem.
         """
-        # A neuron that a burst left above the threshold spikes at once: its crossing time is 0.
         spiked = self.height(free) >= 0
-        fixed, before, held = jax.lax.stop_gradient((self, state, current))
-        # What rounding leaves of a height, which is a difference of potentials.
-        noise = 4 * jnp.finfo(before.v.dtype).eps * (jnp.abs(before.v) + jnp.abs(fixed.threshold(before)))
-        at = crossing_time(lambda t: fixed.height(fixed.flow(before, held, t)), dt, spiked, noise)
-        near, slope = jax.jvp(
-            lambda t: self.height(self.flow(state, current, t)), (at,), (jnp.ones_like(at),)
-        )
-        # v rises where it crosses; it need not where there was nothing to cross.
-        slope = jax.lax.stop_gradient(jnp.where(slope > 0, slope, 1.0))
-        # Newton's step is added whole, so that its derivative -(dv - dv_th)/f is there; its value is
-        # rounding.
-        crossing = jnp.where(spiked, jnp.clip(at - near / slope, 0.0, dt), 0.0)
-        reset = self.on_spike(self.flow(state, current, crossing))
-        rest = self.flow(reset, current, dt - crossing)
+        crossing = self._crossing(state, current, dt, spiked)
+        landed = self.on_spike(self.flow(state, current, crossing))
+        rest = self.flow(landed, current, dt - crossing)
         end = jax.tree.map(lambda a, b: jnp.where(spiked, a, b), rest, free)
-        return end, spiked.astype(free.v.dtype)
+        first = jnp.where(spiked, crossing / dt, 1.0)
+        return end, Path(state, free, spiked.astype(free.v.dtype), first, first, landed)
 
 
 __all__ = [

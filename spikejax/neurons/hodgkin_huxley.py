@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 
 from ..component import option, parameter
 from ..elementary import relative_decay
+from ..gates import Released
 from ..parameters import as_parameter
 from .base import NEURONS, AbstractNeuron, Path, parts
 
@@ -207,18 +208,26 @@ class HodgkinHuxley(AbstractNeuron):
             state = jax.tree.map(lambda a, b: a + (a - b) / 3, fine, coarse)
         return state
 
-    def charge(self, start, end, count):
-        del count
-        return jnp.maximum(end - start, 0.0)
+    def released(self, gate, end, path):
+        # On the way up alone: what goes down has been released.
+        start, stop = self.level(gate, path.start), self.level(gate, end)
+        up = stop.charge > start.charge
+        return Released(
+            jnp.where(up, stop.charge - start.charge, 0.0), jnp.where(up, gate.prompt(start, stop), 0.0)
+        )
 
-    def crossed(self, gate, state, path):
+    def level(self, gate, state):
+        return gate.level(self.height(state) + 0.5 * gate.support)
+
+    def crossed(self, gate, path):
         # Above the threshold there is nothing to cross.
-        return jnp.where(self.height(state) < 0, super().crossed(gate, state, path), 0.0)
+        return jnp.where(self.height(path.start) < 0, super().crossed(gate, path), 0.0)
 
     def travel(self, state, current, dt):
         end = self.flow(state, current, dt)
         spiked = (self.height(state) < 0) & (self.height(end) >= 0)
-        return end, Path(end, spiked.astype(end.v.dtype))
+        first = jnp.where(spiked, self._crossing(state, current, dt, spiked) / dt, 1.0)
+        return end, Path(state, end, spiked.astype(end.v.dtype), first, first)
 
 
 def _linear(x, rate, width):

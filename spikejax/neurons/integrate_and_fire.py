@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from ..component import parameter, part
 from ..elementary import relative_decay
-from .base import NEURONS, RESETS, AbstractReset, AbstractResetNeuron, Drive, State, parts
+from .base import NEURONS, RESETS, AbstractReset, AbstractResetNeuron, Drive, Path, State, parts
 
 
 @NEURONS.register("nif")
@@ -43,10 +43,15 @@ class NIF(AbstractResetNeuron):
     def split(self, state, free, current, dt):
         if isinstance(current, Drive):
             return super().split(state, free, current, dt)
-        span = self.v_th - self.v_reset
+        span, way = self.v_th - self.v_reset, free.v - state.v
         # Counted from the threshold, so that rounding cannot leave v at or above it uncounted.
         count = jax.lax.stop_gradient(jnp.maximum(jnp.floor((free.v - self.v_th) / span) + 1, 0.0))
-        return State(free.v - count * span), count
+        spiked = count > 0
+        way = jnp.where(spiked, way, 1.0)
+        first = jnp.where(spiked, (self.v_th - state.v) / way, 1.0)
+        last = jnp.where(spiked, first + (count - 1) * span / way, 1.0)
+        landed = State(jnp.broadcast_to(self.v_reset, free.v.shape))
+        return State(free.v - count * span), Path(state, free, count, first, last, landed)
 
 
 @NEURONS.register("lif")
@@ -95,14 +100,22 @@ class LIF(AbstractResetNeuron):
     def split(self, state, free, current, dt):
         current, conductance = parts(current)
         # Conductance scales time and the current: the same exponential towards I/(1 + g).
-        current = current / (1 + conductance)
+        leak = 1 + conductance
+        current, h = current / leak, dt / self.tau_mem * leak
+        # A spiking neuron has I > v_free >= v_th; the others get harmless numbers.
         spiked = (free.v >= self.v_th) & (current > self.v_th)
-        # A spiking neuron has I > v_free >= v_th; the others get a harmless divisor.
-        factor = (current - self.v_reset) / jnp.where(spiked, current - self.v_th, 1.0)
-        v = jnp.where(spiked, self.v_reset + (free.v - self.v_th) * factor, free.v)
-        span = self.v_th - self.v_reset
-        more = jax.lax.stop_gradient(jnp.maximum(jnp.floor((v - self.v_th) / span) + 1, 0.0))
-        return State(v - more * span), spiked.astype(v.dtype) + more
+        room = jnp.where(spiked, current - self.v_th, 1.0)
+        passed = jnp.where(spiked, (free.v - self.v_th) / room, 0.0)
+        rise = jnp.where(spiked, (current - self.v_reset) / room, 2.0)
+        # Time left after the first spike, and between spikes, in membrane time constants.
+        left, period = -jnp.log1p(-passed), jnp.log(rise)
+        more = jax.lax.stop_gradient(jnp.floor(left / period))
+        factor = jnp.exp(more * period)
+        v = self.v_reset + (current - self.v_reset) * (1 - factor + passed * factor)
+        first = 1 - left / h
+        landed = State(jnp.broadcast_to(self.v_reset, free.v.shape))
+        path = Path(state, free, spiked + more, first, first + more * period / h, landed)
+        return State(jnp.where(spiked, v, free.v)), path
 
 
 __all__ = ["LIF", "NIF"]

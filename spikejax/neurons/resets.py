@@ -4,9 +4,8 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 
-from .base import RESETS, AbstractReset, AbstractResetNeuron, AnyState, Input
+from .base import RESETS, AbstractReset, AbstractResetNeuron, AnyState, Input, Path
 
 
 @RESETS.register("split")
@@ -19,10 +18,15 @@ class Split(AbstractReset):
 
     splits: ClassVar[bool] = True
 
-    def travel(
-        self, neuron: AbstractResetNeuron, state: AnyState, free: AnyState, current: Input, dt
-    ) -> tuple[AnyState, Float[Array, "*n"]]:
-        return neuron.split(state, free, current, dt)
+    def travel(self, neuron: AbstractResetNeuron, state: AnyState, current: Input, dt) -> tuple[AnyState, Path]:
+        # A neuron that starts at its threshold, or above it, spikes at once.
+        due = neuron.height(state) >= 0
+        start = _where(due, neuron.on_spike(state), state)
+        end, path = neuron.split(start, neuron.flow(start, current, dt), current, dt)
+        assert path.first is not None and path.last is not None, "a split knows its time"  # noqa: PT018
+        first = jnp.where(due, 0.0, path.first)
+        last = jnp.where(due & (path.count == 0), 0.0, path.last)
+        return end, path._replace(count=path.count + due, first=first, last=last)
 
     def landing(self, neuron: AbstractResetNeuron, free: AnyState) -> AnyState:
         return _subtracted(neuron, free)
@@ -32,11 +36,9 @@ class Split(AbstractReset):
 class Subtract(AbstractReset):
     """Subtract ``threshold - v_reset`` at the end of the step, as other libraries do; for comparison."""
 
-    def travel(
-        self, neuron: AbstractResetNeuron, state: AnyState, free: AnyState, current: Input, dt
-    ) -> tuple[AnyState, Float[Array, "*n"]]:
-        del state, current, dt
-        return _on_grid(neuron, free, _subtracted(neuron, free))
+    def travel(self, neuron: AbstractResetNeuron, state: AnyState, current: Input, dt) -> tuple[AnyState, Path]:
+        free = neuron.flow(state, current, dt)
+        return _on_grid(neuron, state, free, _subtracted(neuron, free))
 
     def landing(self, neuron: AbstractResetNeuron, free: AnyState) -> AnyState:
         return _subtracted(neuron, free)
@@ -46,11 +48,9 @@ class Subtract(AbstractReset):
 class Zero(AbstractReset):
     """Set v to ``v_reset`` at the end of the step, as other libraries do; for comparison."""
 
-    def travel(
-        self, neuron: AbstractResetNeuron, state: AnyState, free: AnyState, current: Input, dt
-    ) -> tuple[AnyState, Float[Array, "*n"]]:
-        del state, current, dt
-        return _on_grid(neuron, free, neuron.on_spike(free))
+    def travel(self, neuron: AbstractResetNeuron, state: AnyState, current: Input, dt) -> tuple[AnyState, Path]:
+        free = neuron.flow(state, current, dt)
+        return _on_grid(neuron, state, free, neuron.on_spike(free))
 
     def landing(self, neuron: AbstractResetNeuron, free: AnyState) -> AnyState:
         return neuron.on_spike(free)
@@ -64,10 +64,13 @@ def _subtracted(neuron: AbstractResetNeuron, free: AnyState) -> AnyState:
     return neuron.on_spike(free)._replace(v=free.v - (neuron.threshold(free) - neuron.v_reset))
 
 
-def _on_grid(neuron: AbstractResetNeuron, free: AnyState, reset: AnyState):
+def _on_grid(neuron: AbstractResetNeuron, state: AnyState, free: AnyState, reset: AnyState):
     spiked = neuron.height(free) >= 0
-    end = jax.tree.map(lambda a, b: jnp.where(spiked, a, b), reset, free)
-    return end, spiked.astype(free.v.dtype)
+    return _where(spiked, reset, free), Path(state, free, spiked.astype(free.v.dtype))
+
+
+def _where(condition, a: AnyState, b: AnyState) -> AnyState:
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), a, b)
 
 
 __all__ = ["Split", "Subtract", "Zero"]

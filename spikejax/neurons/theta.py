@@ -4,10 +4,11 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from ..component import parameter
 from ..elementary import angle, circle
+from ..gates import Level
 from .base import NEURONS, AbstractNeuron, Drive, Path, State
 
 
@@ -57,9 +58,16 @@ class Theta(AbstractNeuron):
         x = cosine - 0.5 * sine * (current - 1) * sin2
         return State(v + turns + angle(y, x) / jnp.pi)
 
-    def released(self, gate, state):
+    def level(self, gate, state):
+        # On the lifted phase G is a staircase, counted from half of a step.
         turn = jax.lax.stop_gradient(jnp.round(state.v))
-        return turn - 1 + gate.cumulative(state.v - turn)
+        level = gate.level(state.v - turn)
+        area = level.area - gate.level(jnp.zeros_like(gate.support)).area - (1 - turn) * state.v
+        return Level(state.v, level.charge + turn - 1, area)
+
+    def ends(self, gate, landed):
+        zero = jnp.zeros_like(gate.support)
+        return Level(zero + 1, zero + 0.5, zero), Level(landed.v, zero - 0.5, zero)
 
     def zone(self, gate):
         half = 0.5 * gate.support
@@ -69,7 +77,13 @@ class Theta(AbstractNeuron):
         free = self.flow(state, current, dt)
         # v and v - 1 are the same point of the circle: the wrap has nothing to differentiate.
         count = jax.lax.stop_gradient(jnp.floor(free.v))
-        return State(free.v - count), Path(free, count)
+        spiked = count > 0
+        h = 2 * jnp.pi * dt / self.tau_mem
+        first, period = passage(state.v, current, spiked)
+        first = jnp.where(spiked, first / h, 1.0)
+        last = jnp.where(spiked, first + (count - 1) * period / h, 1.0)
+        landed = State(jnp.zeros_like(free.v))
+        return State(free.v - count), Path(state, free, count, first, last, landed)
 
     def landing(self, free):
         return State(free.v - 1)
@@ -99,4 +113,31 @@ def propagator(
     return turns, jnp.where(small, series_c, cosine), h * jnp.where(small, series_s, sine)
 
 
-__all__ = ["Theta", "propagator"]
+def passage(
+    v: Float[Array, "*n"], current: Float[Array, "*n"], spikes: Bool[Array, "*n"]
+) -> tuple[Float[Array, "*n"], Float[Array, "*n"]]:
+    """Time from the phase v to the next spike where there is one, and between spikes, both in units of
+    ``tau_mem/(2 pi)``.
+
+    With ``x = tan phi`` the neuron is ``dx/dt = x^2 + I``, which is at infinity after ``atan2(sqrt(I) cos phi,
+    sin phi)/sqrt(I)``; for I < 0, ``atanh(sqrt(-I) cot phi)/sqrt(-I)``; near I = 0 the series of either,
+    ``c - I c^3/3 + ...`` with ``c = cot phi``.
+    """
+    half = circle(0.5 * v)
+    # cos phi = sin(pi v), sin phi = -cos(pi v).
+    cosine, sine = half[1], -half[0]
+    rising = spikes & (sine > 0)
+    cot = jnp.where(rising, cosine / jnp.where(rising, sine, 1.0), 0.5)
+    small = rising & (jnp.abs(current) * cot**2 < 1e-3)
+    positive = spikes & (current > 0) & ~small
+    negative = spikes & (current < 0) & ~small
+    root = jnp.sqrt(jnp.where(positive | negative, jnp.abs(current), 1.0))
+    series_z = jnp.where(small, current * cot**2, 0.0)
+    series = cot * (1 - series_z * (1 / 3 - series_z * (1 / 5 - series_z * (1 / 7 - series_z / 9))))
+    turning = angle(jnp.where(positive, root * cosine, 1.0), jnp.where(positive, sine, 1.0)) / root
+    climbing = jnp.arctanh(jnp.where(negative, root * cot, 0.5)) / root
+    first = jnp.where(positive, turning, jnp.where(negative, climbing, series))
+    return first, jnp.where(positive, jnp.pi / root, 0.0)
+
+
+__all__ = ["Theta", "passage", "propagator"]

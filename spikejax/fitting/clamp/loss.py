@@ -221,7 +221,8 @@ def run_free(model: ClampModel, p: Values, data: Sweeps, gate: Gate, dt: float, 
     """
     neuron, drive = neuron_and_drive(model, p, data)
     cell = Cell(neuron, _filter(tau), gate, dt)
-    state = LayerState(neuron.init(data.start.shape), cell.synapse.init(data.start.shape, data.start.dtype))
+    shape, dtype = data.start.shape, data.start.dtype
+    state = LayerState(neuron.init(shape), cell.synapse.init(shape, dtype), jnp.zeros(shape, dtype))
     save = frozenset(("release", "v", "activation"))
     damping = None if model.damping is None else jnp.asarray(model.damping)
     _, record = Costate(damping=damping).layer(cell, None, drive, cell.start(state), None, save)
