@@ -178,10 +178,12 @@ class AbstractNeuron(Component):
         if first is None or last is None:
             return Released(charge, charge)
         top, landed = self.ends(gate, path.landed)
-        prompt = first * gate.prompt(start, top) + (1 - first) * (top.charge - start.charge)
+        # Without a spike both times are 1, and only the first line is left.
+        goal = jax.tree.map(lambda a, b: jnp.where(count > 0, a, b), top, stop)
+        prompt = first * gate.prompt(start, goal) + (1 - first) * (goal.charge - start.charge)
         prompt = prompt + (1 - last) * gate.prompt(landed, stop)
         prompt = prompt + (count - 1) * path.left + (last - first) * (gate.prompt(landed, top) - 0.5)
-        return Released(charge, jnp.where(count > 0, prompt, gate.prompt(start, stop)))
+        return Released(charge, prompt)
 
     def zone(self, gate: Gate) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
         """Lower and upper edge of the active zone as `gate` uses it (of an adapting threshold: at rest), for

@@ -63,12 +63,10 @@ class LIF(AbstractResetNeuron):
     v_free = I + (v - I) exp(-dt/tau_mem)
     v_end  = v_reset + (v_free - v_th) (I - v_reset)/(I - v_th)      if v_free >= v_th
     ```
-    The second line is the whole split of the step (flow to the threshold, reset, flow the rest), with no
-    logarithm left in it: the crossing time t* obeys ``exp(-(dt - t*)/tau_mem) = (I - v_free)/(I - v_th)``.
-    The factor is the saltation factor ``f(v_reset)/f(v_th)``; a reset on the grid omits it, and its gradient
-    is wrong at any dt. Exact for up to one spike a step. A step with more (I above about ``tau_mem/dt``)
-    takes the further ones as equally long climbs, which a large I makes nearly true; charge stays continuous,
-    and training reports such steps as too long.
+    The second line is the whole split of the step (flow to the threshold, reset, flow the rest): the crossing
+    time t* obeys ``exp(-(dt - t*)/tau_mem) = (I - v_free)/(I - v_th)``. The factor is the saltation factor
+    ``f(v_reset)/f(v_th)``; a reset on the grid omits it, and its gradient is wrong at any dt. Further spikes
+    of the same step follow after ``tau_mem log((I - v_reset)/(I - v_th))`` each, and are exact too.
 
     **Arguments:** `tau_mem` (ms); `v_th`, `v_reset`, `v_init` (dimensionless, rest is 0), each a scalar or
     one per neuron; `reset`: ``"split"``, or the grid resets of other libraries, ``"subtract"`` and
@@ -106,15 +104,17 @@ class LIF(AbstractResetNeuron):
         spiked = (free.v >= self.v_th) & (current > self.v_th)
         room = jnp.where(spiked, current - self.v_th, 1.0)
         passed = jnp.where(spiked, (free.v - self.v_th) / room, 0.0)
-        rise = jnp.where(spiked, (current - self.v_reset) / room, 2.0)
         # Time left after the first spike, and between spikes, in membrane time constants.
-        left, period = -jnp.log1p(-passed), jnp.log(rise)
+        span = self.v_th - self.v_reset
+        left, period = -jnp.log(1 - passed), jnp.log1p(span / room)
         more = jax.lax.stop_gradient(jnp.floor(left / period))
         factor = jnp.exp(more * period)
         v = self.v_reset + (current - self.v_reset) * (1 - factor + passed * factor)
+        # A current that makes very many spikes leaves rounding.
+        v = jnp.where((v >= self.v_reset) & (v <= self.v_th), v, self.v_reset)
         first = 1 - left / h
         landed = State(jnp.broadcast_to(self.v_reset, free.v.shape))
-        path = Path(state, free, spiked + more, first, first + more * period / h, landed)
+        path = Path(state, free, spiked.astype(v.dtype) + more, first, first + more * period / h, landed)
         return State(jnp.where(spiked, v, free.v)), path
 
 

@@ -26,7 +26,7 @@ class Split(AbstractReset):
         assert path.first is not None and path.last is not None, "a split knows its time"  # noqa: PT018
         first = jnp.where(due, 0.0, path.first)
         last = jnp.where(due & (path.count == 0), 0.0, path.last)
-        return end, path._replace(count=path.count + due, first=first, last=last)
+        return end, path._replace(count=path.count + due.astype(first.dtype), first=first, last=last)
 
     def landing(self, neuron: AbstractResetNeuron, free: AnyState) -> AnyState:
         return _subtracted(neuron, free)
