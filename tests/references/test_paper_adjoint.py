@@ -7,7 +7,7 @@ import pytest
 
 from spikejax import LIF, NIF, Autodiff, Costate, Exponential, Gate, LeakyReadout, Network, Theta, simulate
 from spikejax.neurons import State
-from spikejax.references.paper import STEPS, gate_density, paper_gradient
+from spikejax.references.paper import gate_density, paper_gradient, prompt_derivatives
 
 GATE, DT = Gate("raised_cosine", 0.5), 0.5
 NEURONS = {"nif": NIF(tau_mem=10.0), "lif": LIF(tau_mem=10.0), "theta": Theta(tau_mem=10.0)}
@@ -55,22 +55,25 @@ def test_step_derivatives_are_those_of_the_neuron(name):
     neuron = NEURONS[name]
     current, v = (
         x.ravel()
-        for x in jnp.meshgrid(jnp.array([-3.0, -1e-4, 0.0, 1e-4, 0.7, 2.3, 3.0]), jnp.linspace(0.02, 0.98, 9))
+        for x in jnp.meshgrid(jnp.array([-3.0, -1e-4, 0.0, 1e-4, 0.7, 2.3, 3.0, 23.7]), jnp.linspace(0.02, 0.98, 9))
     )
-    by_v, by_i = STEPS[type(neuron)](neuron, v, current, DT)
+    step, *of_prompt = prompt_derivatives(neuron, GATE, v, current, 2 * DT)
 
-    def lifted(v, current):
-        end, path = neuron.travel(neuron.init(v.shape)._replace(v=v), current, DT)
-        return end.v + path.count * (neuron.bounds()[1] - neuron.bounds()[0])
+    def by_neuron(v, current):
+        end, path = neuron.travel(State(v), current, 2 * DT)
+        height = end.v + path.count * (neuron.bounds()[1] - neuron.bounds()[0])
+        return height, path.first, path.last, neuron.released(GATE, end, path).prompt
 
-    assert float(neuron.travel(neuron.init(v.shape)._replace(v=v), current, DT)[1].count.sum()) >= 2
-    e = 1e-6
-    np.testing.assert_allclose(
-        by_v, (lifted(v + e, current) - lifted(v - e, current)) / (2 * e), rtol=1e-7, atol=1e-8
-    )
-    np.testing.assert_allclose(
-        by_i, (lifted(v, current + e) - lifted(v, current - e)) / (2 * e), rtol=1e-7, atol=1e-8
-    )
+    assert float(neuron.travel(State(v), current, 2 * DT)[1].count.max()) >= (1 if name == "theta" else 2)
+    e, expected = 1e-6, list(zip(*step, of_prompt, strict=True))
+    for moved, found in zip(((e, 0), (0, e)), expected, strict=True):
+        up, down = (by_neuron(v + s * moved[0], current + s * moved[1]) for s in (1, -1))
+        spiked = neuron.travel(State(v), current, 2 * DT)[1].count > 0
+        for name_, a, b, own in zip(("end", "first", "last", "prompt"), up, down, found, strict=True):
+            where = spiked if name_ in ("first", "last") else jnp.ones_like(spiked)
+            np.testing.assert_allclose(
+                own[where], ((a - b) / (2 * e))[where], rtol=1e-6, atol=1e-7, err_msg=name_
+            )
 
 
 @pytest.mark.parametrize("name", NEURONS)
@@ -78,7 +81,7 @@ def test_gate_density_is_the_derivative_of_the_charge(name):
     neuron, v = NEURONS[name], jnp.linspace(0.01, 0.99, 50)
     np.testing.assert_allclose(
         gate_density(neuron, GATE, v),
-        jax.vmap(jax.grad(lambda v: neuron.released(GATE, State(v))))(v),
+        jax.vmap(jax.grad(lambda v: neuron.level(GATE, State(v)).charge))(v),
         atol=1e-12,
     )
 
