@@ -1,13 +1,13 @@
-"""Ways to train through a sharp gate, judged at a hard threshold; and what damping and clipping of the costate do to
-the gradient.
+"""Ways to train through a sharp gate, judged at a hard threshold; and what damping and clipping of the
+costate do to the gradient.
 
     python experiments/annealing.py [--out runs]
 
 Runs ``configs/annealing.toml`` (a finished sweep in --out is read), and prints the tables of
 docs/sharpness.md: one of the ways, means over seeds with the range in brackets; and one of the gradient of
-the network that was trained by the exact gradient at a = 30 (seed 0), and of its initialisation, for several damping
-and clipping of the costate: the cosine with the exact gradient (the bias) and the variance over trials
-relative to the squared norm (the batch at which noise and gradient are equally large).
+the network that was trained by the exact gradient at a = 30 (seed 0), and of its initialisation, for
+several damping and clipping of the costate: the cosine with the exact gradient (the bias) and the variance
+over trials relative to the squared norm (the batch at which noise and gradient are equally large).
 """
 
 import argparse
