@@ -74,6 +74,7 @@ class Theta(AbstractNeuron):
         return 1 - half, 1 + half
 
     def travel(self, state, current, dt):
+        assert not isinstance(current, Drive), "a layer gives conductances to neurons that take them"
         free = self.flow(state, current, dt)
         # v and v - 1 are the same point of the circle: the wrap has nothing to differentiate.
         count = jax.lax.stop_gradient(jnp.floor(free.v))
