@@ -183,7 +183,7 @@ class EventLIF(NamedTuple):
 
 
 def leaky_loss(
-    times, slopes, target: Waves, duration: float, tau_syn: float, tau_out: float, rate_unit: float = 0.1
+    times, slopes, target: Waves, duration: float, tau_syn: float, tau_out: float, rate_unit=0.1
 ) -> tuple[float, np.ndarray]:
     """``1/duration int (o - target)^2 dt`` of a leaky readout of one spike train, and its gradient.
 
@@ -191,9 +191,11 @@ def leaky_loss(
     integral is taken by the Gauss-Legendre rule of 16 points between any two neighbouring spikes, in pieces of
     at most 10 ms, so that its error is rounding.
 
-    **Arguments:** `times` ``(K,)``, ms, those after `duration` left out; `slopes` ``(K, p)``, their derivatives.
+    **Arguments:** `times` ``(K,)``, ms, those after `duration` left out; `slopes` ``(K, p)``, their derivatives;
+    `rate_unit`: a number, or one for every spike (a readout of several neurons: divided by their weight).
     """
     there = times < duration
+    rate_unit = np.broadcast_to(rate_unit, times.shape)[there]
     times, slopes = times[there], slopes[there]
     edges = np.unique(np.concatenate([np.arange(0.0, duration, 10.0), times, [duration]]))
     points, weight = np.polynomial.legendre.leggauss(16)
