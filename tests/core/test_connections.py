@@ -141,7 +141,7 @@ def test_a_memory_against_differences():
         moved = lambda e: eqx.tree_at(
             where, network, where(network).reshape(-1).at[index].add(e).reshape(where(network).shape)
         )
-        difference = (run(moved(1e-6)) - run(moved(-1e-6))) / 2e-6
+        difference = (run(moved(1e-8)) - run(moved(-1e-8))) / 2e-8
         assert float(where(grad).reshape(-1)[index]) == pytest.approx(float(difference), rel=1e-5)
 
 

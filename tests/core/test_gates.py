@@ -89,9 +89,9 @@ def test_sharpness_keeps_the_threshold(neuron, sharpness, v):
     stretched = v0 + sharpness * (v - v0)
     if isinstance(neuron, Theta) and abs(stretched - v0) > 0.5:
         stretched = v0 + np.sign(v - v0) * 0.5  # beyond half a turn the next zone would begin
-    found = neuron.released(gate.sharpen(sharpness), State(jnp.array(v)))
+    found = neuron.level(gate.sharpen(sharpness), State(jnp.array(v))).charge
     np.testing.assert_allclose(
-        found, neuron.released(gate, State(jnp.array(stretched))), rtol=1e-9, atol=1e-9
+        found, neuron.level(gate, State(jnp.array(stretched))).charge, rtol=1e-9, atol=1e-9
     )
 
 

@@ -23,7 +23,7 @@ class Unrolled(AbstractLoop):
             rest = Record(
                 release=release if "release" in save else None, v=new.state.neuron.v if "v" in save else None
             )
-            rows.append((carry.state.neuron, carry.state.hidden, new.state.activation, current, rest))
+            rows.append((carry.state.neuron, carry.state[2:4], new.state.activation, current, rest))
             carry = new
         return Trajectory(carry, *jax.tree.map(lambda *x: jnp.stack(x), *rows))
 

@@ -113,7 +113,7 @@ def test_gradients_equal_differences(name, release, relative):
 
 def spikes(neuron, current, dt, steps):
     gate = Gate(width=0.1, release="hard")
-    step = lambda s, _: (lambda out: (out[0], (out[0].v, out[2])))(gate.step(neuron, s, None, current, dt))
+    step = lambda s, _: (lambda out: (out[0], (out[0].v, out[1].charge)))(gate.step(neuron, s, current, dt))
     return jax.lax.scan(step, neuron.init(current.shape), None, length=steps)[1]
 
 
@@ -169,7 +169,7 @@ def test_accommodation_tells_a_step_from_a_ramp_and_blocks_strong_currents():
         0.1,
     )
     gate = Gate(width=0.1, release="hard")
-    step = lambda s, i: (lambda out: (out[0], (out[0].phi, out[2])))(gate.step(neuron, s, None, i, dt))
+    step = lambda s, i: (lambda out: (out[0], (out[0].phi, out[1].charge)))(gate.step(neuron, s, i, dt))
     run = lambda current: jax.lax.scan(step, neuron.init(()), jnp.asarray(current))[1]
     steps = round(400 / dt)
     _, slow = run(np.linspace(0, 1.8, steps))
@@ -214,12 +214,8 @@ def test_the_gradient_of_the_refractory_period():
     def charge(tau_ref):
         neuron = Refractory(LIF(tau_mem=10.0), tau_ref=tau_ref)
         state = neuron.init(())
-        step = lambda c, _: (lambda s, level, q: ((s, level), q))(
-            *gate.step(neuron, *c, jnp.asarray(1.7), dt)
-        )
-        return jnp.sum(
-            jax.lax.scan(step, (state, gate.start(neuron, state)), None, length=steps)[1] * jnp.arange(steps)
-        )
+        step = lambda s, _: (lambda out: (out[0], out[1].charge))(gate.step(neuron, s, jnp.asarray(1.7), dt))
+        return jnp.sum(jax.lax.scan(step, state, None, length=steps)[1] * jnp.arange(steps))
 
     at, e = jnp.asarray(3.3), 1e-5
     slope, charge = float(jax.jit(jax.grad(charge))(at)), jax.jit(charge)

@@ -251,7 +251,7 @@ def test_total_charge_is_the_number_of_crossings(name):
     spikes = jax.jit(lambda n: simulate(n, x, gate=gate.hard(), dt=0.5).counts[0])(network)
     neuron = network.layers[0].neuron
     first, last = (
-        neuron.released(gate, state) for state in (neuron.init((6,)), smooth.state.layers[0].neuron)
+        neuron.level(gate, state).charge for state in (neuron.init((6,)), smooth.state.layers[0].neuron)
     )
     assert float(spikes.min()) >= 3
     np.testing.assert_allclose(smooth.counts[0], smooth.layers[0].release.sum(0), rtol=1e-12)

@@ -55,10 +55,11 @@ def by_hand(network, stimulus):
             own = states[i]
             current = layer.feedforward(x) + layer.recurrent(own.activation) + layer.bias
             end, path = layer.neuron.travel(own.neuron, current, DT)
-            start = GATE.start(layer.neuron, own.neuron)
-            q = path.count + layer.neuron.released(GATE, end) - start
-            activation, _ = layer.synapse.step(own.activation, q, DT)
-            states[i] = own._replace(neuron=end, activation=activation)
+            start = layer.neuron.level(GATE, own.neuron).charge
+            q = path.count + layer.neuron.level(GATE, end).charge - start
+            prompt = layer.neuron.released(GATE, end, path).prompt
+            activation, _ = layer.synapse.step(own.activation, prompt + own.pending, DT)
+            states[i] = own._replace(neuron=end, activation=activation, pending=q - prompt)
             x = activation
             series.append({"activation": activation, "release": q, "v": end.v, "current": current})
         rows.append((network.readout.connection(x) + network.readout.bias, series))
