@@ -126,7 +126,10 @@ def truth(case: Case, points, width: float = 0.0) -> np.ndarray:
         raise ValueError("only the LIF has a reference at a width")
     trains = event_solver.spikes(equations(case), B, thetas, DURATION)
     return np.array(
-        [leaky_loss(t, s, TARGET, DURATION, TAU_SYN, TAU_OUT, RATE_UNIT)[1] for t, s in zip(*trains, strict=True)]
+        [
+            leaky_loss(t, s, TARGET, DURATION, TAU_SYN, TAU_OUT, RATE_UNIT)[1]
+            for t, s in zip(*trains, strict=True)
+        ]
     )
 
 
@@ -205,7 +208,9 @@ def percent(x: float) -> str:
 def table(steps=STEPS, names=None, log=lambda line: None) -> list[str]:
     """The main table: every neuron and zone."""
     lines = [
-        "| neuron | zone | from the narrow limit | " + " | ".join(f"{dt:g}" for dt in steps) + " | order | of the mean |",
+        "| neuron | zone | from the narrow limit | "
+        + " | ".join(f"{dt:g}" for dt in steps)
+        + " | order | of the mean |",
         "|---" * (5 + len(steps)) + "|",
     ]
     for name, case in cases().items():
@@ -225,7 +230,9 @@ def table(steps=STEPS, names=None, log=lambda line: None) -> list[str]:
             width = f"{zone:g}" if zone else "hard"
             apart = percent(relative(own, limit)) if zone and name == "LIF" else ""
             lines.append(
-                f"| {name} | {width} | {apart} | " + " | ".join(cells) + f" | {orders[0]:.1f} | {orders[1]:.1f} |"
+                f"| {name} | {width} | {apart} | "
+                + " | ".join(cells)
+                + f" | {orders[0]:.1f} | {orders[1]:.1f} |"
             )
             log(lines[-1])
     return lines
@@ -251,7 +258,9 @@ def order_table(steps) -> list[str]:
             mean.append(np.linalg.norm(np.sum(weight * error, 0)) / np.linalg.norm(np.sum(weight * exact, 0)))
         for kind, errors in (("rms", rms), ("of the mean", mean)):
             lines.append(
-                f"| {name} | {kind} | " + " | ".join(map(percent, errors)) + f" | {order(steps, errors):.1f} |"
+                f"| {name} | {kind} | "
+                + " | ".join(map(percent, errors))
+                + f" | {order(steps, errors):.1f} |"
             )
     return lines
 

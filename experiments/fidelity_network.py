@@ -225,7 +225,9 @@ def step_table(name: str) -> list[str]:
         for kind, measure in (("rms", relative), ("of the mean", bias)):
             errors = [measure(g[k], exact) for g in found]
             lines.append(
-                row(f"gradient, {label}, {kind}, %", *(f"{100 * x:.3g}" for x in errors), order(STEPS, errors))
+                row(
+                    f"gradient, {label}, {kind}, %", *(f"{100 * x:.3g}" for x in errors), order(STEPS, errors)
+                )
             )
     return lines
 

@@ -78,7 +78,9 @@ class EventNetwork(NamedTuple):
             for arrival in [a for a in coming if a[0] <= t]:
                 coming.remove(arrival)
                 s[arrival[1]] += p.weight[arrival[1], arrival[2]] / (self.tau_syn * self.rate_unit)
-        times, who = (np.array(x) for x in zip(*found, strict=True)) if found else (np.zeros(0), np.zeros(0, int))
+        times, who = (
+            (np.array(x) for x in zip(*found, strict=True)) if found else (np.zeros(0), np.zeros(0, int))
+        )
         return Train(times, who)
 
     def gradient(self, p: Parameters, train: Train, by_times: np.ndarray) -> Parameters:
@@ -106,8 +108,9 @@ class EventNetwork(NamedTuple):
         neuron's own last spike."""
         last = jnp.where(own >= 0, times[own], 0.0)
         decay = jnp.exp(-(times - last) / self.tau_mem)
-        drive = self._filtered(times, p)[jnp.arange(len(who)), who] - decay * (
-            self._filtered(last, p)[jnp.arange(len(who)), who]
+        drive = (
+            self._filtered(times, p)[jnp.arange(len(who)), who]
+            - decay * (self._filtered(last, p)[jnp.arange(len(who)), who])
         )
         pair = (who[:, None], who[None])
         arrival = times[None] + jnp.broadcast_to(p.delay, p.weight.shape)[pair]

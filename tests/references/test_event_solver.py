@@ -43,5 +43,5 @@ def test_sensitivities_are_the_differences_of_the_times(name):
     times, slopes = trains(name, [0.0, e, -e])
     there = np.isfinite(times).all(axis=0)
     assert there.sum() >= 3
-    found = (times[1] - times[2])[there] / (2 * e * CASES[name].theta[1])
+    found = (times[1, there] - times[2, there]) / (2 * e * CASES[name].theta[1])
     np.testing.assert_allclose(slopes[0, there, 1], found, atol=1e-4 * np.abs(found).max())

@@ -148,7 +148,9 @@ def test_grid_resets_are_wrong_at_any_step(reset, dt):
     assert abs(found.mean - found.secant) > 0.5 * abs(found.secant)
 
 
-@pytest.mark.parametrize(("name", "dt"), [("LIF, split", 0.5), ("LIF, split", 1.0), ("NIF", 0.5), ("theta", 0.5)])
+@pytest.mark.parametrize(
+    ("name", "dt"), [("LIF, split", 0.5), ("LIF, split", 1.0), ("NIF", 0.5), ("theta", 0.5)]
+)
 def test_mean_gradient_is_the_secant_across_crossings(name, dt):
     found = row(name, dt)
     assert found.mean == pytest.approx(found.secant, rel=0.01)

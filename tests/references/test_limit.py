@@ -27,7 +27,8 @@ def test_the_gradient_of_spike_times_is_their_difference(field):
     slope, e = getattr(events.gradient(p, train, by_times), field), 1e-6
     direction = np.random.default_rng(2).normal(size=slope.shape)
     moved = (
-        by_times @ events.spikes(p._replace(**{field: getattr(p, field) + s * direction})).times for s in (e, -e)
+        by_times @ events.spikes(p._replace(**{field: getattr(p, field) + s * direction})).times
+        for s in (e, -e)
     )
     assert np.sum(slope * direction) == pytest.approx(-np.subtract(*reversed([*moved])) / (2 * e), rel=1e-5)
 

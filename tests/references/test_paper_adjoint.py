@@ -55,7 +55,9 @@ def test_step_derivatives_are_those_of_the_neuron(name):
     neuron = NEURONS[name]
     current, v = (
         x.ravel()
-        for x in jnp.meshgrid(jnp.array([-3.0, -1e-4, 0.0, 1e-4, 0.7, 2.3, 3.0, 23.7]), jnp.linspace(0.02, 0.98, 9))
+        for x in jnp.meshgrid(
+            jnp.array([-3.0, -1e-4, 0.0, 1e-4, 0.7, 2.3, 3.0, 23.7]), jnp.linspace(0.02, 0.98, 9)
+        )
     )
     step, *of_prompt = prompt_derivatives(neuron, GATE, v, current, 2 * DT)
 
