@@ -5,14 +5,15 @@ The neuron ``dy/dt = f(y, I)`` with ``I = scale b(t) + offset`` is integrated to
 ```
 dS/dt = (df/dy) S + (df/dI) (b, 1)
 ```
-until its height ``h(y) = v - threshold(y)`` comes to 0 from below. By the implicit function theorem the time of
-the spike moves by
+until its height ``h(y) = v - threshold(y)`` comes to 0 from below. By the implicit function theorem the time
+of the spike moves by
 ```
 dt* = -(dh/dy) S/((dh/dy) f(y))
 ```
-the state at the spike by ``S + f(y) dt*``, that after it by ``R' (S + f(y) dt*)`` for a reset R; at a fixed time
-after it the sensitivity is ``R' (S + f dt*) - f(R(y)) dt*`` (the saltation). A refractory period is flown with
-the field of the held neuron; it begins and ends with the spike, so that its end has a saltation too.
+the state at the spike by ``S + f(y) dt*``, that after it by ``R' (S + f(y) dt*)`` for a reset R; at a fixed
+time after it the sensitivity is ``R' (S + f dt*) - f(R(y)) dt*`` (the saltation). A refractory period is
+flown with the field of the held neuron; it begins and ends with the spike, so that its end has a saltation
+too.
 
 Float64, diffrax (Dopri8) at a tolerance of 1e-10. It knows no gate and no time step.
 """
@@ -47,8 +48,8 @@ class Equations(NamedTuple):
 def spikes(
     neuron: Equations, b, thetas, duration: float, most: int = 40, tolerance: float = 1e-10
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Spike times ``(P, most)``, ms, inf where there is none, and their derivatives ``(P, most, 2)``, at the P
-    rows (scale, offset) of `thetas`; `b` is a `Waves`."""
+    """Spike times ``(P, most)``, ms, inf where there is none, and their derivatives ``(P, most, 2)``, at the
+    P rows (scale, offset) of `thetas`; `b` is a `Waves`."""
     run = jax.jit(jax.vmap(lambda theta: _train(neuron, b, theta, duration, most, tolerance)))
     times, slopes = run(jnp.asarray(thetas))
     return np.asarray(times), np.asarray(slopes)

@@ -2,22 +2,22 @@
 
     python experiments/fidelity.py [--out FILE] [--fast]
 
-One neuron with a slowly varying drive ``scale b(t) + offset``, fixed in continuous time, over 200 ms and about
-20 spikes. The loss is the mean squared distance of a **leaky** readout of its synapse to a target (tau_syn =
-tau_out = 20 ms). It is leaky because the activation itself jumps at a spike: the derivative of a sum over the
-grid of a squared jump, in the time of the jump, is that of the integral only in the mean over phases, at any
-dt. The gradient in (scale, offset) comes from `jax.grad` through `spikejax.simulate` (costate adjoint, raised
-cosine, float64), and is held against
+One neuron with a slowly varying drive ``scale b(t) + offset``, fixed in continuous time, over 200 ms and
+about 20 spikes. The loss is the mean squared distance of a **leaky** readout of its synapse to a target
+(tau_syn = tau_out = 20 ms). It is leaky because the activation itself jumps at a spike: the derivative of a
+sum over the grid of a squared jump, in the time of the jump, is that of the integral only in the mean over
+phases, at any dt. The gradient in (scale, offset) comes from `jax.grad` through `spikejax.simulate` (costate
+adjoint, raised cosine, float64), and is held against
 
 - **the truth in the limit of a narrow zone**, the gradient of the spike times: for the LIF in closed form
   (`spikejax.references.lif_events`), for the others from an ODE solver with event handling and exact
   sensitivities (`experiments/event_solver.py`). It has no time step. A zone of some width differs from its
-  narrow limit by itself; for the LIF the truth at that width is known too. The distance is the root mean square
-  of ``|gradient - truth|`` over 32 offsets, in whose range late spikes move by many steps, divided by that of
-  ``|truth|``: one offset alone can agree by chance;
-- **a secant** of the simulation's own loss over the same range. For a loss without jumps it equals the mean of
-  the gradient over the range, at any dt. A loss that jumps when a spike changes its step fails this however
-  small the step, and no finite difference small enough to see no jump can tell.
+  narrow limit by itself; for the LIF the truth at that width is known too. The distance is the root mean
+  square of ``|gradient - truth|`` over 32 offsets, in whose range late spikes move by many steps, divided by
+  that of ``|truth|``: one offset alone can agree by chance;
+- **a secant** of the simulation's own loss over the same range. For a loss without jumps it equals the mean
+  of the gradient over the range, at any dt. A loss that jumps when a spike changes its step fails this
+  however small the step, and no finite difference small enough to see no jump can tell.
 """
 
 import argparse
@@ -115,7 +115,8 @@ def equations(case: Case) -> event_solver.Equations:
 
 
 def truth(case: Case, points, width: float = 0.0) -> np.ndarray:
-    """Gradients ``(P, 2)`` of the narrow limit at the offsets `points`; for the LIF also that of a `width`."""
+    """Gradients ``(P, 2)`` of the narrow limit at the offsets `points`; for the LIF also that of a
+    `width`."""
     thetas = case.thetas(points)
     if case.name == "LIF":
         events = EventLIF(B, TARGET, DURATION, 10.0, TAU_SYN, RATE_UNIT, tau_out=TAU_OUT)
@@ -322,22 +323,22 @@ def main():
             "## Every neuron",
             "",
             "Distance of the gradient to the truth, %, at steps of dt (ms); empty: a step that the simulator "
-            "refuses. The zone is a fraction of the way from reset to threshold (of 50 mV for Hodgkin-Huxley, of "
-            "a turn for theta). For the LIF the truth is that at the width of the zone, whose own distance from "
-            "the narrow limit stands beside it; for the others it is the narrow limit, so that a zone's own "
-            "distance is what remains at small dt. Order: the exponent of the error in dt, root mean square and "
-            "of the mean over offsets; where the truth at a width is not known, of the distance to the finest "
-            "step.",
+            "refuses. The zone is a fraction of the way from reset to threshold (of 50 mV for "
+            "Hodgkin-Huxley, of a turn for theta). For the LIF the truth is that at the width of the zone, "
+            "whose own distance from the narrow limit stands beside it; for the others it is the narrow "
+            "limit, so that a zone's own distance is what remains at small dt. Order: the exponent of the "
+            "error in dt, root mean square and of the mean over offsets; where the truth at a width is not "
+            "known, of the distance to the finest step.",
             "",
             *table(steps, names, show),
             "",
             "## What limits the order",
             "",
-            "LIF, hard threshold, 512 offsets, distance in %. With a drive that is constant in time most of the "
-            "error is gone: it comes from the current being taken as constant within a step. The current at the "
-            "crossing differs from the mean of the step by up to ``dt I'/2``, and the sensitivity of the spike's "
-            "time by the fraction ``dt I'/(2 (I - v_th))``; the sign depends on where in the step the spike is, "
-            "so that the mean over phases is of second order.",
+            "LIF, hard threshold, 512 offsets, distance in %. With a drive that is constant in time most of "
+            "the error is gone: it comes from the current being taken as constant within a step. The current "
+            "at the crossing differs from the mean of the step by up to ``dt I'/2``, and the sensitivity of "
+            "the spike's time by the fraction ``dt I'/(2 (I - v_th))``; the sign depends on where in the "
+            "step the spike is, so that the mean over phases is of second order.",
             "",
             *order_table(steps),
             "",

@@ -2,12 +2,13 @@
 
     python experiments/fidelity_network.py [--out FILE]
 
-Two networks of LIF neurons, each with a drive ``bias + a sin(2 pi t/period + phase)`` of its own, over 100 ms:
-**recurrent**, 8 neurons with a transmission delay of 1 ms; **two layers** of 8 neurons each, without delay. The
-loss is the mean squared distance of a leaky readout of the last layer to a target. The truth is event-driven
-(`spikejax.references.lif_network`): exact spike times, and the gradient of the loss in all weights and biases by
-the implicit function theorem. A recurrent connection of the simulator sees the activation of the step before: a
-delay of dt; at dt below 1 ms the activation of more steps back, by a connection with a memory.
+Two networks of LIF neurons, each with a drive ``bias + a sin(2 pi t/period + phase)`` of its own, over 100
+ms: **recurrent**, 8 neurons with a transmission delay of 1 ms; **two layers** of 8 neurons each, without
+delay. The loss is the mean squared distance of a leaky readout of the last layer to a target. The truth is
+event-driven (`spikejax.references.lif_network`): exact spike times, and the gradient of the loss in all
+weights and biases by the implicit function theorem. A recurrent connection of the simulator sees the
+activation of the step before: a delay of dt; at dt below 1 ms the activation of more steps back, by a
+connection with a memory.
 
 Distances are root mean square over 16 drives (all biases times 1 + x, x within +-3 %) and all parameters,
 relative to the truth. One draw of the networks (seed 0), float64, raised cosine.
@@ -181,8 +182,8 @@ def bias(found, truth) -> float:
 
 
 def spike_time_errors(name: str, dt: float) -> tuple[float, float]:
-    """Root mean square and largest distance (ms) of the spike times of the last layer, by the crossings of the
-    exact flow in each step; infinite if the numbers of spikes differ."""
+    """Root mean square and largest distance (ms) of the spike times of the last layer, by the crossings of
+    the exact flow in each step; infinite if the numbers of spikes differ."""
     case = CASES[name]()
     p, start = case.parameters, dt * np.arange(round(DURATION / dt))
     network = build(case, jnp.asarray(_block(case, p.weight)), jnp.asarray(p.bias), dt)

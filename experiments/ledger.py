@@ -278,7 +278,7 @@ def reference_spikes(model: Model, duration: float, tau_ref: float = 0.0) -> lis
 def simulated_counts(neuron: AbstractNeuron, state, current: float, dt: float, duration: float) -> np.ndarray:
     """Spikes in every step of `dt`, at the hard threshold."""
     gate, drive = Gate(width=0.1, release="hard"), jnp.asarray(current)
-    step = lambda s, _: (lambda out: (out[0], out[2]))(gate.step(neuron, s, None, drive, dt))
+    step = lambda s, _: (lambda out: (out[0], out[1].charge))(gate.step(neuron, s, drive, dt))
     return np.asarray(jit(lambda s: jax.lax.scan(step, s, None, length=round(duration / dt))[1])(state))
 
 
@@ -302,8 +302,8 @@ BRIAN2 = Path(__file__).parents[1] / "tests" / "data" / "brian2_network.json"
 
 
 def brian2_error(dt: float, against: float | None = None) -> float:
-    """Largest difference of a spike time from Brian2's at the same step or at the step `against`, ms; infinite
-    if the numbers of spikes differ."""
+    """Largest difference of a spike time from Brian2's at the same step or at the step `against`, ms;
+    infinite if the numbers of spikes differ."""
     reference = json.loads(BRIAN2.read_text())
     size, steps = len(reference["drive"]), round(reference["duration"] / dt)
     # A spike delivers area 1/rate_unit = 1 ms: a weight is the area of its current in ms.

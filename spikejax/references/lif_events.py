@@ -64,8 +64,8 @@ class EventLIF(NamedTuple):
     """An LIF neuron driven by ``scale b(t) + offset`` from 0 to `duration` (ms), with an exponential synapse.
 
     The loss is ``1/duration int (s - target)^2 dt`` with ``tau_syn ds/dt = -s + rho/rate_unit`` and rho the
-    rate of release; with a `tau_out` (ms) it is that of a leaky readout o in place of s, ``tau_out do/dt = -o +
-    s``, which does not jump at a spike.
+    rate of release; with a `tau_out` (ms) it is that of a leaky readout o in place of s, ``tau_out do/dt = -o
+    + s``, which does not jump at a spike.
     """
 
     b: Waves
@@ -97,7 +97,7 @@ class EventLIF(NamedTuple):
             if not above.any():
                 break
             high = float(grid[above.argmax()])
-            t = _root(lambda t: float(self._v(t, last, v_last, theta)) - self.v_th, high - resolution, high)
+            t = root(lambda t: float(self._v(t, last, v_last, theta)) - self.v_th, high - resolution, high)
             if t > self.duration:
                 break
             d_last = -self._dv(t, last, v_last, d_last, theta) / (
@@ -187,12 +187,13 @@ def leaky_loss(
 ) -> tuple[float, np.ndarray]:
     """``1/duration int (o - target)^2 dt`` of a leaky readout of one spike train, and its gradient.
 
-    A spike at t_k gives ``o(t) = kernel(t - t_k)/rate_unit``, the alpha function for equal time constants. The
-    integral is taken by the Gauss-Legendre rule of 16 points between any two neighbouring spikes, in pieces of
-    at most 10 ms, so that its error is rounding.
+    A spike at t_k gives ``o(t) = kernel(t - t_k)/rate_unit``, the alpha function for equal time constants.
+    The integral is taken by the Gauss-Legendre rule of 16 points between any two neighbouring spikes, in
+    pieces of at most 10 ms, so that its error is rounding.
 
-    **Arguments:** `times` ``(K,)``, ms, those after `duration` left out; `slopes` ``(K, p)``, their derivatives;
-    `rate_unit`: a number, or one for every spike (a readout of several neurons: divided by their weight).
+    **Arguments:** `times` ``(K,)``, ms, those after `duration` left out; `slopes` ``(K, p)``, their
+    derivatives; `rate_unit`: a number, or one for every spike (a readout of several neurons: divided by their
+    weight).
     """
     there = times < duration
     rate_unit = np.broadcast_to(rate_unit, times.shape)[there]
@@ -210,7 +211,8 @@ def leaky_loss(
 
 
 def leaky_kernel(age, tau_syn: float, tau_out: float):
-    """What a spike of age `age` >= 0 (ms) and area 1 gives at a leaky readout, in 1/ms, and its derivative."""
+    """What a spike of age `age` >= 0 (ms) and area 1 gives at a leaky readout, in 1/ms, and its
+    derivative."""
     slow, fast = np.exp(-age / tau_out), np.exp(-age / tau_syn)
     if tau_syn == tau_out:
         return age / tau_syn**2 * fast, (1 - age / tau_syn) / tau_syn**2 * fast
@@ -218,11 +220,11 @@ def leaky_kernel(age, tau_syn: float, tau_out: float):
     return (fast - slow) / apart, (slow / tau_out - fast / tau_syn) / apart
 
 
-def _root(function: Callable[[float], float], low: float, high: float) -> float:
+def root(function: Callable[[float], float], low: float, high: float) -> float:
     """Where a function that changes its sign between `low` and `high` is 0, to rounding."""
     # The stubs of SciPy ask for NumPy's numbers, and do not know that this returns a number.
     found = brentq(function, low, high, xtol=np.float64(1e-13), rtol=np.float64(1e-15))
     return float(found)  # pyright: ignore[reportArgumentType]
 
 
-__all__ = ["EventLIF", "Waves", "leaky_kernel", "leaky_loss"]
+__all__ = ["EventLIF", "Waves", "leaky_kernel", "leaky_loss", "root"]

@@ -4,31 +4,32 @@
 tau_mem dv_i/dt = -v_i + I_i(t),    I_i = bias_i + a_i sin(2 pi t/period_i + phase_i) + sum_j W_ij s_j(t)
 s_j(t) = sum_m exp(-(t - t_jm - d_ij)/tau_syn)/(tau_syn rate_unit)        over the spikes that have arrived
 ```
-Between two arrivals v has a closed form, in which the next crossing is bracketed and solved. With the order of
-the spikes known, the times t of all spikes are the root of one smooth function ``F(t, p) = v(t) - v_th`` of
-times and parameters p, so that ``dt/dp = -(dF/dt)^-1 dF/dp``: the gradient of a loss L of spike times is
-``-lambda dF/dp`` with ``(dF/dt)^T lambda = dL/dt``, a triangular system backwards in time, which is EventProp's
-adjoint (Wunderlich & Pehle 2021).
+Between two arrivals v has a closed form, in which the next crossing is bracketed and solved. With the order
+of the spikes known, the times t of all spikes are the root of one smooth function ``F(t, p) = v(t) - v_th``
+of times and parameters p, so that ``dt/dp = -(dF/dt)^-1 dF/dp``: the gradient of a loss L of spike times is
+``-lambda dF/dp`` with ``(dF/dt)^T lambda = dL/dt``, a triangular system backwards in time, which is
+EventProp's adjoint (Wunderlich & Pehle 2021).
 
 There is no time step, and neither gate nor simulator code. Float64: set ``jax_enable_x64``.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.optimize import brentq
+
+from .lif_events import root
 
 
 class Parameters(NamedTuple):
     """What the spike times are differentiated by."""
 
-    weight: np.ndarray
+    weight: Any
     """``W_ij``, from j to i, ``(n, n)``."""
-    bias: np.ndarray
+    bias: Any
     """``(n,)``."""
-    delay: np.ndarray
+    delay: Any
     """``d_ij >= 0``, ms: a number, or ``(n, n)``."""
 
 
@@ -68,7 +69,7 @@ class EventNetwork(NamedTuple):
                 low, high = (grid[first - 1] if first else t), grid[first]
                 height = lambda u, i: float(self._v(u, t, v, s, p)[i]) - 1
                 rising = np.flatnonzero(above[first])
-                crossing, i = min((brentq(height, low, high, args=(i,), xtol=1e-13), i) for i in rising)
+                crossing, i = min((root(lambda u, i=i: height(u, i), low, high), int(i)) for i in rising)
                 v, s = self._v(crossing, t, v, s, p), s * np.exp(-(crossing - t) / self.tau_syn)
                 v[i], t = 0.0, crossing
                 found.append((t, i))
