@@ -98,7 +98,12 @@ def equations(case: Case) -> event_solver.Equations:
     model = _MODELS["LIF" if case.name == "LIF, refractory" else case.name]
     tuple_of = lambda y: tuple(y[k] for k in range(len(model.start)))
     stack = lambda xs, like: jnp.stack([x + 0.0 * like for x in xs])
-    field = lambda y, i: stack(model.field(tuple_of(y), i, 0.0), y[0])
+
+    def field(y, i):
+        # Beyond the threshold nothing is read, but a step of the solver may go there before it is cut.
+        below = y if model.reset is None else y.at[0].min(model.threshold(tuple_of(y)) + 5.0)
+        return stack(model.field(tuple_of(below), i, 0.0), y[0])
+
     begin = np.concatenate([np.ravel(x) for x in jax.tree.leaves(case.neuron.init(()))])[: len(model.start)]
     if model.reset is None:
         # It comes down by itself; not before 1.5 ms is it below the threshold again.
