@@ -1,13 +1,13 @@
-"""Ways to sharpen the gate, judged at a hard threshold; and what damping and clipping of the costate do to
-the gradient.
+"""Ways to train through a sharp gate, judged at a hard threshold; and what damping and clipping of the
+costate do to the gradient.
 
     python experiments/annealing.py [--out runs]
 
 Runs ``configs/annealing.toml`` (a finished sweep in --out is read), and prints the tables of
 docs/sharpness.md: one of the ways, means over seeds with the range in brackets; and one of the gradient of
-the network that was trained at a fixed sharp gate (seed 0), and of its initialisation, for several damping
-and clipping of the costate: the cosine with the exact gradient (the bias) and the variance over trials
-relative to the squared norm (the batch at which noise and gradient are equally large).
+the network that was trained by the exact gradient at a = 30 (seed 0), and of its initialisation, for
+several damping and clipping of the costate: the cosine with the exact gradient (the bias) and the variance
+over trials relative to the squared norm (the batch at which noise and gradient are equally large).
 """
 
 import argparse
@@ -25,7 +25,7 @@ from spikejax.jobs.sweep import load_sweep, sweep_run
 from sharpness import mean  # isort: skip
 
 CONFIG = Path(__file__).parent.parent / "configs" / "annealing.toml"
-SHARP = "fixed, sharp (30)"
+SHARP = "exact, a = 30"
 DAMPED = [(None, None), (0.03, None), (0.1, None), (0.3, None), (None, 1e-3), (0.1, 1e-3)]
 
 

@@ -59,7 +59,7 @@ def _drawn(in_shape: tuple[int, ...], size: int, scale: float, key: PRNGKeyArray
 
 @READOUTS.register("linear")
 class LinearReadout(AbstractReadout):
-    """``o(t) = O s(t) + bias``, at the end of each step."""
+    """``o(t) = O s(t) + bias``, its mean over each step."""
 
     connection: AbstractConnection
     bias: Float[Array, " out"]
@@ -81,7 +81,7 @@ class LinearReadout(AbstractReadout):
 @READOUTS.register("leaky")
 class LeakyReadout(AbstractReadout):
     """``tau_out do/dt = -o + O s + bias``: the linear readout, low-pass filtered (exactly, for s constant in
-    a step)."""
+    a step); its value at the end of each step."""
 
     connection: AbstractConnection
     bias: Float[Array, " out"]

@@ -22,7 +22,7 @@ Series = Literal["activation", "release", "v", "current"]
 
 
 class Solution(NamedTuple):
-    """Result of a simulation of one trial. Every array is at the end of its step."""
+    """Result of a simulation of one trial. Activations and readouts are means over their step; v is at its end."""
 
     readout: Float[Array, "time out"]
     """The readout over time."""
@@ -52,9 +52,22 @@ def simulate(
 ) -> Solution:
     """Run `network` on one trial; `jax.vmap` over trials, `jax.grad` through it.
 
-    A step of dt: ``I = U x(t) + W s(t) + b``; the neuron moves and releases q through the gate; the synapses
-    filter q; the next layer and the readout see the new activation. Layers run one after the other over the
-    whole trial, so that every feed-forward product is one matrix product.
+    A step of dt: ``I = U x(t) + W s(t - dt) + b``; the neuron moves and releases q through the gate; the
+    synapses filter what arrives of it in this step, and the rest in the next (`spikejax.cell`); the next layer
+    and the readout see the new activation. Layers run one after the other over the whole trial, so that every
+    feed-forward product is one matrix product.
+
+    Activation, stimulus and readout are means over a step. A feed-forward connection has no delay, a recurrent
+    one a transmission delay of exactly dt. What is of which order in dt:
+
+    - The charge and the time of a spike are exact for the current of the step, which is constant; the
+      activation is the mean over the step to ``(dt/tau_syn)^2/8``, whenever in the step the spike was.
+    - The current of a step is the mean over it. In the mean over the phase of a spike within its step, values
+      and gradients have an error of second order; a single spike's time of second order too, and its
+      derivative of first order, ``dt I'/(I - v_th)``.
+    - A loss of a signal that jumps at spikes (a squared error of the activation of exponential synapses
+      itself) has an error of order 1 in the gradient of each spike, which only the mean over phases removes.
+      Give it a signal that does not jump: a leaky readout, or synapses with a rise time.
 
     **Arguments:**
 

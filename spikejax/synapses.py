@@ -28,8 +28,9 @@ def _rate_unit():
 
 
 class AbstractSynapse(Component):
-    """A linear filter of the released charge, one or several (`kinds`) side by side: its `step` is exact for
-    a rate constant in the step."""
+    """A linear filter of the released charge, one or several (`kinds`) side by side: its `step` gives the mean
+    over the step of what a charge at its start does, which is also what a rate constant in the step has done
+    by its end."""
 
     tau_syn: eqx.AbstractVar[Float[Array, "kinds *n"]]
     """Decay times, ms; a step must resolve them."""
@@ -53,8 +54,7 @@ class AbstractSynapse(Component):
     def step(
         self, activation: Float[Array, "kinds *n"], release: Float[Array, "*n"], dt: float, hidden: Any = None
     ) -> tuple[Float[Array, "kinds *n"], Any]:
-        """Activation and hidden variables after a step of `dt` ms in which the charge `release` was
-        released."""
+        """Activation and hidden variables after a step of `dt` ms in which the charge `release` arrived."""
 
 
 SYNAPSES: Registry[AbstractSynapse] = Registry("synapse")
@@ -65,7 +65,7 @@ class Exponential(AbstractSynapse):
     """Exponential synapses with one or several time constants side by side, ``tau_k ds_k/dt = -s_k +
     rho(t)/rate_unit``.
 
-    rho is the rate of release. Within a step it is constant, ``rho = q/dt``, and the step is exact for that:
+    rho is the rate of release. The mean over the step, with the charge q at its start, is
     ```
     s_k' = exp(-dt/tau_k) s_k + (1 - exp(-dt/tau_k)) q/(dt rate_unit)
     ```
@@ -95,8 +95,8 @@ class DoubleExponential(AbstractSynapse):
     tau_rise dx/dt = -x + rho(t)/rate_unit,   tau_syn ds/dt = -s + x
     ```
     A spike gives ``s(t) = (exp(-t/tau_syn) - exp(-t/tau_rise))/((tau_syn - tau_rise) rate_unit)``, of area
-    ``1/rate_unit``; for equal times ``t exp(-t/tau)/(tau^2 rate_unit)``, the alpha function. Exact for a rate
-    of release constant in the step.
+    ``1/rate_unit``; for equal times ``t exp(-t/tau)/(tau^2 rate_unit)``, the alpha function. The activation is
+    its mean over the step.
 
     **Arguments:** `tau_rise`, `tau_syn`: shape ``(kinds,)`` or ``(kinds, *n)`` (ms); a float makes one kind;
     `rate_unit` as in `Exponential`.

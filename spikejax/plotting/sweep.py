@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from .style import page
 
@@ -150,6 +151,11 @@ def _scale(ax: Axes, panel: Panel, column: np.ndarray, values: list[float] | Non
     small = "error" in panel.column or "loss" in panel.column or panel.column in LOGARITHMIC
     if small and np.any(column[np.isfinite(column)] > 0):
         (ax.set_xscale if values is None else ax.set_yscale)("log")
+        if values is None:
+            # The default writes a long label at every tick of less than a decade, one over the other.
+            ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            ax.xaxis.set_minor_formatter(NullFormatter())
     if values is not None and min(values) > 0 and max(values) / min(values) >= 8:
         ax.set_xscale("log")
         ax.set_xticks(values, [f"{v:g}" for v in values], minor=False)
