@@ -34,8 +34,8 @@ class Cell(eqx.Module):
 
         A charge that is released at the fraction t of a step arrives at the synapse to ``1 - t`` in this
         step and to t in the next: the linear interpolation, in time, of what a charge at the start of either
-        step would do. The activation is then its mean over the step, of second order in dt, and moves
-        continuously with the time of a spike.
+        step would do. The activation is then its mean over the step (`simulate` says to which order in dt),
+        and moves continuously with the time of a spike.
         """
         state, count = carry
         neuron, (release, prompt) = self.gate.step(self.neuron, state.neuron, self._input(current), self.dt)

@@ -39,15 +39,16 @@ class AbstractKernel(Component):
         """``K(x)``, the integral of ``k`` from -1: 0 at ``x <= -1``, 1 at ``x >= 1``."""
 
     def area(self, x: Float[Array, "*n"]) -> Float[Array, "*n"]:
-        """The integral of ``K`` from -1: 0 at ``x <= -1``, x at ``x >= 1``. Tells when within a step charge was
-        released.
+        """The integral of ``K`` from -1: 0 at ``x <= -1``, x at ``x >= 1``. It says when within a step charge
+        was released.
 
         By default the Gauss-Legendre rule of 16 points, for kernels that do not know theirs.
         """
         points, weights = np.polynomial.legendre.leggauss(16)
         inside = jnp.clip(x, -1, 1)
         half = 0.5 * (inside + 1)
-        terms = (float(w) * self.cumulative(half * (float(p) + 1) - 1) for p, w in zip(points, weights, strict=True))
+        at = (self.cumulative(half * (float(p) + 1) - 1) for p in points)
+        terms = (float(w) * level for w, level in zip(weights, at, strict=True))
         return half * sum(terms) + jnp.maximum(x - 1, 0)
 
 
@@ -332,8 +333,8 @@ class Gate(Component):
         return Level(u, self.cumulative(u), half * self.kernel.area(u / half))
 
     def prompt(self, start: Level, end: Level) -> Float[Array, "*n"]:
-        """What a straight way from `start` to `end` releases, each part times the share of the way's time that
-        is left after it.
+        """What a straight way from `start` to `end` releases, each part times the share of the way's time
+        that is left after it.
 
         ```
         int_0^1 (1 - t) dG(u(t)) = mean(G) - G(start),    mean(G) = (area(end) - area(start))/(end - start)

@@ -10,7 +10,6 @@ simulate the same network and differ in their gradient only.
 from typing import ClassVar
 
 import jax
-from jaxtyping import Array, Float
 
 from .component import option
 from .gates import RELEASES, AbstractRelease, Gate, Released

@@ -22,7 +22,8 @@ Series = Literal["activation", "release", "v", "current"]
 
 
 class Solution(NamedTuple):
-    """Result of a simulation of one trial. Activations and readouts are means over their step; v is at its end."""
+    """Result of a simulation of one trial. Activations and readouts are means over their step, v is at its
+    end."""
 
     readout: Float[Array, "time out"]
     """The readout over time."""
@@ -53,15 +54,16 @@ def simulate(
     """Run `network` on one trial; `jax.vmap` over trials, `jax.grad` through it.
 
     A step of dt: ``I = U x(t) + W s(t - dt) + b``; the neuron moves and releases q through the gate; the
-    synapses filter what arrives of it in this step, and the rest in the next (`spikejax.cell`); the next layer
-    and the readout see the new activation. Layers run one after the other over the whole trial, so that every
-    feed-forward product is one matrix product.
+    synapses filter what arrives of it in this step, and the rest in the next (`spikejax.cell`); the next
+    layer and the readout see the new activation. Layers run one after the other over the whole trial, so that
+    every feed-forward product is one matrix product.
 
-    Activation, stimulus and readout are means over a step. A feed-forward connection has no delay, a recurrent
-    one a transmission delay of exactly dt. What is of which order in dt:
+    Activation, stimulus and readout are means over a step. A feed-forward connection has no delay, a
+    recurrent one a transmission delay of exactly dt. What is of which order in dt:
 
-    - The charge and the time of a spike are exact for the current of the step, which is constant; the
-      activation is the mean over the step to ``(dt/tau_syn)^2/8``, whenever in the step the spike was.
+    - The charge and the time of a spike are exact for the current of the step, which is constant. The
+      activation is its mean over the step: to ``(dt/tau_syn)^2/8`` of what a spike does after its own step,
+      and to ``dt/(8 tau_syn)`` within it; the area under it is exact.
     - The current of a step is the mean over it. In the mean over the phase of a spike within its step, values
       and gradients have an error of second order; a single spike's time of second order too, and its
       derivative of first order, ``dt I'/(I - v_th)``.

@@ -28,9 +28,9 @@ def _rate_unit():
 
 
 class AbstractSynapse(Component):
-    """A linear filter of the released charge, one or several (`kinds`) side by side: its `step` gives the mean
-    over the step of what a charge at its start does, which is also what a rate constant in the step has done
-    by its end."""
+    """A linear filter of the released charge, one or several (`kinds`) side by side: its `step` gives the
+    mean over the step of what a charge at its start does, which is also what a rate constant in the step has
+    done by its end."""
 
     tau_syn: eqx.AbstractVar[Float[Array, "kinds *n"]]
     """Decay times, ms; a step must resolve them."""
@@ -95,8 +95,8 @@ class DoubleExponential(AbstractSynapse):
     tau_rise dx/dt = -x + rho(t)/rate_unit,   tau_syn ds/dt = -s + x
     ```
     A spike gives ``s(t) = (exp(-t/tau_syn) - exp(-t/tau_rise))/((tau_syn - tau_rise) rate_unit)``, of area
-    ``1/rate_unit``; for equal times ``t exp(-t/tau)/(tau^2 rate_unit)``, the alpha function. The activation is
-    its mean over the step.
+    ``1/rate_unit``; for equal times ``t exp(-t/tau)/(tau^2 rate_unit)``, the alpha function. The
+    activation is its mean over the step.
 
     **Arguments:** `tau_rise`, `tau_syn`: shape ``(kinds,)`` or ``(kinds, *n)`` (ms); a float makes one kind;
     `rate_unit` as in `Exponential`.

@@ -169,8 +169,9 @@ class AbstractNeuron(Component):
                  + (n - 1) (1 - (t_1 + t_n)/2) + (t_n - t_1) (A(v_reset, v_th) - 1/2)         if n > 0
         ```
         The path is taken as straight between its ends and its spikes. For a zone that takes several steps to
-        cross that is of second order in dt, and for one that is narrow against the way of a step it does not
-        matter: its charge is released at the times t_i, which are exact.
+        cross that is of second order in dt. For one that is narrow against the way of a step the charge comes
+        at the times t_i, which are exact, but for a step that ends inside the zone: there a curved upswing
+        (EIF, AdEx) passes the zone faster than the straight way does.
         """
         start, stop = self.level(gate, path.start), self.level(gate, end)
         charge = path.count + (stop.charge - start.charge)

@@ -18,7 +18,9 @@ class Split(AbstractReset):
 
     splits: ClassVar[bool] = True
 
-    def travel(self, neuron: AbstractResetNeuron, state: AnyState, current: Input, dt) -> tuple[AnyState, Path]:
+    def travel(
+        self, neuron: AbstractResetNeuron, state: AnyState, current: Input, dt
+    ) -> tuple[AnyState, Path]:
         # A neuron that starts at its threshold, or above it, spikes at once.
         due = neuron.height(state) >= 0
         start = _where(due, neuron.on_spike(state), state)
@@ -36,7 +38,9 @@ class Split(AbstractReset):
 class Subtract(AbstractReset):
     """Subtract ``threshold - v_reset`` at the end of the step, as other libraries do; for comparison."""
 
-    def travel(self, neuron: AbstractResetNeuron, state: AnyState, current: Input, dt) -> tuple[AnyState, Path]:
+    def travel(
+        self, neuron: AbstractResetNeuron, state: AnyState, current: Input, dt
+    ) -> tuple[AnyState, Path]:
         free = neuron.flow(state, current, dt)
         return _on_grid(neuron, state, free, _subtracted(neuron, free))
 
@@ -48,7 +52,9 @@ class Subtract(AbstractReset):
 class Zero(AbstractReset):
     """Set v to ``v_reset`` at the end of the step, as other libraries do; for comparison."""
 
-    def travel(self, neuron: AbstractResetNeuron, state: AnyState, current: Input, dt) -> tuple[AnyState, Path]:
+    def travel(
+        self, neuron: AbstractResetNeuron, state: AnyState, current: Input, dt
+    ) -> tuple[AnyState, Path]:
         free = neuron.flow(state, current, dt)
         return _on_grid(neuron, state, free, neuron.on_spike(free))
 

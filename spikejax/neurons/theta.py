@@ -119,9 +119,9 @@ def passage(
     """Time from the phase v to the next spike where there is one, and between spikes, both in units of
     ``tau_mem/(2 pi)``.
 
-    With ``x = tan phi`` the neuron is ``dx/dt = x^2 + I``, which is at infinity after ``atan2(sqrt(I) cos phi,
-    sin phi)/sqrt(I)``; for I < 0, ``atanh(sqrt(-I) cot phi)/sqrt(-I)``; near I = 0 the series of either,
-    ``c - I c^3/3 + ...`` with ``c = cot phi``.
+    With ``x = tan phi`` the neuron is ``dx/dt = x^2 + I``, which is at infinity after ``atan2(sqrt(I) cos
+    phi, sin phi)/sqrt(I)``; for I < 0, ``atanh(sqrt(-I) cot phi)/sqrt(-I)``; near I = 0 the series of
+    either, ``c - I c^3/3 + ...`` with ``c = cot phi``.
     """
     half = circle(0.5 * v)
     # cos phi = sin(pi v), sin phi = -cos(pi v).

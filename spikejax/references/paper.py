@@ -190,7 +190,8 @@ def way(gate: Gate, start: Level, end: Level, by_start: Array | float, by_end: A
 
     ```
     A   = (B w + e^2 (G(b) - G(a))/2)/(w^2 + e^2)
-    A_a = (2 w A - B - (w^2 + e^2/2) g(a))/(w^2 + e^2),    A_b = ((G(b) - G(a)) w + B + e^2 g(b)/2 - 2 w A)/(w^2 + e^2)
+    A_a = (2 w A - B - (w^2 + e^2/2) g(a))/(w^2 + e^2)
+    A_b = ((G(b) - G(a)) w + B + e^2 g(b)/2 - 2 w A)/(w^2 + e^2)
     ```
     """
     w, charge, square = end.u - start.u, end.charge - start.charge, (0.01 * gate.support) ** 2

@@ -117,7 +117,7 @@ def test_several_spikes_in_a_step_of_a_lif_neuron_are_exact(current):
 
 @pytest.mark.parametrize("name", ["nif", "lif", "refractory"])
 def test_a_neuron_at_its_threshold_spikes_once_at_once(name):
-    neuron, current, dt = CASES[name]
+    neuron, _, dt = CASES[name]
     for v in (1.0, 1.3, 50.0):
         state = neuron.init(())._replace(v=jnp.asarray(v))
         for gate in (Gate(release="hard"), Gate(width=0.1)):
