@@ -337,10 +337,10 @@ def main():
             "",
             *table(steps, names, show),
             "",
-            "A hard threshold serves every neuron. A smooth zone does not serve EIF and AdEx at these steps: "
-            "their v runs through the zone within a small part of a step. A likely cause, not tested, is "
-            "that the release takes the way of v within a step as straight, which an upswing is not; and a "
-            "step of 2 ms is too long for them at any zone.",
+            "A hard threshold serves every neuron. A smooth zone does not serve EIF, AdEx and Izhikevich at "
+            "these steps: their v runs through the zone within a small part of a step. A likely cause, not "
+            "tested, is that the release takes the way of v within a step as straight, which an upswing is "
+            "not; and a step of 2 ms is too long for them at any zone.",
             "",
             "## What limits the order",
             "",
