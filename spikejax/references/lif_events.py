@@ -63,8 +63,9 @@ class Waves(NamedTuple):
 class EventLIF(NamedTuple):
     """An LIF neuron driven by ``scale b(t) + offset`` from 0 to `duration` (ms), with an exponential synapse.
 
-    `loss` is ``1/duration int (s - target)^2 dt`` with ``tau_syn ds/dt = -s + rho/rate_unit`` and rho the
-    rate of release.
+    The loss is ``1/duration int (s - target)^2 dt`` with ``tau_syn ds/dt = -s + rho/rate_unit`` and rho the
+    rate of release; with a `tau_out` (ms) it is that of a leaky readout o in place of s, ``tau_out do/dt = -o
+    + s``, which does not jump at a spike.
     """
 
     b: Waves
@@ -76,6 +77,7 @@ class EventLIF(NamedTuple):
     v_th: float = 1.0
     v_reset: float = 0.0
     v_init: float = 0.0
+    tau_out: float | None = None
 
     def current(self, t, theta):
         """I(t) for ``theta = (scale, offset)``."""
@@ -95,7 +97,7 @@ class EventLIF(NamedTuple):
             if not above.any():
                 break
             high = float(grid[above.argmax()])
-            t = _root(lambda t: float(self._v(t, last, v_last, theta)) - self.v_th, high - resolution, high)
+            t = root(lambda t: float(self._v(t, last, v_last, theta)) - self.v_th, high - resolution, high)
             if t > self.duration:
                 break
             d_last = -self._dv(t, last, v_last, d_last, theta) / (
@@ -115,6 +117,8 @@ class EventLIF(NamedTuple):
         over spikes; that of ``target^2`` is a constant.
         """
         t, dt = self.spikes(theta)
+        if self.tau_out is not None:
+            return leaky_loss(t, dt, self.target, self.duration, self.tau_syn, self.tau_out, self.rate_unit)
         tau, end = self.tau_syn, self.duration
         apart = t[:, None] - t[None, :]
         near, tail = np.exp(-np.abs(apart) / tau), np.exp(-(2 * end - t[:, None] - t[None, :]) / tau)
@@ -152,6 +156,9 @@ class EventLIF(NamedTuple):
         a, h = np.exp(-step / self.tau_syn), 0.5 * step / self.tau_syn
         filtered, _ = lfilter([h, h * a], [1, -a], charge, axis=0, zi=-h * charge[:1])
         s = (charge - filtered) / (self.tau_syn * self.rate_unit)
+        if self.tau_out is not None:
+            a, h = np.exp(-step / self.tau_out), 0.5 * step / self.tau_out
+            s, _ = lfilter([h, h * a], [1, -a], s, axis=0, zi=-h * s[:1])
         error = s[:, 0] - self.target(t)
         weight = np.full(t.shape, step / self.duration)
         weight[[0, -1]] *= 0.5
@@ -175,11 +182,49 @@ class EventLIF(NamedTuple):
         return np.trapezoid(self.target(t) ** 2, t)
 
 
-def _root(function: Callable[[float], float], low: float, high: float) -> float:
+def leaky_loss(
+    times, slopes, target: Waves, duration: float, tau_syn: float, tau_out: float, rate_unit=0.1
+) -> tuple[float, np.ndarray]:
+    """``1/duration int (o - target)^2 dt`` of a leaky readout of one spike train, and its gradient.
+
+    A spike at t_k gives ``o(t) = kernel(t - t_k)/rate_unit``, the alpha function for equal time constants.
+    The integral is taken by the Gauss-Legendre rule of 16 points between any two neighbouring spikes, in
+    pieces of at most 10 ms, so that its error is rounding.
+
+    **Arguments:** `times` ``(K,)``, ms, those after `duration` left out; `slopes` ``(K, p)``, their
+    derivatives; `rate_unit`: a number, or one for every spike (a readout of several neurons: divided by their
+    weight).
+    """
+    there = times < duration
+    rate_unit = np.broadcast_to(rate_unit, times.shape)[there]
+    times, slopes = times[there], slopes[there]
+    edges = np.unique(np.concatenate([np.arange(0.0, duration, 10.0), times, [duration]]))
+    points, weight = np.polynomial.legendre.leggauss(16)
+    half = 0.5 * np.diff(edges)[:, None]
+    t = (edges[:-1, None] + half * (1 + points)).ravel()
+    weight = (half * weight).ravel() / duration
+    age = t[:, None] - times[None]
+    kernel, rate = leaky_kernel(np.maximum(age, 0), tau_syn, tau_out)
+    on = (age > 0) / rate_unit
+    error = np.sum(on * kernel, axis=1) - target(t)
+    return float(weight @ error**2), -2 * (weight * error) @ (on * rate) @ slopes
+
+
+def leaky_kernel(age, tau_syn: float, tau_out: float):
+    """What a spike of age `age` >= 0 (ms) and area 1 gives at a leaky readout, in 1/ms, and its
+    derivative."""
+    slow, fast = np.exp(-age / tau_out), np.exp(-age / tau_syn)
+    if tau_syn == tau_out:
+        return age / tau_syn**2 * fast, (1 - age / tau_syn) / tau_syn**2 * fast
+    apart = tau_syn - tau_out
+    return (fast - slow) / apart, (slow / tau_out - fast / tau_syn) / apart
+
+
+def root(function: Callable[[float], float], low: float, high: float) -> float:
     """Where a function that changes its sign between `low` and `high` is 0, to rounding."""
     # The stubs of SciPy ask for NumPy's numbers, and do not know that this returns a number.
     found = brentq(function, low, high, xtol=np.float64(1e-13), rtol=np.float64(1e-15))
     return float(found)  # pyright: ignore[reportArgumentType]
 
 
-__all__ = ["EventLIF", "Waves"]
+__all__ = ["EventLIF", "Waves", "leaky_kernel", "leaky_loss", "root"]
