@@ -18,8 +18,8 @@ def jacobians(
     simulator: ClockDriven,
     state: NetworkState | None = None,
 ) -> Float[Array, "time state state"]:
-    """Jacobian of the one-step map (membrane potentials and activations of all layers) at every step of one
-    trial.
+    """Jacobian of the one-step map (membrane potentials, activations and pending charge of all layers) at
+    every step of one trial.
 
     The reset is part of the map: where a neuron spikes, its row carries the derivative through the reset.
 

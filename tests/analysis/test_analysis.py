@@ -179,7 +179,7 @@ def test_decode_knows_when():
 def test_jacobian_and_its_eigenvalues(network, trials):
     x = trials.stimulus[0]
     found = np.asarray(jacobians(network, x, SIMULATOR))
-    assert found.shape == (40, 15, 15)
+    assert found.shape == (40, 20, 20)  # v, two activations and what is pending, of five neurons
     # The product of the one-step maps is the derivative of the whole trial's.
     from jax.flatten_util import ravel_pytree
 
@@ -203,8 +203,10 @@ def test_jacobian_and_its_eigenvalues(network, trials):
     )
     decays = np.asarray(jacobians(single, jnp.zeros((10, 2)), SIMULATOR))
     expected = np.sort(np.repeat(np.exp(-1 / np.array([3.0, 8.0, 10.0])), 3))
-    np.testing.assert_allclose(np.sort(one_step_eigenvalues(decays)[4].real), expected, rtol=1e-8)
-    np.testing.assert_allclose(growth(decays, 1.0), np.sort(1e3 * np.log(expected))[::-1], rtol=1e-8)
+    # What is pending has arrived after a step.
+    found = np.sort(one_step_eigenvalues(decays)[4].real)
+    np.testing.assert_allclose(found, [0, 0, 0, *expected], rtol=1e-8, atol=1e-12)
+    np.testing.assert_allclose(growth(decays, 1.0)[:9], np.sort(1e3 * np.log(expected))[::-1], rtol=1e-8)
 
 
 def test_ablation(network, trials):

