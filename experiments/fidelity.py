@@ -11,10 +11,10 @@ adjoint, raised cosine, float64), and is held against
 
 - **the truth in the limit of a narrow zone**, the gradient of the spike times: for the LIF in closed form
   (`spikejax.references.lif_events`), for the others from an ODE solver with event handling and exact
-  sensitivities (`experiments/event_solver.py`). It has no time step. A zone of some width differs from its
-  narrow limit by itself; for the LIF the truth at that width is known too. The distance is the root mean
-  square of ``|gradient - truth|`` over 32 offsets, in whose range late spikes move by many steps, divided by
-  that of ``|truth|``: one offset alone can agree by chance;
+  sensitivities (`experiments/references/event_solver.py`). It has no time step. A zone of some width
+  differs from its narrow limit by itself; for the LIF the truth at that width is known too. The distance is
+  the root mean square of ``|gradient - truth|`` over 32 offsets, in whose range late spikes move by many
+  steps, divided by that of ``|truth|``: one offset alone can agree by chance;
 - **a secant** of the simulation's own loss over the same range. For a loss without jumps it equals the mean
   of the gradient over the range, at any dt. A loss that jumps when a spike changes its step fails this
   however small the step, and no finite difference small enough to see no jump can tell.
@@ -35,8 +35,8 @@ from spikejax import LIF, Dense, Exponential, Gate, Layer, LeakyReadout, Network
 from spikejax.references.lif_events import EventLIF, Waves, leaky_loss
 
 sys.path.append(str(Path(__file__).parent))
-import event_solver
 import ledger
+from references import event_solver
 
 DURATION, TAU_SYN, TAU_OUT, RATE_UNIT = 200.0, 20.0, 20.0, 0.1
 B = Waves(0.0, (0.6, 0.4), (110.0, 47.0), (0.3, 1.7))

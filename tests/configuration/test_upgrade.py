@@ -38,9 +38,7 @@ def test_a_run_folder_of_the_earlier_version_is_read(path, tmp_path):
     assert check(written) == config
 
 
-@pytest.mark.parametrize(
-    "name", ["braille", "delayed_xor", "predictive_coding", "spoken_digits"]
-)
+@pytest.mark.parametrize("name", ["braille", "delayed_xor", "predictive_coding", "spoken_digits"])
 def test_an_old_run_is_that_of_the_configuration_as_it_is_now(name, tmp_path):
     assert load(run_folder(tmp_path, f"{name}.toml")) == load(CONFIGS / f"{name}.toml")
 
