@@ -5,8 +5,8 @@
 256 recurrent LIF neurons, 700 inputs, T = 100, batch 128, float32, squared error on a readout of 20. The
 naive step is what one writes first: everything inside one `lax.scan`, both products too, and `jax.grad`
 through it; the neuron, its gate and the time of its release are spikejax's own. The batch is an argument of
-the compiled step. All variants run in turn in every round; the table gives medians and the ratio to the naive step within a round. Memory is XLA's own figure for
-temporaries.
+the compiled step. All variants run in turn in every round; the table gives medians and the ratio to the
+naive step within a round. Memory is XLA's own figure for temporaries.
 """
 
 import argparse
