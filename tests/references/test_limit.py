@@ -40,6 +40,7 @@ def test_spikes_come_at_the_threshold_of_the_convolution():
     np.testing.assert_allclose(heights, 0, atol=1e-11)
 
 
+@pytest.mark.nightly
 def test_recurrent_spike_times_are_the_networks():
     name = "recurrent, delay 1 ms"
     errors = [networks.spike_time_errors(name, dt)[0] for dt in (1.0, 0.5)]
@@ -47,6 +48,7 @@ def test_recurrent_spike_times_are_the_networks():
     assert errors[1] < 0.6 * errors[0]
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", networks.CASES)
 def test_a_sharp_gate_has_the_gradient_of_the_spike_times(name):
     exact = networks.truth(name, FEW)
