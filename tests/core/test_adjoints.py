@@ -59,6 +59,9 @@ class AnyKernel(AbstractKernel):
             w * KERNELS[name]().cumulative(x) for w, name in zip(self.weights, self.names, strict=True)
         )
 
+    def area(self, x):
+        return sum(w * KERNELS[name]().area(x) for w, name in zip(self.weights, self.names, strict=True))
+
 
 class AdaptiveState(eqx.Module):
     """v and an adaptation current."""
