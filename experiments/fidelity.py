@@ -35,8 +35,8 @@ from spikejax import LIF, Dense, Exponential, Gate, Layer, LeakyReadout, Network
 from spikejax.references.lif_events import EventLIF, Waves, leaky_loss
 
 sys.path.append(str(Path(__file__).parent))
-import ledger
 from references import event_solver
+from references.models import MODELS
 
 DURATION, TAU_SYN, TAU_OUT, RATE_UNIT = 200.0, 20.0, 20.0, 0.1
 B = Waves(0.0, (0.6, 0.4), (110.0, 47.0), (0.3, 1.7))
@@ -63,25 +63,24 @@ class Case(NamedTuple):
         return np.stack([np.full(len(points), scale), offset * (1 + np.asarray(points))], axis=1)
 
 
-_MODELS = ledger.MODELS
 LIF_DRIVE = (0.6, 1.7)
 
 
 def cases() -> dict[str, Case]:
     """Every neuron, by name."""
     rows = (
-        Case("LIF", _MODELS["LIF"].neuron, LIF_DRIVE),
+        Case("LIF", MODELS["LIF"].neuron, LIF_DRIVE),
         Case("LIF, refractory", Refractory(LIF(tau_mem=10.0), tau_ref=2.0), (0.6, 1.9)),
-        Case("LIF, accommodating", _MODELS["LIF, accommodating"].neuron, (0.7, 2.0)),
-        Case("NIF", _MODELS["NIF"].neuron, (0.4, 1.1)),
-        Case("theta", _MODELS["theta"].neuron, (0.1, 0.22)),
-        Case("ALIF", _MODELS["ALIF"].neuron, (1.2, 7.0)),
-        Case("GLIF", _MODELS["GLIF"].neuron, (0.9, 5.0), 0.9),
-        Case("EIF", _MODELS["EIF"].neuron, (250.0, 1050.0), 30.2),
-        Case("AdEx", _MODELS["AdEx"].neuron, (350.0, 1600.0), 30.2),
-        Case("Izhikevich", _MODELS["Izhikevich"].neuron, (6.0, 30.0), 95.0),
-        Case("Hodgkin-Huxley, squid", _MODELS["Hodgkin-Huxley, squid"].neuron, (6.0, 22.0), 50.0),
-        Case("Hodgkin-Huxley, cortical", _MODELS["Hodgkin-Huxley, cortical"].neuron, (2.0, 5.0), 50.0),
+        Case("LIF, accommodating", MODELS["LIF, accommodating"].neuron, (0.7, 2.0)),
+        Case("NIF", MODELS["NIF"].neuron, (0.4, 1.1)),
+        Case("theta", MODELS["theta"].neuron, (0.1, 0.22)),
+        Case("ALIF", MODELS["ALIF"].neuron, (1.2, 7.0)),
+        Case("GLIF", MODELS["GLIF"].neuron, (0.9, 5.0), 0.9),
+        Case("EIF", MODELS["EIF"].neuron, (250.0, 1050.0), 30.2),
+        Case("AdEx", MODELS["AdEx"].neuron, (350.0, 1600.0), 30.2),
+        Case("Izhikevich", MODELS["Izhikevich"].neuron, (6.0, 30.0), 95.0),
+        Case("Hodgkin-Huxley, squid", MODELS["Hodgkin-Huxley, squid"].neuron, (6.0, 22.0), 50.0),
+        Case("Hodgkin-Huxley, cortical", MODELS["Hodgkin-Huxley, cortical"].neuron, (2.0, 5.0), 50.0),
     )
     return {case.name: case for case in rows}
 
@@ -95,7 +94,7 @@ def offsets() -> tuple[np.ndarray, np.ndarray]:
 
 def equations(case: Case) -> event_solver.Equations:
     """The neuron's equations as the ledger has them, from where a simulation begins."""
-    model = _MODELS["LIF" if case.name == "LIF, refractory" else case.name]
+    model = MODELS["LIF" if case.name == "LIF, refractory" else case.name]
     tuple_of = lambda y: tuple(y[k] for k in range(len(model.start)))
     stack = lambda xs, like: jnp.stack([x + 0.0 * like for x in xs])
 

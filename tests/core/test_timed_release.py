@@ -28,6 +28,7 @@ from spikejax import (
 )
 from spikejax.gates import KERNELS, AbstractKernel
 from spikejax.neurons import State
+from spikejax.parameters import cast
 from spikejax.releases import Surrogate
 
 COMPACT = [name for name, kernel in KERNELS.items() if kernel.compact]
@@ -191,3 +192,28 @@ def test_levels_of_a_whole_way_make_a_whole_charge():
     below, top = neuron.level(gate, State(jnp.asarray(0.1))), neuron.ends(gate, State(jnp.asarray(0.0)))[0]
     assert float(top.charge - below.charge) == 1
     assert float(neuron.level(gate, State(jnp.asarray(1.0))).charge) == 0
+
+
+@pytest.mark.nightly
+def test_float32_over_random_networks():
+    errors = []
+    for seed in range(40):
+        keys = jax.random.split(jax.random.key(seed), 2)
+        neuron = [LIF(tau_mem=10.0), NIF(tau_mem=10.0), Theta(tau_mem=20.0), ALIF(tau_mem=10.0)][seed % 4]
+        dt, width = [0.5, 1.0, 0.25][seed % 3], [0.5, 0.1, 0.03, 0.01][(seed // 4) % 4]
+        drawn = Network.dense(
+            3, (8,), 2, neuron=neuron, synapse=Exponential((5.0, 10.0), 0.1), recurrent_scale=0.15,
+            input_scale=0.5, bias=(1.1, 1.8), key=keys[0],
+        )  # fmt: skip
+        stimulus = 0.6 * jax.random.normal(keys[1], (80, 3))
+
+        def leaves(dtype, drawn=drawn, stimulus=stimulus, width=width, dt=dt):
+            net, gate = cast(drawn, dtype), cast(Gate("raised_cosine", width), dtype)
+            value = lambda n: jnp.mean(simulate(n, stimulus.astype(dtype), gate=gate, dt=dt).readout ** 2)
+            found = jax.tree.leaves(jax.jit(jax.grad(value))(net))
+            return np.concatenate([np.asarray(x, np.float64).ravel() for x in found])
+
+        single, double = leaves(jnp.float32), leaves(jnp.float64)
+        errors.append(np.linalg.norm(single - double) / np.linalg.norm(double))
+    assert np.median(errors) < 1e-5
+    assert max(errors) < 2e-3

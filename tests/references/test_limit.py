@@ -54,6 +54,7 @@ def test_a_sharp_gate_has_the_gradient_of_the_spike_times(name):
     exact = networks.truth(name, FEW)
     found = networks.gradients(name, 0.5, [0.5, 0.0005], FEW)
     broad, sharp = (networks.relative(g, exact) for g in found)
+    # Few drives; 0.8 % in the mean over 16 (docs/fidelity_networks.md).
     assert sharp < 0.02
     assert broad > 3 * sharp
 
