@@ -42,7 +42,9 @@ def loss(network, stimulus, adjoint=None, mask=None, gate=GATE):
     return jnp.sum(out.readout**2) + jnp.sum(out.counts[0] ** 2)
 
 
-@pytest.mark.parametrize("adjoint", VARIANTS)
+@pytest.mark.parametrize(
+    "adjoint", [pytest.param(x, marks=pytest.mark.nightly if "check" in x else ()) for x in VARIANTS]
+)
 def test_per_trial_gradients_are_a_loop_of_gradients(adjoint, relative):
     network = small_network()
     gradient = jax.grad(lambda n, x: loss(n, x, VARIANTS[adjoint]))
@@ -114,7 +116,7 @@ def test_damping_is_exponential_in_time():
 
 
 @pytest.mark.parametrize("adjoint", VARIANTS)
-@pytest.mark.parametrize("name", ["lif", "theta"])
+@pytest.mark.parametrize("name", ["lif", pytest.param("theta", marks=pytest.mark.nightly)])
 def test_a_padded_trial_is_the_short_trial(name, adjoint, relative):
     network, short = small_network(NEURONS[name](tau_mem=10.0)), 19
     padded = STIMULUS[0].at[short:].set(37.0)
@@ -185,7 +187,9 @@ def test_detached_reset_changes_the_surrogate_gradient_only(relative):
 
 
 @pytest.mark.parametrize("adjoint", VARIANTS)
-@pytest.mark.parametrize("name", NEURONS)
+@pytest.mark.parametrize(
+    "name", ["lif", *(pytest.param(n, marks=pytest.mark.nightly) for n in ("nif", "theta"))]
+)
 def test_float32(name, adjoint, relative):
     network, gate = small_network(NEURONS[name](tau_mem=10.0)), GATE
     expected = jax.jit(jax.grad(loss))(network, STIMULUS[0])
@@ -218,7 +222,7 @@ def test_checkpointed_refuses_an_empty_chunk():
         Checkpointed(0)
 
 
-@pytest.mark.parametrize("chunk", [1, 10, 30, 100])
+@pytest.mark.parametrize("chunk", [1, 100, *(pytest.param(n, marks=pytest.mark.nightly) for n in (10, 30))])
 def test_any_chunk_serves(chunk, relative):
     network = small_network(Theta(tau_mem=10.0))
     expected = jax.jit(jax.value_and_grad(loss))(network, STIMULUS[0])

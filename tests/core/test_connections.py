@@ -114,7 +114,7 @@ def loss(network, x, adjoint, mask=None):
     return jnp.mean(out.readout[:20] ** 2) + sum(jnp.sum(c**2) for c in out.counts)
 
 
-@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("masked", [True, pytest.param(False, marks=pytest.mark.nightly)])
 def test_a_memory_under_every_adjoint(masked, relative):
     network = echoing()
     mask = jnp.arange(30) < 21 if masked else None

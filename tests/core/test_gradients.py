@@ -150,8 +150,15 @@ def only(kernel, release):
     return jnp.array([float(name == kernel) for name in kernels_of(release)])
 
 
-@pytest.mark.parametrize("release", ["charge", "graded", "surrogate"])
-@pytest.mark.parametrize("name", TESTED)
+# What a release does to a neuron's gradient is also in contracts/test_adjoints.py.
+@pytest.mark.parametrize(
+    ("name", "release"),
+    [
+        pytest.param(name, release, marks=() if release == "charge" or name == "lif" else pytest.mark.nightly)
+        for name in TESTED
+        for release in ("charge", "graded", "surrogate")
+    ],
+)
 def test_adjoints_agree(name, release, relative):
     parameters = make_parameters(name, release)
     for kernel in kernels_of(release):
@@ -165,7 +172,7 @@ def test_adjoints_agree(name, release, relative):
             assert relative(found, expected) < 1e-12, (adjoint, kernel)
 
 
-@pytest.mark.parametrize("release", ["charge", "graded"])
+@pytest.mark.parametrize("release", ["charge", pytest.param("graded", marks=pytest.mark.nightly)])
 @pytest.mark.parametrize("name", TESTED)
 def test_central_differences(name, release):
     parameters = make_parameters(name, release)

@@ -81,6 +81,7 @@ def loss(network, gate, dt, adjoint):
 # variables, and none.
 CASES = [(name, "charge") for name in ZOO if name not in ("alif", "eif")]
 CASES += [("glif", "graded"), ("glif", "surrogate"), ("hodgkin_huxley", "surrogate")]
+CASES = [pytest.param(*x, marks=pytest.mark.nightly if x[0] == "refractory adex" else ()) for x in CASES]
 
 
 @pytest.mark.parametrize(("name", "release"), CASES)

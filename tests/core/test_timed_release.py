@@ -1,5 +1,7 @@
 """Charge is released at its time within the step: when, to what order, and down to a hard threshold."""
 
+import functools
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -144,11 +146,16 @@ def gradient(gate, dt, at):
     time = dt * (jnp.arange(round(100 / dt)) + 0.5)
     stimulus, target = jnp.sin(time / 15)[:, None], jnp.cos(time / 20)
 
+    return np.asarray(_gradient(at, gate, stimulus, target, dt))
+
+
+@functools.partial(jax.jit, static_argnums=4)
+def _gradient(at, gate, stimulus, target, dt):
     def loss(theta):
         out = simulate(network(theta), stimulus, gate=gate, dt=dt).readout[:, 0]
         return jnp.mean((out - target) ** 2)
 
-    return np.asarray(jax.jit(jax.vmap(jax.grad(loss)))(at))
+    return jax.vmap(jax.grad(loss))(at)
 
 
 def test_a_narrow_zone_has_the_gradient_of_a_hard_threshold():
