@@ -4,9 +4,9 @@ linear reader of the same spikes.
     python experiments/braille.py [--seeds 3] [--out runs/experiment-braille]
 
 Trains ``configs/braille.toml`` for several seeds by charge release with and without damping of the costate,
-and by surrogate gradients (the same kernel, wide enough for a peak of 1, and the fast sigmoid; damped alike),
-everything else equal, and prints a table of test accuracies: mean, and each seed. Finished runs are read, not
-run again; interrupted ones go on.
+the latter also with a gate that gets sharper, and by surrogate gradients (the same kernel, wide enough for a
+peak of 1, and the fast sigmoid; damped alike), everything else equal, and prints a table of test accuracies:
+mean, and each seed. Finished runs are read, not run again; interrupted ones go on.
 """
 
 import argparse
@@ -25,6 +25,7 @@ CONFIG = Path(__file__).parent.parent / "configs" / "braille.toml"
 VARIANTS = {
     "charge, damped costate": [],
     "charge, exact gradient": [("adjoint.damping", "0.0")],
+    "charge, exact gradient, a = 1 to 10": [("adjoint.damping", "0.0"), ("gate.sharpness_end", "10.0")],
     "surrogate, raised cosine of peak 1": [
         ("gate.release", "surrogate"),
         ("gate.width", "2.0"),

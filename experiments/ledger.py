@@ -174,9 +174,7 @@ def brian2_error(dt: float, against: float | None = None) -> float:
     return max(float(np.abs(a - b).max()) for a, b in zip(trains, expected, strict=True))
 
 
-def kernel_error(
-    rise: float | None, fall: float, dt: float = 0.5, late: float = 0.0, skip: int = 0
-) -> float:
+def kernel_error(rise: float | None, fall: float, dt: float = 0.5, late: float = 0.0, skip: int = 0) -> float:
     """Largest error of the activation that one spike leaves, at the fraction `late` of its step, relative to
     its peak, against the mean of the kernel's closed form over each step; without the first `skip` steps.
 
