@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .component import Component, option, parameter, part
-from .elementary import quarter_sine
+from .elementary import quarter_sine, relative_decay
 from .registry import Registry
 
 KERNELS: "Registry[AbstractKernel]" = Registry("gate kernel")
@@ -209,6 +209,15 @@ class Level(NamedTuple):
     """The integral of G up to there."""
 
 
+class Upswing(NamedTuple):
+    """How a way ends whose speed grows."""
+
+    pace: Float[Array, "*n"]
+    """How far it would go in its time at the speed of its end, in units of v."""
+    bend: Float[Array, "*n"]
+    """The derivative of the logarithm of the speed in v, at the end."""
+
+
 class AbstractRelease(Component):
     """How charge passes a gate in one step of a neuron, and what its derivative is.
 
@@ -332,21 +341,52 @@ class Gate(Component):
         half = 0.5 * self.support
         return Level(u, self.cumulative(u), half * self.kernel.area(u / half))
 
-    def prompt(self, start: Level, end: Level) -> Float[Array, "*n"]:
-        """What a straight way from `start` to `end` releases, each part times the share of the way's time
-        that is left after it.
+    def prompt(self, start: Level, end: Level, upswing: Upswing | None = None) -> Float[Array, "*n"]:
+        """What a way from `start` to `end` releases, each part times the share of the way's time that is left
+        after it.
 
+        On a straight way, with x the share of the way that is left,
         ```
-        int_0^1 (1 - t) dG(u(t)) = mean(G) - G(start),    mean(G) = (area(end) - area(start))/(end - start)
+        int x dG = mean(G) - G(start),    mean(G) = (area(end) - area(start))/(end - start)
         ```
         Where the way is short against the zone the quotient is rounding, and the trapezoid, half of the
         charge, as good: the two are blended, ``(d^2 quotient + e^2 trapezoid)/(d^2 + e^2)`` for a way of
         length d and e a hundredth of the zone, which is smooth and divides by nothing small.
+
+        An `upswing` passes its end faster than a straight way does: what is left of the way takes less time.
+        With ``r = (end - start)/pace`` and ``k = (end - start) bend``, at least ``2 (1 - r)``, the share of
+        the time that is left at x is taken to be
+        ```
+        r (exp(k x) - 1)/k,    at most 1
+        ```
+        which has the right speed and acceleration at the end and is exact where the speed grows
+        exponentially in v. (The least k is that of a short way, which makes the whole of it last 1.) Where r
+        is not below 1 the way is taken as straight. The charge is weighed with it
+        at two points, the means of the two halves of the part of the way that lies in the zone.
         """
-        way, charge = end.u - start.u, end.charge - start.charge
-        square = (0.01 * self.support) ** 2
-        beyond = end.area - start.area - way * start.charge
-        return (beyond * way + 0.5 * square * charge) / (way**2 + square)
+        way, short = end.u - start.u, 0.01 * self.support
+
+        def share(a: Level, b: Level, middle: float):
+            """``int x dG`` over the straight piece from a to b; on a short way, x at its `middle`."""
+            charge = b.charge - a.charge
+            left = (end.u - b.u) * charge + (b.area - a.area - (b.u - a.u) * a.charge)
+            return (left * way + middle * short**2 * charge) / (way**2 + short**2)
+
+        if upswing is None:
+            return share(start, end, 0.5)
+        faster = upswing.pace * jnp.sign(way) > jnp.abs(way)
+        ratio = jnp.where(faster, way / jnp.where(faster, upswing.pace, 1.0), 1.0)
+        curve = jnp.maximum(jnp.where(faster, way * upswing.bend, 0.0), 2 * (1 - ratio))
+        edge = -0.5 * self.support
+        half = self.level(0.5 * (jnp.maximum(start.u, edge) + jnp.maximum(end.u, edge)))
+        total = jnp.zeros_like(way)
+        for a, b, middle in ((start, half, 0.75), (half, end, 0.25)):
+            straight, charge = share(a, b, middle), b.charge - a.charge
+            # The mean of x over the charge; where there is next to none, 0 does as well.
+            x = jnp.clip(straight * charge / (charge**2 + 1e-8), 0.0, 1.0)
+            shrink = ratio * relative_decay(-jnp.clip(curve * x, -30.0, 30.0))
+            total = total + straight * jnp.minimum(shrink, 1 / jnp.maximum(x, 1e-3))
+        return total
 
     def step(self, neuron: Any, state: Any, current: Any, dt: Any) -> tuple[Any, Released]:
         """One elementwise step of `dt` ms of a neuron through this gate: its state, and what it releases; see

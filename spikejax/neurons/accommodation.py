@@ -78,6 +78,10 @@ class Accommodating(Wrapper):
         end = self.neuron.hold(self._inner(state), current, dt)
         return self._outer(end, self._follow(state, end, dt))
 
+    def velocity(self, state, current):
+        rise = (self.steady(state.v) - state.phi) / self.tau
+        return self.neuron.velocity(self._inner(state), current) - rise
+
     def threshold(self, state):
         return super().threshold(state) + state.phi
 

@@ -46,6 +46,7 @@ class ALIF(AbstractResetNeuron):
     reset: AbstractReset = part(RESETS, "split", doc="split the step at the crossing, or reset on the grid")
 
     conductances: ClassVar[bool] = True
+    accelerates: ClassVar[bool] = False
 
     def init(self, shape, *, key=None, noise=None):
         v = self._initial_v(shape, key, noise)
@@ -116,6 +117,7 @@ class GLIF(AbstractResetNeuron):
     reset: AbstractReset = part(RESETS, "split", doc="split the step at the crossing, or reset on the grid")
 
     conductances: ClassVar[bool] = True
+    accelerates: ClassVar[bool] = False
 
     def __check_init__(self):
         kinds = self.tau_asc.shape[:1], self.jump_asc.shape[:1]

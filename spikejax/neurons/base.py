@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..component import Component, check_order
-from ..gates import Gate, Level, Released
+from ..gates import Gate, Level, Released, Upswing
 from ..registry import Registry
 from .solvers import crossing_time
 
@@ -63,6 +63,9 @@ class Path(NamedTuple):
     """Time of the last of them, likewise; several are equally far apart."""
     landed: AnyState = None
     """State right after the last of them; where there is none, any that is finite."""
+    upswing: Upswing | None = None
+    """How v reaches the first spike, or without one the end of the step; None: the
+    way of v within a step is taken as straight."""
 
     @property
     def left(self) -> Float[Array, "*n"] | float:
@@ -88,6 +91,8 @@ class AbstractNeuron(Component):
     """Whether `flow` takes a `Drive`, that is, conductance-based synapses."""
     partial_reset: ClassVar[bool] = False
     """Whether there is a `landing`, of which the graded release takes a part."""
+    accelerates: ClassVar[bool] = True
+    """Whether v may speed up on its way to the threshold, so that its way within a step is not straight."""
 
     @abc.abstractmethod
     def flow(self, state: AnyState, current: Input, dt) -> AnyState:
@@ -136,6 +141,18 @@ class AbstractNeuron(Component):
         """State after `dt` ms in which v is held, as in a refractory period: the other variables go on."""
         return self.flow(state, current, dt)._replace(v=state.v)
 
+    def velocity(self, state: AnyState, current: Input) -> Float[Array, "*n"]:
+        """How fast v gains on the threshold, in units of v per ms. By default the derivative of the flow."""
+        now = jnp.zeros_like(state.v)
+        return jax.jvp(lambda t: self.height(self.flow(state, current, t)), (now,), (jnp.ones_like(now),))[1]
+
+    def _upswing(self, goal: AnyState, current: Input, dt, first) -> Upswing:
+        """How v gets to `goal` in the fraction `first` of a step."""
+        along = lambda v: self.velocity(goal._replace(v=v), current)
+        speed, growth = jax.jvp(along, (goal.v,), (jnp.ones_like(goal.v),))
+        moving = speed != 0
+        return Upswing(dt * first * speed, jnp.where(moving, growth / jnp.where(moving, speed, 1.0), 0.0))
+
     def time_constants(self) -> dict[str, Float[Array, "..."]]:
         """The time constants (ms) that a step has to resolve, by name."""
         return {}
@@ -168,10 +185,10 @@ class AbstractNeuron(Component):
         prompt = t_1 A(start, v_th) + (1 - t_1) (1 - G(start)) + (1 - t_n) A(v_reset, end)
                  + (n - 1) (1 - (t_1 + t_n)/2) + (t_n - t_1) (A(v_reset, v_th) - 1/2)         if n > 0
         ```
-        The path is taken as straight between its ends and its spikes. For a zone that takes several steps to
-        cross that is of second order in dt. For one that is narrow against the way of a step the charge comes
-        at the times t_i, which are exact, but for a step that ends inside the zone: there a curved upswing
-        (EIF, AdEx) passes the zone faster than the straight way does.
+        The path is taken as straight between its ends and its spikes, or, to the first spike or the end, as
+        an upswing with the right speed there. For a zone that takes several steps to cross that is of second
+        order in dt. For one that is narrow against the way of a step the charge comes at the times t_i, which
+        are exact, and in a step that ends inside the zone the speed says how long ago it was entered.
         """
         start, stop = self.level(gate, path.start), self.level(gate, end)
         charge = path.count + (stop.charge - start.charge)
@@ -181,7 +198,7 @@ class AbstractNeuron(Component):
         top, landed = self.ends(gate, path.landed)
         # Without a spike both times are 1, and only the first line is left.
         goal = jax.tree.map(lambda a, b: jnp.where(count > 0, a, b), top, stop)
-        prompt = first * gate.prompt(start, goal) + (1 - first) * (goal.charge - start.charge)
+        prompt = first * gate.prompt(start, goal, path.upswing) + (1 - first) * (goal.charge - start.charge)
         prompt = prompt + (1 - last) * gate.prompt(landed, stop)
         prompt = prompt + (count - 1) * path.left + (last - first) * (gate.prompt(landed, top) - 0.5)
         return Released(charge, prompt)
@@ -314,11 +331,16 @@ class AbstractResetNeuron(AbstractNeuron):
         """
         spiked = self.height(free) >= 0
         crossing = self._crossing(state, current, dt, spiked)
-        landed = self.on_spike(self.flow(state, current, crossing))
+        peak = self.flow(state, current, crossing)
+        landed = self.on_spike(peak)
         rest = self.flow(landed, current, dt - crossing)
         end = jax.tree.map(lambda a, b: jnp.where(spiked, a, b), rest, free)
         first = jnp.where(spiked, crossing / dt, 1.0)
-        return end, Path(state, free, spiked.astype(free.v.dtype), first, first, landed)
+        upswing = None
+        if self.accelerates:
+            goal = jax.tree.map(lambda a, b: jnp.where(spiked, a, b), peak, free)
+            upswing = self._upswing(goal, current, dt, first)
+        return end, Path(state, free, spiked.astype(free.v.dtype), first, first, landed, upswing)
 
 
 __all__ = [

@@ -59,6 +59,13 @@ def _cut_off(neuron):
     return jnp.minimum(neuron.v_th, neuron.V_T + 12 * neuron.Delta_T)
 
 
+def _velocity(neuron, v, current):
+    """``dv/dt`` without adaptation."""
+    current, conductance = parts(current)
+    swing = neuron.Delta_T * jnp.exp((v - neuron.V_T) / neuron.Delta_T)
+    return (neuron.g_L * (neuron.E_L - v + swing) + current - conductance * v) / neuron.C
+
+
 @NEURONS.register("eif")
 class EIF(AbstractResetNeuron):
     """Exponential integrate-and-fire neuron, ``C dv/dt = -g_L (v - E_L) + g_L Delta_T exp((v - V_T)/Delta_T)
@@ -98,6 +105,9 @@ class EIF(AbstractResetNeuron):
             return upswing.slope(s, (self.g_L * (self.E_L - v) + current - conductance * v) / self.C)
 
         return State(upswing.leave(runge_kutta(field, upswing.enter(state.v), dt, self.substeps)))
+
+    def velocity(self, state, current):
+        return _velocity(self, state.v, current)
 
     def threshold(self, state):
         del state
@@ -162,6 +172,9 @@ class AdEx(AbstractResetNeuron):
 
         s, w = runge_kutta(field, (upswing.enter(state.v), state.w), dt, self.substeps)
         return AdExState(upswing.leave(s), w)
+
+    def velocity(self, state, current):
+        return _velocity(self, state.v, current) - state.w / self.C
 
     def threshold(self, state):
         del state

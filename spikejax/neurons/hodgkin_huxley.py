@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from ..component import option, parameter
 from ..elementary import relative_decay
-from ..gates import Released
+from ..gates import Level, Released
 from ..parameters import as_parameter
 from .base import NEURONS, AbstractNeuron, Path, parts
 
@@ -189,13 +189,21 @@ class HodgkinHuxley(AbstractNeuron):
             new[name] = steady + (getattr(state, name) - steady) * jnp.exp(-dt * (alpha + beta))
         return state._replace(**new)
 
-    def _membrane(self, state, current, dt):
-        """v after `dt` ms at fixed gating variables."""
+    def _conductances(self, state, current):
+        """The total conductance, and the potential to which it pulls."""
         current, conductance = parts(current)
         sodium, potassium = self.g_Na * state.m**3 * state.h, self.g_K * state.n**4 + self.g_M * state.p
         total = sodium + potassium + self.g_L + conductance
-        steady = (sodium * self.E_Na + potassium * self.E_K + self.g_L * self.E_L + current) / total
+        return total, (sodium * self.E_Na + potassium * self.E_K + self.g_L * self.E_L + current) / total
+
+    def _membrane(self, state, current, dt):
+        """v after `dt` ms at fixed gating variables."""
+        total, steady = self._conductances(state, current)
         return state._replace(v=steady + (state.v - steady) * jnp.exp(-dt / self.C * total))
+
+    def velocity(self, state, current):
+        total, steady = self._conductances(state, current)
+        return total / self.C * (steady - state.v)
 
     def _symmetric(self, state, current, dt):
         return self._channels(self._membrane(self._channels(state, dt / 2), current, dt), dt / 2)
@@ -209,12 +217,16 @@ class HodgkinHuxley(AbstractNeuron):
         return state
 
     def released(self, gate, end, path):
-        # On the way up alone: what goes down has been released.
+        # On the way up alone: what goes down has been released. Beyond the threshold there is nothing more.
+        assert path.first is not None, "its own `travel` says so"
         start, stop = self.level(gate, path.start), self.level(gate, end)
-        up = stop.charge > start.charge
-        return Released(
-            jnp.where(up, stop.charge - start.charge, 0.0), jnp.where(up, gate.prompt(start, stop), 0.0)
-        )
+        half = 0.5 * gate.support
+        top = Level(half, jnp.ones_like(half), half)
+        goal = jax.tree.map(lambda a, b: jnp.where(path.count > 0, a, b), top, stop)
+        charge = goal.charge - start.charge
+        prompt = path.first * gate.prompt(start, goal, path.upswing) + (1 - path.first) * charge
+        up = charge > 0
+        return Released(jnp.where(up, charge, 0.0), jnp.where(up, prompt, 0.0))
 
     def level(self, gate, state):
         return gate.level(self.height(state) + 0.5 * gate.support)
@@ -226,8 +238,11 @@ class HodgkinHuxley(AbstractNeuron):
     def travel(self, state, current, dt):
         end = self.flow(state, current, dt)
         spiked = (self.height(state) < 0) & (self.height(end) >= 0)
-        first = jnp.where(spiked, self._crossing(state, current, dt, spiked) / dt, 1.0)
-        return end, Path(state, end, spiked.astype(end.v.dtype), first, first)
+        crossing = self._crossing(state, current, dt, spiked)
+        peak = self.flow(state, current, jnp.where(spiked, crossing, dt))
+        first = jnp.where(spiked, crossing / dt, 1.0)
+        upswing = self._upswing(peak, current, dt, first)
+        return end, Path(state, end, spiked.astype(end.v.dtype), first, first, upswing=upswing)
 
 
 def _linear(x, rate, width):

@@ -31,6 +31,7 @@ class NIF(AbstractResetNeuron):
     reset: AbstractReset = part(RESETS, "split", doc="split the step at the crossing, or reset on the grid")
 
     conductances: ClassVar[bool] = True
+    accelerates: ClassVar[bool] = False
 
     def flow(self, state, current, dt):
         drive, conductance = parts(current)
@@ -85,6 +86,7 @@ class LIF(AbstractResetNeuron):
     reset: AbstractReset = part(RESETS, "split", doc="split the step at the crossing, or reset on the grid")
 
     conductances: ClassVar[bool] = True
+    accelerates: ClassVar[bool] = False
 
     def flow(self, state, current, dt):
         current, conductance = parts(current)

@@ -52,18 +52,21 @@ class Izhikevich(AbstractResetNeuron):
         v = self._initial_v(shape, key, noise)
         return IzhikevichState(v, self.b * v)
 
-    def flow(self, state, current, dt):
+    def _field(self, state, current):
         current, conductance = parts(current)
+        v, u = state
+        return IzhikevichState(
+            0.04 * v**2 + 5 * v + 140 - u + current - conductance * v, self.a * (self.b * v - u)
+        )
+
+    def flow(self, state, current, dt):
         # Past the threshold the upswing need only be finite and rise: it overflows within a step otherwise.
         cap = self.v_th + 30.0
-
-        def field(y):
-            v, u = jnp.minimum(y.v, cap), y.u
-            return IzhikevichState(
-                0.04 * v**2 + 5 * v + 140 - u + current - conductance * v, self.a * (self.b * v - u)
-            )
-
+        field = lambda y: self._field(y._replace(v=jnp.minimum(y.v, cap)), current)
         return runge_kutta(field, state, dt, self.substeps)
+
+    def velocity(self, state, current):
+        return self._field(state, current).v
 
     def on_spike(self, state):
         return super().on_spike(state)._replace(u=state.u + self.d)

@@ -55,6 +55,9 @@ class Refractory(Wrapper):
         inner = self.neuron.hold(self._inner(state), current, held)
         return self._outer(self.neuron.flow(inner, current, dt - held), state.left - held)
 
+    def velocity(self, state, current):
+        return jnp.where(state.left > 0, 0.0, self.neuron.velocity(self._inner(state), current))
+
     def on_spike(self, state):
         left = jnp.broadcast_to(self.tau_ref, state.left.shape)
         return self._outer(self._resetting.on_spike(self._inner(state)), left)

@@ -37,6 +37,11 @@ class Wrapper(AbstractResetNeuron):
         return self.neuron.conductances
 
     @property
+    def accelerates(self) -> bool:
+        """Whether the inner neuron does."""
+        return self.neuron.accelerates
+
+    @property
     def _resetting(self) -> AbstractResetNeuron:
         assert isinstance(self.neuron, AbstractResetNeuron)
         return self.neuron

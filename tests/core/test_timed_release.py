@@ -28,8 +28,9 @@ from spikejax import (
     Theta,
     simulate,
 )
+from spikejax.component import parameter, part
 from spikejax.gates import KERNELS, AbstractKernel
-from spikejax.neurons import State
+from spikejax.neurons import RESETS, AbstractReset, AbstractResetNeuron, State
 from spikejax.parameters import cast
 from spikejax.releases import Surrogate
 
@@ -224,3 +225,72 @@ def test_float32_over_random_networks():
         errors.append(np.linalg.norm(single - double) / np.linalg.norm(double))
     assert np.median(errors) < 1e-5
     assert max(errors) < 2e-3
+
+
+class QuadraticIF(AbstractResetNeuron):
+    """A user's neuron with an upswing, of which it says nothing."""
+
+    v_th: jax.Array = parameter(6.0)
+    v_reset: jax.Array = parameter(-2.0)
+    v_init: jax.Array = parameter(-2.0)
+    reset: AbstractReset = part(RESETS, "split")
+
+    def flow(self, state, current, dt):
+        # v = w tan(w t/10 + phase), beyond the pole a large number.
+        w = jnp.sqrt(current)
+        angle = jnp.arctan(state.v / w) + w * dt / 10
+        return state._replace(v=jnp.where(angle < 1.5, w * jnp.tan(jnp.minimum(angle, 1.5)), 50.0))
+
+
+UPSWINGS = {name: CASES[name] for name in ("eif", "adex", "izhikevich")} | {
+    "hodgkin_huxley": (HodgkinHuxley(), 20.0, 0.02),
+    "users": (QuadraticIF(), 1.0, 1.0),
+    "refractory": (Refractory(EIF(), tau_ref=1.0), 1500.0, 0.2),
+    "accommodating": (Accommodating(EIF(), v_half=-55.0, width=5.0, slope=0.3), 1500.0, 0.2),
+}
+
+
+@pytest.mark.parametrize("name", UPSWINGS)
+def test_velocity_is_the_derivative_of_the_flow(name):
+    neuron, current, _ = UPSWINGS[name]
+    state = neuron.init(())
+    for t in (1.0, 2.0, 4.0):
+        state = neuron.flow(state, jnp.asarray(current), t / 4)
+        state = state._replace(v=jnp.minimum(state.v, neuron.threshold(state)))
+        height = lambda t, state=state: neuron.height(neuron.flow(state, jnp.asarray(current), t))
+        expected = (height(1e-5) - height(0.0)) / 1e-5
+        np.testing.assert_allclose(neuron.velocity(state, jnp.asarray(current)), expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize("zone", [0.01, 0.05])
+@pytest.mark.parametrize("name", UPSWINGS)
+def test_an_upswing_passes_the_zone_when_it_does(name, zone):
+    # Steps that begin at different phases before the first spike, each against many short ones.
+    neuron, current, dt = UPSWINGS[name]
+    low, high = neuron.bounds()
+    gate, many = Gate(width=zone * (high - low)), 200
+    current, h = jnp.asarray(current), dt / many
+    step = jax.jit(lambda state, dt: gate.step(neuron, state, current, dt))
+
+    def forward(state, _):
+        new, released = step(state, h)
+        return new, (state, released)
+
+    _, (states, fine) = jax.lax.scan(forward, neuron.init(()), None, length=round(40 / h))
+    spike = int(jnp.argmax(jnp.cumsum(fine.charge) > 0.5))
+    starts = np.linspace(spike - many, spike - 1, 41).astype(int)
+    left = 1 - (np.arange(many) + 1) / many
+    pieces = [slice(i, i + many) for i in starts]
+    expected = [np.sum(fine.charge[p] * left + fine.prompt[p] / many) for p in pieces]
+    begin = jax.tree.map(lambda x: x[starts], states)
+    whole = jax.vmap(lambda state: step(state, dt)[1])(begin)
+    np.testing.assert_allclose(whole.charge, [np.sum(fine.charge[p]) for p in pieces], atol=0.02)
+    error = np.abs(whole.prompt - np.array(expected)).max()
+    assert error < 1.5e-3
+
+    def straight(state):
+        end, path = neuron.travel(state, current, dt)
+        return neuron.released(gate, end, path._replace(upswing=None)).prompt
+
+    # Taken as straight the way is worse by far: what this test can see.
+    assert np.abs(jax.vmap(straight)(begin) - np.array(expected)).max() > max(3 * error, 2e-3)
