@@ -80,7 +80,7 @@ def cases() -> dict[str, Case]:
         Case("AdEx", MODELS["AdEx"].neuron, (350.0, 1600.0), 30.2),
         Case("Izhikevich", MODELS["Izhikevich"].neuron, (6.0, 30.0), 95.0),
         Case("Hodgkin-Huxley, squid", MODELS["Hodgkin-Huxley, squid"].neuron, (6.0, 22.0), 50.0),
-        Case("Hodgkin-Huxley, cortical", MODELS["Hodgkin-Huxley, cortical"].neuron, (2.0, 5.0), 50.0),
+        Case("Hodgkin-Huxley, cortical", MODELS["Hodgkin-Huxley, cortical"].neuron, (1.0, 6.0), 50.0),
     )
     return {case.name: case for case in rows}
 

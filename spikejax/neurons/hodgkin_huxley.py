@@ -238,8 +238,7 @@ class HodgkinHuxley(AbstractNeuron):
     def travel(self, state, current, dt):
         end = self.flow(state, current, dt)
         spiked = (self.height(state) < 0) & (self.height(end) >= 0)
-        crossing = self._crossing(state, current, dt, spiked)
-        peak = self.flow(state, current, jnp.where(spiked, crossing, dt))
+        crossing, peak = self._crossing(state, current, dt, spiked)
         first = jnp.where(spiked, crossing / dt, 1.0)
         upswing = self._upswing(peak, current, dt, first)
         return end, Path(state, end, spiked.astype(end.v.dtype), first, first, upswing=upswing)
