@@ -45,11 +45,20 @@ SURROGATE = [("gate.release", "surrogate"), ("gate.width", "2.0"), ("gate.sharpn
 # Without recurrence a sharper gate can be trained through, and is needed: the network else reads partial
 # charges, which a hard threshold does not release.
 SHARPER = [*FEEDFORWARD, ("gate.sharpness_end", "5.0")]
+# Without damping the gradient has heavy tails, and wants smaller updates and weak recurrence at the start.
+EXACT = [("adjoint.damping", "0.0"), ("gate.sharpness_end", "30.0"), ("training.learning_rate", "1e-3")]
+WEAK = [
+    ("network.layers.0.recurrent.scale", "0.1"),
+    ("training.learning_rate_scale.recurrent", "0.3"),
+    ("gate.sharpness", "30.0"),
+]
 VARIANTS = {
     "recurrent, charge": [],
     "recurrent, surrogate": SURROGATE,
     "feed-forward, charge": SHARPER,
     "feed-forward, surrogate": [*FEEDFORWARD, *SURROGATE],
+    "recurrent, exact gradient, a = 30": [*EXACT, *WEAK],
+    "feed-forward, exact gradient, a = 1 to 30": [*FEEDFORWARD, *EXACT],
 }
 RATES = {"recurrent, rates": [], "feed-forward, rates": FEEDFORWARD}
 

@@ -11,6 +11,7 @@ from ..elementary import relative_decay
 from ..gates import Level, Released
 from ..parameters import as_parameter
 from .base import NEURONS, AbstractNeuron, Path, parts
+from .solvers import repeat
 
 _SQUID = {
     "C": 1.0,
@@ -210,11 +211,13 @@ class HodgkinHuxley(AbstractNeuron):
 
     def flow(self, state, current, dt):
         h = dt / self.substeps
-        for _ in range(self.substeps):
+
+        def step(state):
             coarse = self._symmetric(state, current, h)
             fine = self._symmetric(self._symmetric(state, current, h / 2), current, h / 2)
-            state = jax.tree.map(lambda a, b: a + (a - b) / 3, fine, coarse)
-        return state
+            return jax.tree.map(lambda a, b: a + (a - b) / 3, fine, coarse)
+
+        return repeat(step, state, self.substeps)
 
     def released(self, gate, end, path):
         # On the way up alone: what goes down has been released. Beyond the threshold there is nothing more.

@@ -12,13 +12,22 @@ def runge_kutta(field: Callable[[PyTree], PyTree], y: PyTree, dt, substeps: int 
     order 4."""
     move = lambda y, slope, h: jax.tree.map(lambda a, b: a + h * b, y, slope)
     h = dt / substeps
-    for _ in range(substeps):
+
+    def step(y):
         a = field(y)
         b = field(move(y, a, h / 2))
         c = field(move(y, b, h / 2))
         d = field(move(y, c, h))
-        y = jax.tree.map(lambda y, a, b, c, d: y + h / 6 * (a + 2 * b + 2 * c + d), y, a, b, c, d)
-    return y
+        return jax.tree.map(lambda y, a, b, c, d: y + h / 6 * (a + 2 * b + 2 * c + d), y, a, b, c, d)
+
+    return repeat(step, y, substeps)
+
+
+def repeat(step: Callable[[PyTree], PyTree], y: PyTree, times: int) -> PyTree:
+    """`step` done `times` over. A loop, so that it is compiled once."""
+    if times == 1:
+        return step(y)
+    return jax.lax.scan(lambda y, _: (step(y), None), y, None, length=times)[0]
 
 
 def crossing_time(
@@ -59,4 +68,4 @@ def crossing_time(
     return jax.lax.while_loop(unfinished, narrow, start)[3]
 
 
-__all__ = ["crossing_time", "runge_kutta"]
+__all__ = ["crossing_time", "repeat", "runge_kutta"]
