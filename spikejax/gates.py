@@ -214,8 +214,8 @@ class Upswing(NamedTuple):
 
     pace: Float[Array, "*n"]
     """How far it would go in its time at the speed of its end, in units of v."""
-    bend: Float[Array, "*n"]
-    """The derivative of the logarithm of the speed in v, at the end."""
+    growth: Float[Array, "*n"]
+    """The derivative of the speed in v, at the end, times the time of the way."""
 
 
 class AbstractRelease(Component):
@@ -354,8 +354,8 @@ class Gate(Component):
         length d and e a hundredth of the zone, which is smooth and divides by nothing small.
 
         An `upswing` passes its end faster than a straight way does: what is left of the way takes less time.
-        With ``r = (end - start)/pace`` and ``k = (end - start) bend``, at least ``2 (1 - r)``, the share of
-        the time that is left at x is taken to be
+        With ``r = (end - start)/pace`` and ``k = r growth``, at least ``2 (1 - r)``, the share of the time
+        that is left at x is taken to be
         ```
         r (exp(k x) - 1)/k,    at most 1
         ```
@@ -376,7 +376,7 @@ class Gate(Component):
             return share(start, end, 0.5)
         faster = upswing.pace * jnp.sign(way) > jnp.abs(way)
         ratio = jnp.where(faster, way / jnp.where(faster, upswing.pace, 1.0), 1.0)
-        curve = jnp.maximum(jnp.where(faster, way * upswing.bend, 0.0), 2 * (1 - ratio))
+        curve = jnp.maximum(jnp.where(faster, ratio * upswing.growth, 0.0), 2 * (1 - ratio))
         edge = -0.5 * self.support
         half = self.level(0.5 * (jnp.maximum(start.u, edge) + jnp.maximum(end.u, edge)))
         total = jnp.zeros_like(way)

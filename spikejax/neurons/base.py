@@ -150,8 +150,7 @@ class AbstractNeuron(Component):
         """How v gets to `goal` in the fraction `first` of a step."""
         along = lambda v: self.velocity(goal._replace(v=v), current)
         speed, growth = jax.jvp(along, (goal.v,), (jnp.ones_like(goal.v),))
-        moving = speed != 0
-        return Upswing(dt * first * speed, jnp.where(moving, growth / jnp.where(moving, speed, 1.0), 0.0))
+        return Upswing(dt * first * speed, dt * first * growth)
 
     def time_constants(self) -> dict[str, Float[Array, "..."]]:
         """The time constants (ms) that a step has to resolve, by name."""

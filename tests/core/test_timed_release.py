@@ -29,7 +29,7 @@ from spikejax import (
     simulate,
 )
 from spikejax.component import parameter, part
-from spikejax.gates import KERNELS, AbstractKernel
+from spikejax.gates import KERNELS, AbstractKernel, Upswing
 from spikejax.neurons import RESETS, AbstractReset, AbstractResetNeuron, State
 from spikejax.parameters import cast
 from spikejax.releases import Surrogate
@@ -83,6 +83,19 @@ def test_prompt_is_the_mean_along_the_way(name):
         start, end = (gate.level(jnp.array(u)) for u in (0.03, 0.03 + way))
         found = float(gate.prompt(start, end))
         assert found == pytest.approx(0.5 * float(end.charge - start.charge), rel=0.03, abs=1e-15)
+
+
+def test_the_gradient_of_an_upswing_is_finite_where_it_stands_still():
+    # A speed that is nothing, or nearly so, and a way likewise.
+    gate, low = cast(Gate(width=0.4), jnp.float32), jnp.float32(-0.05)
+    for way in (0.0, 1e-38, -1e-38, 0.1, -0.1):
+        for pace in (0.0, 1e-38, -1e-38, 1e-3, 1e30):
+
+            def prompt(way, pace, growth):
+                return gate.prompt(gate.level(low), gate.level(low + way), Upswing(pace, growth))
+
+            args = [jnp.float32(x) for x in (way, pace, 3.0)]
+            assert all(np.isfinite(jax.grad(prompt, (0, 1, 2))(*args)))
 
 
 @pytest.mark.parametrize("name", CASES)
