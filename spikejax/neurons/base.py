@@ -280,6 +280,8 @@ class AbstractResetNeuron(AbstractNeuron):
     the flow is and however many variables it has, with the exact derivative of the crossing time (`split`); a
     neuron that knows its own closed form overrides `split`. Further variables: a `NamedTuple` of its own with
     a field ``v``, set up in `init` and changed by a spike in `on_spike`; a threshold that moves: `threshold`.
+    What spares work, where it is known: `velocity` in closed form, or ``accelerates = False`` for a v that
+    only ever slows down on its way up.
 
     **Raises:** `ValueError` for a ``v_reset`` that is not below ``v_th``, and a ``v_init`` above it.
     """
