@@ -361,8 +361,8 @@ class Gate(Component):
         ```
         which has the right speed and acceleration at the end and is exact where the speed grows
         exponentially in v. (The least k is that of a short way, which makes the whole of it last 1.) Where r
-        is not below 1 the way is taken as straight. The charge is weighed with it
-        at two points, the means of the two halves of the part of the way that lies in the zone.
+        is not below 1 the way is taken as straight. The charge is weighed with it at two points, the means of
+        the two halves of the part of the way that lies in the zone.
         """
         way, short = end.u - start.u, 0.01 * self.support
 

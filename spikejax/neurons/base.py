@@ -64,8 +64,8 @@ class Path(NamedTuple):
     landed: AnyState = None
     """State right after the last of them; where there is none, any that is finite."""
     upswing: Upswing | None = None
-    """How v reaches the first spike, or without one the end of the step; None: the
-    way of v within a step is taken as straight."""
+    """How v reaches the first spike, or without one the end of the step. None: its way within a step is taken
+    as straight."""
 
     @property
     def left(self) -> Float[Array, "*n"] | float:
@@ -233,7 +233,12 @@ class AbstractNeuron(Component):
         # the state; its value is rounding.
         crossing = jnp.where(spiked, jnp.clip(at - near / slope, 0.0, dt), 0.0)
         late = jnp.where(spiked, crossing - at, 0.0)
-        return crossing, jax.tree.map(lambda x, dx: x + jax.lax.stop_gradient(dx) * late, peak, change)
+
+        def moved(x, dx):
+            # What is no real number, such as a count, does not move.
+            return x + jax.lax.stop_gradient(dx) * late if jnp.issubdtype(x.dtype, jnp.inexact) else x
+
+        return crossing, jax.tree.map(moved, peak, change)
 
     def landing(self, free: AnyState) -> AnyState:
         """Where a whole spike takes a neuron that would end the step at `free`, without a split of the
