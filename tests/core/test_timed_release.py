@@ -275,8 +275,14 @@ def test_velocity_is_the_derivative_of_the_flow(name):
         np.testing.assert_allclose(neuron.velocity(state, jnp.asarray(current)), expected, rtol=1e-3)
 
 
-@pytest.mark.parametrize("zone", [0.01, 0.05])
-@pytest.mark.parametrize("name", UPSWINGS)
+@pytest.mark.parametrize("zone", [pytest.param(0.01, marks=pytest.mark.nightly), 0.05])
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in ("eif", "hodgkin_huxley", "users") else pytest.param(name, marks=pytest.mark.nightly)
+        for name in UPSWINGS
+    ],
+)
 def test_an_upswing_passes_the_zone_when_it_does(name, zone):
     # Steps that begin at different phases before the first spike, each against many short ones.
     neuron, current, dt = UPSWINGS[name]
