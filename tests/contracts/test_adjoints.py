@@ -107,7 +107,14 @@ ADDED = [(name, None) for name in NEURONS] + [("lif", wrapper) for wrapper in WR
 """Every neuron, and every addition to one of them."""
 
 
-@pytest.mark.parametrize(("name", "wrapper"), ADDED)
+# These take longest to compile; the gradients of both are held against differences in tests/core.
+SLOW = ("hodgkin_huxley", "adex")
+
+
+@pytest.mark.parametrize(
+    ("name", "wrapper"),
+    [pytest.param(*x, marks=pytest.mark.nightly) if x[0] in SLOW else x for x in ADDED],
+)
 def test_every_adjoint(name, wrapper, relative):
     # Checkpointed runs call the same cell, and compile slowly: those of most neurons are compared at night.
     others = OTHERS if (name, wrapper) == ("lif", None) else ["costate"]
