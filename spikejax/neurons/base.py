@@ -92,7 +92,7 @@ class AbstractNeuron(Component):
     partial_reset: ClassVar[bool] = False
     """Whether there is a `landing`, of which the graded release takes a part."""
     accelerates: ClassVar[bool] = True
-    """Whether v may speed up on its way to the threshold, so that its way within a step is not straight."""
+    """Whether v has an upswing, so that its way to the threshold within a step is not straight."""
 
     @abc.abstractmethod
     def flow(self, state: AnyState, current: Input, dt) -> AnyState:
@@ -195,11 +195,18 @@ class AbstractNeuron(Component):
         if first is None or last is None:
             return Released(charge, charge)
         top, landed = self.ends(gate, path.landed)
-        # Without a spike both times are 1, and only the first line is left.
-        goal = jax.tree.map(lambda a, b: jnp.where(count > 0, a, b), top, stop)
-        prompt = first * gate.prompt(start, goal, path.upswing) + (1 - first) * (goal.charge - start.charge)
+        # Without a spike both times are 1, and only the way to the end is left.
+        prompt = self._released_first(gate, start, top, stop, path).prompt
         prompt = prompt + (1 - last) * gate.prompt(landed, stop)
         prompt = prompt + (count - 1) * path.left + (last - first) * (gate.prompt(landed, top) - 0.5)
+        return Released(charge, prompt)
+
+    def _released_first(self, gate: Gate, start: Level, top: Level, stop: Level, path: Path) -> Released:
+        """What is released on the way to the first spike, at `top`, or without one to the end, `stop`."""
+        assert path.first is not None, "a spike on the grid has no way"
+        goal = jax.tree.map(lambda a, b: jnp.where(path.count > 0, a, b), top, stop)
+        charge = goal.charge - start.charge
+        prompt = path.first * gate.prompt(start, goal, path.upswing) + (1 - path.first) * charge
         return Released(charge, prompt)
 
     def zone(self, gate: Gate) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
@@ -285,8 +292,8 @@ class AbstractResetNeuron(AbstractNeuron):
     the flow is and however many variables it has, with the exact derivative of the crossing time (`split`); a
     neuron that knows its own closed form overrides `split`. Further variables: a `NamedTuple` of its own with
     a field ``v``, set up in `init` and changed by a spike in `on_spike`; a threshold that moves: `threshold`.
-    What spares work, where it is known: `velocity` in closed form, or ``accelerates = False`` for a v that
-    only ever slows down on its way up.
+    What spares work, where it is known: `velocity` in closed form, or ``accelerates = False`` for a v without
+    an upswing.
 
     **Raises:** `ValueError` for a ``v_reset`` that is not below ``v_th``, and a ``v_init`` above it.
     """

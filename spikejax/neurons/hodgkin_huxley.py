@@ -8,7 +8,6 @@ from jaxtyping import Array, Float
 
 from ..component import option, parameter
 from ..elementary import relative_decay
-from ..gates import Level, Released
 from ..parameters import as_parameter
 from .base import NEURONS, AbstractNeuron, Path, parts
 from .solvers import repeat
@@ -221,15 +220,9 @@ class HodgkinHuxley(AbstractNeuron):
 
     def released(self, gate, end, path):
         # On the way up alone: what goes down has been released. Beyond the threshold there is nothing more.
-        assert path.first is not None, "its own `travel` says so"
-        start, stop = self.level(gate, path.start), self.level(gate, end)
-        half = 0.5 * gate.support
-        top = Level(half, jnp.ones_like(half), half)
-        goal = jax.tree.map(lambda a, b: jnp.where(path.count > 0, a, b), top, stop)
-        charge = goal.charge - start.charge
-        prompt = path.first * gate.prompt(start, goal, path.upswing) + (1 - path.first) * charge
-        up = charge > 0
-        return Released(jnp.where(up, charge, 0.0), jnp.where(up, prompt, 0.0))
+        start, stop, (top, _) = self.level(gate, path.start), self.level(gate, end), self.ends(gate, end)
+        released = self._released_first(gate, start, top, stop, path)
+        return jax.tree.map(lambda x: jnp.where(released.charge > 0, x, 0.0), released)
 
     def level(self, gate, state):
         return gate.level(self.height(state) + 0.5 * gate.support)
