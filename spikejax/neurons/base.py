@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from ..component import Component, check_order
 from ..gates import Gate, Level, Released, Upswing
 from ..registry import Registry
-from .solvers import crossing_time
+from .solvers import passage
 
 if TYPE_CHECKING:  # no field of the constructor: a class may have a property in its place
     from typing import ClassVar as AbstractVar
@@ -221,32 +221,6 @@ class AbstractNeuron(Component):
         """The number of spikes, with the surrogate derivative ``g(v - threshold)``."""
         return gate.spike(self.height(path.free), path.count)
 
-    def _crossing(self, state: AnyState, current: Input, dt, spiked) -> tuple[Float[Array, "*n"], AnyState]:
-        """Time, ms, at which the flow from `state` reaches the threshold, with its derivative, and the state
-        there; 0, and the end of the step, where it does not."""
-        fixed, before, held = jax.lax.stop_gradient((self, state, current))
-        # What rounding leaves of a height, which is a difference of potentials.
-        noise = 4 * jnp.finfo(before.v.dtype).eps * (jnp.abs(before.v) + jnp.abs(fixed.threshold(before)))
-        at = crossing_time(lambda t: fixed.height(fixed.flow(before, held, t)), dt, spiked, noise)
-
-        def reach(t):
-            there = self.flow(state, current, t)
-            return self.height(there), there
-
-        (near, peak), (slope, change) = jax.jvp(reach, (at,), (jnp.ones_like(at),))
-        # v rises where it crosses; it need not where there was nothing to cross.
-        slope = jax.lax.stop_gradient(jnp.where(slope > 0, slope, 1.0))
-        # Newton's step is added whole, so that its derivative -(dv - dv_th)/f is there, in the time and in
-        # the state; its value is rounding.
-        crossing = jnp.where(spiked, jnp.clip(at - near / slope, 0.0, dt), 0.0)
-        late = jnp.where(spiked, crossing - at, 0.0)
-
-        def moved(x, dx):
-            # What is no real number, such as a count, does not move.
-            return x + jax.lax.stop_gradient(dx) * late if jnp.issubdtype(x.dtype, jnp.inexact) else x
-
-        return crossing, jax.tree.map(moved, peak, change)
-
     def landing(self, free: AnyState) -> AnyState:
         """Where a whole spike takes a neuron that would end the step at `free`, without a split of the
         step."""
@@ -344,15 +318,15 @@ class AbstractResetNeuron(AbstractNeuron):
         """Flow to the threshold, reset, flow the rest of the step; `state` is below the threshold. At most
         one reset per step.
 
-        The crossing time solves ``v(t*) = threshold``. It is found without derivative (`crossing_time`); one
-        Newton step at the root then carries the derivative ``dt* = -dv/f`` of the implicit function theorem.
+        The crossing time solves ``v(t*) = threshold``; it is found by iteration, and has the derivative ``dt*
+        = -dv/f`` of the implicit function theorem (`passage`).
         """
         spiked = self.height(free) >= 0
-        crossing, peak = self._crossing(state, current, dt, spiked)
+        crossing, peak = passage(self, state, current, dt, spiked)
         landed = self.on_spike(peak)
         rest = self.flow(landed, current, dt - crossing)
-        end = jax.tree.map(lambda a, b: jnp.where(spiked, a, b), rest, free)
-        first = jnp.where(spiked, crossing / dt, 1.0)
+        end = jax.tree.map(lambda a, b: jnp.where(spiked, a, b), rest, peak)
+        first = crossing / dt
         upswing = self._upswing(peak, current, dt, first) if self.accelerates else None
         return end, Path(state, free, spiked.astype(free.v.dtype), first, first, landed, upswing)
 

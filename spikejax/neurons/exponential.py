@@ -28,11 +28,12 @@ class _Upswing:
     ds/dt = -(1 - exp(-s)) F(v)/Delta_T - exp(-s) g_L/C,     F: all of dv/dt but the exponential term
     ```
     which is smooth everywhere: far below V_T it is the equation in v, ``s = -(v - V_T)/Delta_T``, and in the
-    upswing ``ds/dt = -g_L/C``.
+    upswing ``ds/dt = -g_L/C``. What decays there, at ``(g_L + g)/C`` with a synaptic conductance g, the solver
+    takes apart: inhibition, however strong, takes v to its fixed point and not past it.
     """
 
     def __init__(self, neuron):
-        self.V_T, self.Delta_T, self.rate = neuron.V_T, neuron.Delta_T, neuron.g_L / neuron.C
+        self.V_T, self.Delta_T, self.growth = neuron.V_T, neuron.Delta_T, neuron.g_L / neuron.C
         # What is beyond the cut-off is of no interest, so long as it is finite and rises.
         self.least = self._of((_cut_off(neuron) - self.V_T) / self.Delta_T + 3)
 
@@ -50,7 +51,7 @@ class _Upswing:
     def slope(self, s, rest):
         """``ds/dt``, `rest` being F(v), mV/ms."""
         s = jnp.maximum(s, self.least)
-        return jnp.expm1(-s) * rest / self.Delta_T - jnp.exp(-s) * self.rate
+        return jnp.expm1(-s) * rest / self.Delta_T - jnp.exp(-s) * self.growth
 
 
 def _cut_off(neuron):
@@ -72,8 +73,8 @@ class EIF(AbstractResetNeuron):
     + I``.
 
     Spikes are cut off at ``v_th`` (at most ``V_T + 12 Delta_T``), where the upswing is so steep that its
-    value does not matter, and v goes to ``v_reset``. The flow is a Runge-Kutta step of order 4 in a
-    coordinate in which the upswing is a straight line (`_Upswing`).
+    value does not matter, and v goes to ``v_reset``. The flow is a step of order 4 in a coordinate in
+    which the upswing is a straight line (`_Upswing`), stable for any current and conductance (`runge_kutta`).
 
     **Arguments:** `C` (pF); `g_L` (nS); `E_L`, `V_T`, `Delta_T`, `v_th`, `v_reset`, `v_init` (mV), each a
     scalar or one per neuron; `reset` as in `LIF`; `substeps`: of a step. Currents in pA.
@@ -104,7 +105,8 @@ class EIF(AbstractResetNeuron):
             v = upswing.leave(s)
             return upswing.slope(s, (self.g_L * (self.E_L - v) + current - conductance * v) / self.C)
 
-        return State(upswing.leave(runge_kutta(field, upswing.enter(state.v), dt, self.substeps)))
+        rate = (self.g_L + conductance) / self.C
+        return State(upswing.leave(runge_kutta(field, upswing.enter(state.v), dt, rate, self.substeps)))
 
     def velocity(self, state, current):
         return _velocity(self, state.v, current)
@@ -170,7 +172,8 @@ class AdEx(AbstractResetNeuron):
             rest = (self.g_L * (self.E_L - v) - w + current - conductance * v) / self.C
             return upswing.slope(s, rest), (self.a * (v - self.E_L) - w) / self.tau_w
 
-        s, w = runge_kutta(field, (upswing.enter(state.v), state.w), dt, self.substeps)
+        rates = (self.g_L + conductance) / self.C, 1 / self.tau_w
+        s, w = runge_kutta(field, (upswing.enter(state.v), state.w), dt, rates, self.substeps)
         return AdExState(upswing.leave(s), w)
 
     def velocity(self, state, current):

@@ -10,7 +10,7 @@ from ..component import option, parameter
 from ..elementary import relative_decay
 from ..parameters import as_parameter
 from .base import NEURONS, AbstractNeuron, Path, parts
-from .solvers import repeat
+from .solvers import passage, repeat
 
 _SQUID = {
     "C": 1.0,
@@ -164,6 +164,8 @@ class HodgkinHuxley(AbstractNeuron):
 
     def _rates(self, v):
         """Opening and closing rates (1/ms) of every gating variable."""
+        # Beyond these potentials every channel is open or closed to rounding, and a rate would overflow.
+        v = jnp.clip(v, -250.0, 250.0)
         if self.kinetics == "squid":
             u = v + 65.0
             return {
@@ -234,8 +236,8 @@ class HodgkinHuxley(AbstractNeuron):
     def travel(self, state, current, dt):
         end = self.flow(state, current, dt)
         spiked = (self.height(state) < 0) & (self.height(end) >= 0)
-        crossing, peak = self._crossing(state, current, dt, spiked)
-        first = jnp.where(spiked, crossing / dt, 1.0)
+        crossing, peak = passage(self, state, current, dt, spiked)
+        first = crossing / dt
         upswing = self._upswing(peak, current, dt, first)
         return end, Path(state, end, spiked.astype(end.v.dtype), first, first, upswing=upswing)
 

@@ -1,26 +1,63 @@
 """Numerical methods of neurons without closed form: steps of their equations, and the time of a crossing."""
 
 from collections.abc import Callable
+from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, PyTree
 
+from ..elementary import circle
 
-def runge_kutta(field: Callable[[PyTree], PyTree], y: PyTree, dt, substeps: int = 1) -> PyTree:
-    """`y` after `dt` ms of ``dy/dt = field(y)``: `substeps` steps of the classical Runge-Kutta method of
-    order 4."""
-    move = lambda y, slope, h: jax.tree.map(lambda a, b: a + h * b, y, slope)
-    h = dt / substeps
+
+def runge_kutta(
+    field: Callable[[PyTree], PyTree], y: PyTree, dt, rates: PyTree, substeps: int = 1
+) -> PyTree:
+    """`y` after `dt` ms of ``dy/dt = field(y)``: `substeps` steps of order 4 that are stable however fast y
+    decays.
+
+    With ``field(y) = -rates y + n(y)``, a pytree of decays (1/ms, at least 0) like `y`, the stages see n
+    alone and the decay is a factor ``phi_0`` of the end (`decay_weights`). So a step ends at the fixed point
+    of the equation where the decay is fast, and is the classical Runge-Kutta step where it is slow.
+
+    **Reference:** Cox & Matthews, J. Comput. Phys. 2002, eqs. 26-29; the rational ``phi`` are derived here.
+    """
+    h, each = dt / substeps, jax.tree.map
+    half = each(lambda rate: decay_weights(rate * h / 2), rates)
+    whole = each(lambda rate: decay_weights(rate * h), rates)
+    rest = lambda y: each(lambda slope, rate, y: slope + rate * y, field(y), rates, y)
+    stage = lambda start, n: each(lambda y, n, phi: phi[0] * y + h / 2 * phi[1] * n, start, n, half)
+
+    def end(y, first, second, third, fourth, phi):
+        edges = (phi[1] - 3 * phi[2] + 4 * phi[3]) * first + (4 * phi[3] - phi[2]) * fourth
+        return phi[0] * y + h * (edges + (2 * phi[2] - 4 * phi[3]) * (second + third))
 
     def step(y):
-        a = field(y)
-        b = field(move(y, a, h / 2))
-        c = field(move(y, b, h / 2))
-        d = field(move(y, c, h))
-        return jax.tree.map(lambda y, a, b, c, d: y + h / 6 * (a + 2 * b + 2 * c + d), y, a, b, c, d)
+        first = rest(y)
+        a = stage(y, first)
+        second = rest(a)
+        third = rest(stage(y, second))
+        fourth = rest(stage(a, each(lambda third, first: 2 * third - first, third, first)))
+        return each(end, y, first, second, third, fourth, whole)
 
     return repeat(step, y, substeps)
+
+
+def decay_weights(z: Float[Array, "*n"]) -> tuple[Float[Array, "*n"], ...]:
+    """``phi_0, ..., phi_3``: what a variable that decays by z in a step keeps of itself, and of a drive that
+    is constant, linear and quadratic in it.
+
+    ``phi_(k+1) = (1/k! - phi_k)/z``, with ``1/(1 + z + z^2/2 + z^3/6 + z^4/24)`` for the ``exp(-z)`` of
+    ``phi_0``: of order 4 as the step is, it falls to 0, and the quotients are positive polynomials over the
+    same denominator, without the cancellation of exponentials near ``z = 0``.
+    """
+    left = 1 / (1 + z * (1 + z / 2 * (1 + z / 3 * (1 + z / 4))))
+    one = 1 + z / 2 * (1 + z / 3 * (1 + z / 4))
+    two = 1 / 2 + z * (1 / 3 + z * (1 / 8 + z / 24))
+    three = 1 / 6 + z * (1 / 8 + z * (1 / 24 + z / 48))
+    return left, one * left, two * left, three * left
 
 
 def repeat(step: Callable[[PyTree], PyTree], y: PyTree, times: int) -> PyTree:
@@ -28,6 +65,59 @@ def repeat(step: Callable[[PyTree], PyTree], y: PyTree, times: int) -> PyTree:
     if times == 1:
         return step(y)
     return jax.lax.scan(lambda y, _: (step(y), None), y, None, length=times)[0]
+
+
+def propagator(
+    current: Float[Array, "*n"], h
+) -> tuple[Float[Array, "*n"], Float[Array, "*n"], Float[Array, "*n"]]:
+    """Whole turns, and ``C = cos(sqrt(I) h)`` and ``S = sin(sqrt(I) h)/sqrt(I)``, which solve ``dx/dt = x^2 +
+    I``, up to a common positive factor.
+
+    For I < 0 the factor is 1/cosh, so that nothing overflows; near I = 0 the series ``C = 1 - z/2``, ``S = h
+    (1 - z/6 + ...)`` with ``z = I h^2`` keeps value and derivative finite.
+    """
+    z = current * h**2
+    small = jnp.abs(z) < 1e-3
+    root = jnp.sqrt(jnp.where(small, 1.0, jnp.abs(z)))
+    turns = jnp.where(
+        current > 0, jnp.floor(jax.lax.stop_gradient(jnp.where(small, 0.0, root)) / jnp.pi), 0.0
+    )
+    # S/h = sin(root)/root: the angle is reduced by whole turns, the divisor sqrt(I) is not.
+    cosine, sine = circle((root - turns * jnp.pi) / (2 * jnp.pi))
+    cosine = jnp.where(current > 0, cosine, 1.0)
+    sine = jnp.where(current > 0, sine, jnp.tanh(root)) / root
+    series_c = 1 - z / 2 * (1 - z / 12 * (1 - z / 30))
+    series_s = 1 - z / 6 * (1 - z / 20 * (1 - z / 42))
+    return turns, jnp.where(small, series_c, cosine), h * jnp.where(small, series_s, sine)
+
+
+def quadratic(
+    v: Float[Array, "*n"], a, b, c, dt, cap
+) -> tuple[Float[Array, "*n"], Float[Array, "*n"]]:
+    """v after `dt` ms of ``dv/dt = a v^2 + b v + c`` with ``a > 0``, exactly, and its mean over that time.
+
+    With ``p = 2 a v + b`` and f the right-hand side at the start, and C and S of the `propagator` at ``I = a c
+    - b^2/4``,
+    ```
+    v(dt) = v + f S/(C - p S/2),   mean = v - (p dt/2 + log(C - p S/2))/(a dt)
+    ```
+    A v that would pass `cap`, which may be at infinity within the step, stays there.
+    """
+    slope, speed = 2 * a * v + b, (a * v + b) * v + c
+    discriminant = a * c - b**2 / 4
+    turns, cosine, sine = propagator(discriminant, dt)
+    left = cosine - slope * sine / 2
+    room = jnp.maximum(cap - v, 0.0)
+    past = (turns > 0) | (speed * sine >= room * left)
+    left = jnp.where(past, 1.0, left)
+    end = jnp.where(past, v + room, v + speed * sine / left)
+    # The factor that the propagator leaves out, log cosh(root), where it does.
+    square = -discriminant * dt**2
+    divided = square >= 1e-3
+    root = jnp.sqrt(jnp.where(divided, square, 1.0))
+    factor = jnp.where(divided, root + jnp.log1p(jnp.exp(-2 * root)) - np.log(2), 0.0)
+    mean = v - (slope * dt / 2 + factor + jnp.log(left)) / (a * dt)
+    return end, jnp.where(past, v + room / 2, mean)
 
 
 def crossing_time(
@@ -68,4 +158,45 @@ def crossing_time(
     return jax.lax.while_loop(unfinished, narrow, start)[3]
 
 
-__all__ = ["crossing_time", "repeat", "runge_kutta"]
+@eqx.filter_custom_jvp
+def passage(
+    neuron: Any, state: PyTree, current: PyTree, dt, spikes: Bool[Array, "*n"]
+) -> tuple[Float[Array, "*n"], PyTree]:
+    """The time, ms, at which the flow of a neuron takes `state` to its threshold, and the state there; where
+    it does not spike within `dt`, `dt` and the state at the end.
+
+    With ``h(t)`` the height above the threshold at the time t of the flow, ``h(t*) = 0`` gives ``dt* =
+    -dh/(dh/dt)``. The rule calls this function for t*, so that derivatives of every order are those of the
+    implicit function theorem, whatever the iterations did.
+    """
+    # What rounding leaves of a height, which is a difference of potentials.
+    noise = 4 * jnp.finfo(state.v.dtype).eps * (jnp.abs(state.v) + jnp.abs(neuron.threshold(state)))
+    time = crossing_time(lambda t: neuron.height(neuron.flow(state, current, t)), dt, spikes, noise)
+    return time, neuron.flow(state, current, time)
+
+
+@passage.def_jvp
+def _passage_jvp(primals, tangents):
+    *arguments, spikes = primals
+    time, _ = passage(*primals)
+    pushed, pushed_dt = tuple(tangents[:3]), tangents[3]
+    perturbed = lambda t, x: None if t is None else x
+    moved = jax.tree.map(perturbed, pushed, tuple(arguments[:3]), is_leaf=lambda x: x is None)
+
+    def reach(moved, time):
+        neuron, state, current = eqx.combine(moved, tuple(arguments[:3]))
+        there = neuron.flow(state, current, time)
+        # What is no real number, such as a count, does not move.
+        real, others = eqx.partition(there, eqx.is_inexact_array)
+        return (neuron.height(there), real), others
+
+    (_, real), push, others = jax.linearize(reach, moved, time, has_aux=True)
+    rise, change = push(jax.tree.map(jnp.zeros_like, moved), jnp.ones_like(time))
+    lift, drift = push(pushed, jnp.zeros_like(time))
+    # v rises where it crosses; it need not where there was nothing to cross.
+    late = jnp.where(spikes, -lift / jnp.where(spikes & (rise > 0), rise, 1.0), 0.0 if pushed_dt is None else pushed_dt)
+    drift = jax.tree.map(lambda d, c: d + c * jnp.broadcast_to(late, c.shape), drift, change)
+    return (time, eqx.combine(real, others)), (late, drift)
+
+
+__all__ = ["crossing_time", "passage", "propagator", "quadratic", "repeat", "runge_kutta"]

@@ -10,6 +10,7 @@ from ..component import parameter
 from ..elementary import angle, circle
 from ..gates import Level
 from .base import NEURONS, AbstractNeuron, Drive, Path, State
+from .solvers import propagator
 
 
 @NEURONS.register("theta")
@@ -90,30 +91,6 @@ class Theta(AbstractNeuron):
         return State(free.v - 1)
 
 
-def propagator(
-    current: Float[Array, "*n"], h
-) -> tuple[Float[Array, "*n"], Float[Array, "*n"], Float[Array, "*n"]]:
-    """Whole turns, and ``C`` and ``S`` of the theta map up to a common positive factor (atan2 does not see
-    it).
-
-    For I < 0 the factor is 1/cosh, so that nothing overflows; near I = 0 the series ``C = 1 - z/2``, ``S = h
-    (1 - z/6 + ...)`` with ``z = I h^2`` keeps value and derivative finite.
-    """
-    z = current * h**2
-    small = jnp.abs(z) < 1e-3
-    root = jnp.sqrt(jnp.where(small, 1.0, jnp.abs(z)))
-    turns = jnp.where(
-        current > 0, jnp.floor(jax.lax.stop_gradient(jnp.where(small, 0.0, root)) / jnp.pi), 0.0
-    )
-    # S/h = sin(root)/root: the angle is reduced by whole turns, the divisor sqrt(I) is not.
-    cosine, sine = circle((root - turns * jnp.pi) / (2 * jnp.pi))
-    cosine = jnp.where(current > 0, cosine, 1.0)
-    sine = jnp.where(current > 0, sine, jnp.tanh(root)) / root
-    series_c = 1 - z / 2 * (1 - z / 12 * (1 - z / 30))
-    series_s = 1 - z / 6 * (1 - z / 20 * (1 - z / 42))
-    return turns, jnp.where(small, series_c, cosine), h * jnp.where(small, series_s, sine)
-
-
 def passage(
     v: Float[Array, "*n"], current: Float[Array, "*n"], spikes: Bool[Array, "*n"]
 ) -> tuple[Float[Array, "*n"], Float[Array, "*n"]]:
@@ -141,4 +118,4 @@ def passage(
     return first, jnp.where(positive, jnp.pi / root, 0.0)
 
 
-__all__ = ["Theta", "passage", "propagator"]
+__all__ = ["Theta", "passage"]
