@@ -45,13 +45,14 @@ class _Upswing:
         return self._of((v - self.V_T) / self.Delta_T)
 
     def leave(self, s):
+        """v, and the weight ``1 - exp(-s)`` of F in ``ds/dt``."""
         s = jnp.maximum(s, self.least)
-        return self.V_T - self.Delta_T * (s + jnp.log(-jnp.expm1(-s)))
+        weight = -jnp.expm1(-s)
+        return self.V_T - self.Delta_T * (s + jnp.log(weight)), weight
 
-    def slope(self, s, rest):
+    def slope(self, weight, rest):
         """``ds/dt``, `rest` being F(v), mV/ms."""
-        s = jnp.maximum(s, self.least)
-        return jnp.expm1(-s) * rest / self.Delta_T - jnp.exp(-s) * self.growth
+        return -weight * rest / self.Delta_T - (1 - weight) * self.growth
 
 
 def _cut_off(neuron):
@@ -99,14 +100,15 @@ class EIF(AbstractResetNeuron):
 
     def flow(self, state, current, dt):
         current, conductance = parts(current)
-        upswing = _Upswing(self)
+        upswing, rate = _Upswing(self), (self.g_L + conductance) / self.C
+        steady = (self.g_L * self.E_L + current) / self.C
 
         def field(s):
-            v = upswing.leave(s)
-            return upswing.slope(s, (self.g_L * (self.E_L - v) + current - conductance * v) / self.C)
+            v, weight = upswing.leave(s)
+            return upswing.slope(weight, steady - rate * v)
 
-        rate = (self.g_L + conductance) / self.C
-        return State(upswing.leave(runge_kutta(field, upswing.enter(state.v), dt, rate, self.substeps)))
+        s = runge_kutta(field, upswing.enter(state.v), dt, rate, self.substeps)
+        return State(upswing.leave(s)[0])
 
     def velocity(self, state, current):
         return _velocity(self, state.v, current)
@@ -164,17 +166,18 @@ class AdEx(AbstractResetNeuron):
 
     def flow(self, state, current, dt):
         current, conductance = parts(current)
-        upswing = _Upswing(self)
+        upswing, rate = _Upswing(self), (self.g_L + conductance) / self.C
+        steady = (self.g_L * self.E_L + current) / self.C
 
         def field(y):
             s, w = y
-            v = upswing.leave(s)
-            rest = (self.g_L * (self.E_L - v) - w + current - conductance * v) / self.C
-            return upswing.slope(s, rest), (self.a * (v - self.E_L) - w) / self.tau_w
+            v, weight = upswing.leave(s)
+            rest = steady - w / self.C - rate * v
+            return upswing.slope(weight, rest), (self.a * (v - self.E_L) - w) / self.tau_w
 
-        rates = (self.g_L + conductance) / self.C, 1 / self.tau_w
+        rates = rate, 1 / self.tau_w
         s, w = runge_kutta(field, (upswing.enter(state.v), state.w), dt, rates, self.substeps)
-        return AdExState(upswing.leave(s), w)
+        return AdExState(upswing.leave(s)[0], w)
 
     def velocity(self, state, current):
         return _velocity(self, state.v, current) - state.w / self.C

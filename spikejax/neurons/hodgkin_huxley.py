@@ -10,7 +10,7 @@ from ..component import option, parameter
 from ..elementary import relative_decay
 from ..parameters import as_parameter
 from .base import NEURONS, AbstractNeuron, Path, parts
-from .solvers import passage, repeat
+from .solvers import passage_between, repeat
 
 _SQUID = {
     "C": 1.0,
@@ -183,10 +183,10 @@ class HodgkinHuxley(AbstractNeuron):
             "p": (steady * speed, (1.0 - steady) * speed),
         }
 
-    def _channels(self, state, dt):
-        """The gating variables after `dt` ms at fixed v."""
+    def _relax(self, state, rates, dt):
+        """The gating variables after `dt` ms at constant rates."""
         new = {}
-        for name, (alpha, beta) in self._rates(state.v).items():
+        for name, (alpha, beta) in rates.items():
             steady = alpha / (alpha + beta)
             new[name] = steady + (getattr(state, name) - steady) * jnp.exp(-dt * (alpha + beta))
         return state._replace(**new)
@@ -207,15 +207,20 @@ class HodgkinHuxley(AbstractNeuron):
         total, steady = self._conductances(state, current)
         return total / self.C * (steady - state.v)
 
-    def _symmetric(self, state, current, dt):
-        return self._channels(self._membrane(self._channels(state, dt / 2), current, dt), dt / 2)
-
     def flow(self, state, current, dt):
         h = dt / self.substeps
 
+        def turns(state, rates, steps):
+            """`steps` symmetric steps in h; the half steps of the gating variables between two are one."""
+            state = self._relax(state, rates, h / steps / 2)
+            for left in reversed(range(steps)):
+                state = self._membrane(state, current, h / steps)
+                state = self._relax(state, self._rates(state.v), h / steps / (1 if left else 2))
+            return state
+
         def step(state):
-            coarse = self._symmetric(state, current, h)
-            fine = self._symmetric(self._symmetric(state, current, h / 2), current, h / 2)
+            rates = self._rates(state.v)
+            coarse, fine = turns(state, rates, 1), turns(state, rates, 2)
             return jax.tree.map(lambda a, b: a + (a - b) / 3, fine, coarse)
 
         return repeat(step, state, self.substeps)
@@ -236,8 +241,11 @@ class HodgkinHuxley(AbstractNeuron):
     def travel(self, state, current, dt):
         end = self.flow(state, current, dt)
         spiked = (self.height(state) < 0) & (self.height(end) >= 0)
-        crossing, peak = passage(self, state, current, dt, spiked)
-        first = crossing / dt
+        speeds = dt * self.velocity(state, current), dt * self.velocity(end, current)
+        first = passage_between((self.height(state), self.height(end)), speeds, spiked)
+        # Where the spike is, or the end: the channels move slowly against v.
+        peak = jax.tree.map(lambda a, b: a + first * (b - a), state, end)
+        peak = peak._replace(v=jnp.where(spiked, self.v_th, end.v))
         upswing = self._upswing(peak, current, dt, first)
         return end, Path(state, end, spiked.astype(end.v.dtype), first, first, upswing=upswing)
 

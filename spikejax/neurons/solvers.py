@@ -12,9 +12,7 @@ from jaxtyping import Array, Bool, Float, PyTree
 from ..elementary import circle
 
 
-def runge_kutta(
-    field: Callable[[PyTree], PyTree], y: PyTree, dt, rates: PyTree, substeps: int = 1
-) -> PyTree:
+def runge_kutta(field: Callable[[PyTree], PyTree], y: PyTree, dt, rates: PyTree, substeps: int = 1) -> PyTree:
     """`y` after `dt` ms of ``dy/dt = field(y)``: `substeps` steps of order 4 that are stable however fast y
     decays.
 
@@ -91,9 +89,7 @@ def propagator(
     return turns, jnp.where(small, series_c, cosine), h * jnp.where(small, series_s, sine)
 
 
-def quadratic(
-    v: Float[Array, "*n"], a, b, c, dt, cap
-) -> tuple[Float[Array, "*n"], Float[Array, "*n"]]:
+def quadratic(v: Float[Array, "*n"], a, b, c, dt, cap) -> tuple[Float[Array, "*n"], Float[Array, "*n"]]:
     """v after `dt` ms of ``dv/dt = a v^2 + b v + c`` with ``a > 0``, exactly, and its mean over that time.
 
     With ``p = 2 a v + b`` and f the right-hand side at the start, and C and S of the `propagator` at ``I = a c
@@ -110,28 +106,33 @@ def quadratic(
     room = jnp.maximum(cap - v, 0.0)
     past = (turns > 0) | (speed * sine >= room * left)
     left = jnp.where(past, 1.0, left)
-    end = jnp.where(past, v + room, v + speed * sine / left)
-    # The factor that the propagator leaves out, log cosh(root), where it does.
+    end = v + jnp.where(past, room, speed * sine / left)
+    # The factor 1/cosh(root) that the propagator took out is left out of the logarithm, without the
+    # difference of two large numbers where v falls fast: root^2 - (slope dt/2)^2 = -a dt^2 speed.
     square = -discriminant * dt**2
-    divided = square >= 1e-3
+    divided, falls = square >= 1e-3, slope < 0
     root = jnp.sqrt(jnp.where(divided, square, 1.0))
-    factor = jnp.where(divided, root + jnp.log1p(jnp.exp(-2 * root)) - np.log(2), 0.0)
-    mean = v - (slope * dt / 2 + factor + jnp.log(left)) / (a * dt)
+    small = jnp.where(
+        divided & falls, -a * dt**2 * speed / (root - jnp.where(falls, slope, 0.0) * dt / 2), slope * dt / 2
+    )
+    factor = jnp.where(divided, jnp.log1p(jnp.exp(-2 * root)) - np.log(2) + jnp.where(falls, 0.0, root), 0.0)
+    mean = v - (small + factor + jnp.log(left)) / (a * dt)
     return end, jnp.where(past, v + room / 2, mean)
 
 
 def crossing_time(
-    height: Callable[[Float[Array, "*n"]], Float[Array, "*n"]],
+    rise: Callable[[Float[Array, "*n"]], tuple[Float[Array, "*n"], Float[Array, "*n"]]],
     dt,
     crosses: Bool[Array, "*n"],
     noise: Float[Array, "*n"],
 ) -> Float[Array, "*n"]:
-    """The time in ``[0, dt]`` (ms) at which `height` passes 0 from below, where it `crosses`; elsewhere `dt`.
+    """The time in ``[0, dt]`` (ms) at which a height passes 0 from below, where it `crosses`; elsewhere `dt`.
 
     Newton's method, kept inside a bracket that every step makes smaller; a loop of no iterations where
     nothing crosses, which is most steps. Not to be differentiated.
 
-    **Arguments:** `height`: of a time for each neuron; `noise`: a height that is 0 to rounding.
+    **Arguments:** `rise`: height and speed at a time for each neuron (the speed is a guide: it need not be
+    the derivative to rounding); `noise`: a height that is 0 to rounding.
     """
     zero = jnp.zeros_like(noise)
     accuracy = 4 * jnp.finfo(noise.dtype).eps * dt  # what rounding leaves of a time
@@ -142,7 +143,7 @@ def crossing_time(
 
     def narrow(carry):
         i, low, high, at, moving = carry
-        value, slope = jax.jvp(height, (at,), (jnp.ones_like(at),))
+        value, slope = rise(at)
         # The crossing lies between the last time below the threshold and the first above it.
         low, high = jnp.where(value < 0, at, low), jnp.where(value < 0, high, at)
         newton = at - value / jnp.where(slope > 0, slope, 1.0)
@@ -171,7 +172,12 @@ def passage(
     """
     # What rounding leaves of a height, which is a difference of potentials.
     noise = 4 * jnp.finfo(state.v.dtype).eps * (jnp.abs(state.v) + jnp.abs(neuron.threshold(state)))
-    time = crossing_time(lambda t: neuron.height(neuron.flow(state, current, t)), dt, spikes, noise)
+
+    def rise(time):
+        there = neuron.flow(state, current, time)
+        return neuron.height(there), neuron.velocity(there, current)
+
+    time = crossing_time(rise, dt, spikes, noise)
     return time, neuron.flow(state, current, time)
 
 
@@ -194,9 +200,41 @@ def _passage_jvp(primals, tangents):
     rise, change = push(jax.tree.map(jnp.zeros_like, moved), jnp.ones_like(time))
     lift, drift = push(pushed, jnp.zeros_like(time))
     # v rises where it crosses; it need not where there was nothing to cross.
-    late = jnp.where(spikes, -lift / jnp.where(spikes & (rise > 0), rise, 1.0), 0.0 if pushed_dt is None else pushed_dt)
+    late = jnp.where(
+        spikes, -lift / jnp.where(spikes & (rise > 0), rise, 1.0), 0.0 if pushed_dt is None else pushed_dt
+    )
     drift = jax.tree.map(lambda d, c: d + c * jnp.broadcast_to(late, c.shape), drift, change)
     return (time, eqx.combine(real, others)), (late, drift)
 
 
-__all__ = ["crossing_time", "passage", "propagator", "quadratic", "repeat", "runge_kutta"]
+def passage_between(
+    heights: tuple[Float[Array, "*n"], Float[Array, "*n"]],
+    speeds: tuple[Float[Array, "*n"], Float[Array, "*n"]],
+    spikes: Bool[Array, "*n"],
+) -> Float[Array, "*n"]:
+    """The fraction of a step at which a height passes 0, by the cubic through the heights at its ends with the
+    `speeds` there (per step); 1 where it does not.
+
+    For a flow that is smooth on both sides of the crossing the cubic is of order 4, and spares following the
+    flow.
+    """
+    (low, high), (before, after) = heights, speeds
+    bend, twist = 3 * (high - low) - 2 * before - after, 2 * (low - high) + before + after
+    cubic = low, before, bend, twist
+
+    def rise(cubic, x):
+        low, before, bend, twist = cubic
+        return low + x * (before + x * (bend + x * twist)), before + x * (2 * bend + x * 3 * twist)
+
+    *fixed, noise = jax.lax.stop_gradient(
+        (*cubic, 4 * jnp.finfo(low.dtype).eps * (jnp.abs(low) + jnp.abs(high)))
+    )
+    x = crossing_time(lambda x: rise(fixed, x), 1.0, spikes, noise)
+    # At the root two Newton steps change rounding alone, and carry the first three derivatives.
+    for _ in range(2):
+        height, speed = rise(cubic, x)
+        x = x - jnp.where(spikes, height / jnp.where(spikes & (speed > 0), speed, 1.0), 0.0)
+    return x
+
+
+__all__ = ["crossing_time", "passage", "passage_between", "propagator", "quadratic", "repeat", "runge_kutta"]
