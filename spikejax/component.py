@@ -337,15 +337,15 @@ def positive_fields(tree: Any) -> frozenset[str]:
     )
 
 
-def check_order(owner: object, low: str, high: str, *, equal: bool = False) -> None:
-    """Raise `ValueError` unless the field `low` is below the field `high` everywhere, or `equal` to it, where
-    both are known."""
+def check_order(owner: object, low: str, high: str) -> None:
+    """Raise `ValueError` unless the field `low` is below the field `high` everywhere, where both are
+    known."""
     a, b = (known_numbers(getattr(owner, name)) for name in (low, high))
     if a is None or b is None:
         return
     name = type(owner).__name__
     try:
-        bad = a > b if equal else a >= b
+        bad = a >= b
         wrong = np.broadcast_to(a, bad.shape)[bad]
     except ValueError:
         raise ValueError(
@@ -353,8 +353,7 @@ def check_order(owner: object, low: str, high: str, *, equal: bool = False) -> N
         ) from None
     if wrong.size:
         raise ValueError(
-            f"{name}: `{low}` must {'not be above' if equal else 'be below'} `{high}`, but is {a.max():g} "
-            f"with a `{high}` of {b.min():g}"
+            f"{name}: `{low}` must be below `{high}`, but is {a.max():g} with a `{high}` of {b.min():g}"
         )
 
 

@@ -269,7 +269,10 @@ class AbstractResetNeuron(AbstractNeuron):
     What spares work, where it is known: `velocity` in closed form, or ``accelerates = False`` for a v without
     an upswing.
 
-    **Raises:** `ValueError` for a ``v_reset`` that is not below ``v_th``, and a ``v_init`` above it.
+    A neuron that starts at its threshold or above it, by its ``v_init``, noise or a state handed over, spikes
+    once at once.
+
+    **Raises:** `ValueError` for a ``v_reset`` that is not below ``v_th``.
     """
 
     v_th: AbstractVar[Float[Array, "..."]]
@@ -280,7 +283,6 @@ class AbstractResetNeuron(AbstractNeuron):
 
     def __check_init__(self):
         check_order(self, "v_reset", "v_th")
-        check_order(self, "v_init", "v_th", equal=True)
 
     def bounds(self):
         return self.v_reset, self.v_th

@@ -27,9 +27,9 @@ class _Upswing:
     ```
     ds/dt = -(1 - exp(-s)) F(v)/Delta_T - exp(-s) g_L/C,     F: all of dv/dt but the exponential term
     ```
-    which is smooth everywhere: far below V_T it is the equation in v, ``s = -(v - V_T)/Delta_T``, and in the
-    upswing ``ds/dt = -g_L/C``. What decays there, at ``(g_L + g)/C`` with a synaptic conductance g, the solver
-    takes apart: inhibition, however strong, takes v to its fixed point and not past it.
+    which is smooth everywhere: far below V_T it is the equation in v, ``s = -(v - V_T)/Delta_T``, and in
+    the upswing ``ds/dt = -g_L/C``. The decay far below V_T, at ``(g_L + g)/C`` with a synaptic conductance g,
+    the solver takes apart: inhibition, however strong, takes v to its fixed point and no further.
     """
 
     def __init__(self, neuron):
@@ -194,7 +194,8 @@ class AdEx(AbstractResetNeuron):
         return state._replace(w=steady + (state.w - steady) * jnp.exp(-dt / self.tau_w))
 
     def time_constants(self):
-        return {"C/g_L": self.C / self.g_L, "tau_w": self.tau_w}
+        turn = jnp.sqrt(self.C * self.tau_w / jnp.abs(self.a))  # of v and w about each other
+        return {"C/g_L": self.C / self.g_L, "tau_w": self.tau_w, "sqrt(C tau_w/|a|)": turn}
 
 
 __all__ = ["EIF", "AdEx", "AdExState"]

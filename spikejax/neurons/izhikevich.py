@@ -80,6 +80,9 @@ class Izhikevich(AbstractResetNeuron):
     def on_spike(self, state):
         return super().on_spike(state)._replace(u=state.u + self.d)
 
+    def time_constants(self):
+        return {"1/a": 1 / self.a}
+
     def hold(self, state, current, dt):
         del current
         return state._replace(u=self._relax(state.u, state.v, dt))

@@ -90,10 +90,10 @@ def propagator(
 
 
 def quadratic(v: Float[Array, "*n"], a, b, c, dt, cap) -> tuple[Float[Array, "*n"], Float[Array, "*n"]]:
-    """v after `dt` ms of ``dv/dt = a v^2 + b v + c`` with ``a > 0``, exactly, and its mean over that time.
+    """v after `dt` ms of ``dv/dt = a v^2 + b v + c`` with ``a > 0``, exactly, and its mean over them.
 
-    With ``p = 2 a v + b`` and f the right-hand side at the start, and C and S of the `propagator` at ``I = a c
-    - b^2/4``,
+    With ``p = 2 a v + b`` and f the right-hand side at the start, and C and S of the `propagator` at ``I =
+    a c - b^2/4``,
     ```
     v(dt) = v + f S/(C - p S/2),   mean = v - (p dt/2 + log(C - p S/2))/(a dt)
     ```
@@ -212,8 +212,8 @@ def passage_between(
     speeds: tuple[Float[Array, "*n"], Float[Array, "*n"]],
     spikes: Bool[Array, "*n"],
 ) -> Float[Array, "*n"]:
-    """The fraction of a step at which a height passes 0, by the cubic through the heights at its ends with the
-    `speeds` there (per step); 1 where it does not.
+    """The fraction of a step at which a height passes 0, by the cubic through the heights at its ends with
+    the `speeds` there (per step); 1 where it does not.
 
     For a flow that is smooth on both sides of the crossing the cubic is of order 4, and spares following the
     flow.

@@ -116,10 +116,6 @@ def test_background_current():
             {"neuron": {"refractory": {"tau_ref": -1.0}}},
             ["network.layers.0.neuron.refractory.tau_ref is -1 ms"],
         ),
-        (
-            {"neuron": {"v_init": [0.5, 1.5]}},
-            ["network.layers.0.neuron:", "`v_init` must not be above `v_th`", "1.5"],
-        ),
         ({"neuron": {"v_reset": 1.0}}, ["network.layers.0.neuron:", "`v_reset` must be below `v_th`"]),
         (
             {"synapse": {"kind": "double_exponential", "tau_rise": [1.0, 2.0]}},

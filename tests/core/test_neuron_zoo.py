@@ -291,11 +291,52 @@ def test_the_crossing_time_is_found_to_rounding():
     )
     dt = 2.0
     spiked = neuron.flow(State(v), current, dt).v >= 1
-    height = lambda t: neuron.height(neuron.flow(State(v), current, t))
-    found = jax.jit(lambda: crossing_time(height, dt, spiked, jnp.full(v.shape, 1e-15)))()
+
+    def rise(t):
+        there = neuron.flow(State(v), current, t)
+        return neuron.height(there), neuron.velocity(there, current)
+
+    found = jax.jit(lambda: crossing_time(rise, dt, spiked, jnp.full(v.shape, 1e-15)))()
     expected = 10 * np.log((current - v) / (current - 1))
     assert 20 < int(spiked.sum()) < v.size
     np.testing.assert_allclose(found[spiked], expected[spiked], rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("name", ["alif", "eif", "izhikevich", "refractory accommodating lif"])
+def test_second_derivatives_through_a_crossing(name):
+    # The implicit function theorem once more: Newton's step at the root alone would miss the curvature.
+    neuron, dt, scale = ZOO[name]
+    low, high = neuron.bounds()
+    start = jax.tree.map(lambda x: x, neuron.init(()))
+    start = start._replace(v=high - 0.08 * (high - low))
+
+    def outcome(c):
+        end, path = neuron.travel(start, 3.0 * scale * c, dt)
+        assert path.first is not None
+        return path.first**2 + end.v / high, path.count
+
+    assert outcome(1.0)[1] == 1, "the neuron spikes"
+    gradient = lambda c: jax.grad(outcome, has_aux=True)(c)[0]
+    first = jax.jit(gradient)
+    difference = float(first(1 + 1e-5) - first(1 - 1e-5)) / 2e-5
+    for second in (jax.grad(gradient), lambda c: jax.jvp(gradient, (c,), (1.0,))[1]):
+        assert float(jax.jit(second)(1.0)) == pytest.approx(difference, rel=1e-5)
+
+
+def test_second_derivatives_of_a_run_are_forward_over_reverse():
+    neuron = ALIF(tau_mem=10.0)
+
+    def total(c):
+        def step(state, _):
+            state, path = neuron.travel(state, 2.2 * c, 1.0)
+            return state, path.first**2 + state.v
+
+        return jax.lax.scan(step, neuron.init(()), None, length=12)[1].sum()
+
+    gradient = jax.jit(jax.grad(total))
+    hessian = float(jax.jit(jax.hessian(total))(1.0))
+    difference = float(gradient(1 + 1e-5) - gradient(1 - 1e-5)) / 2e-5
+    assert hessian == pytest.approx(difference, rel=1e-6)
 
 
 def test_conductance_is_a_shunt():

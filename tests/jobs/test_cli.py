@@ -59,7 +59,7 @@ def finished(tmp_path_factory):
         (["--gate.sharpness_end", "0.4"], ["active zone", "1.25"]),
         (["--task.validation", "1e-6"], ["task.validation", "no trial"]),
         (["--network.layers.0.bias", "[1.0, 0.0]"], ["low, high"]),
-        (["--network.layers.0.neuron.v_init", "2.0"], ["neuron: ", "`v_init` must not be above `v_th`"]),
+        (["--network.layers.0.neuron.v_reset", "2.0"], ["neuron: ", "`v_reset` must be below `v_th`"]),
         (["--network", "3"], ["network", "3"]),
         (["--network.layers.-1.size", "3"], ["network.layers", "'-1'"]),
         (["stray"], ["unexpected argument 'stray'"]),
