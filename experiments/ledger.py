@@ -223,7 +223,7 @@ def entries() -> list[Entry]:
         "LIF, accommodating": 1e-2,
         "EIF": 1e-7,
         "AdEx": 1e-7,
-        "Izhikevich": 1e-8,
+        "Izhikevich": 2e-5,
         "Hodgkin-Huxley, squid": 1e-5,
         "Hodgkin-Huxley, cortical": 1e-5,
     }

@@ -130,7 +130,7 @@ MODELS = {
         EIF(),
         lambda y, i, g: ((-30 * (y[0] + 70.6) + 60 * jnp.exp((y[0] + 50.4) / 2) + i - g * y[0]) / 281,),
         lambda y: (-70.6,), lambda y: -40.4, (-70.6,), 800.0, 0.1,
-        "Runge-Kutta of order 4 in a coordinate that straightens the upswing; cut-off at V_T + 5 Delta_T",
+        "order 4 in a coordinate that straightens the upswing; cut-off at V_T + 5 Delta_T",
     ),
     "AdEx": Model(
         AdEx(),
@@ -145,7 +145,7 @@ MODELS = {
         Izhikevich(),
         lambda y, i, g: (0.04 * y[0] ** 2 + 5 * y[0] + 140 - y[1] + i - g * y[0], 0.02 * (0.2 * y[0] - y[1])),
         lambda y: (-65.0, y[1] + 8), lambda y: 30.0, (-70.0, -14.0), 10.0, 0.1,
-        "Runge-Kutta of order 4, 4 to a step; the published Euler steps of 1 ms are another model",
+        "order 2 (v exactly for the u of mid-step); the published Euler steps of 1 ms are another model",
     ),
     "Hodgkin-Huxley, squid": Model(
         _SQUID, squid, None, lambda y: 0.0, _gates_at_rest(_SQUID), 10.0, 0.05,
