@@ -9,7 +9,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..component import Component, check_order
+from ..elementary import beneath
 from ..gates import Gate, Level, Released, Upswing
+from ..parameters import constant
 from ..registry import Registry
 from .solvers import crossing_time
 
@@ -224,10 +226,10 @@ class AbstractNeuron(Component):
     def _crossing(self, state: AnyState, current: Input, dt, spiked) -> tuple[Float[Array, "*n"], AnyState]:
         """Time, ms, at which the flow from `state` reaches the threshold, with its derivative, and the state
         there; 0, and the end of the step, where it does not."""
-        fixed, before, held = jax.lax.stop_gradient((self, state, current))
+        fixed, before, held, step = constant((self, state, current, dt))
         # What rounding leaves of a height, which is a difference of potentials.
         noise = 4 * jnp.finfo(before.v.dtype).eps * (jnp.abs(before.v) + jnp.abs(fixed.threshold(before)))
-        at = crossing_time(lambda t: fixed.height(fixed.flow(before, held, t)), dt, spiked, noise)
+        at = crossing_time(lambda t: fixed.height(fixed.flow(before, held, t)), step, spiked, noise)
 
         def reach(t):
             there = self.flow(state, current, t)
@@ -243,7 +245,9 @@ class AbstractNeuron(Component):
 
         def moved(x, dx):
             # What is no real number, such as a count, does not move.
-            return x + jax.lax.stop_gradient(dx) * late if jnp.issubdtype(x.dtype, jnp.inexact) else x
+            if not jnp.issubdtype(x.dtype, jnp.inexact):
+                return x
+            return x + jax.lax.stop_gradient(dx) * beneath(late, x)
 
         return crossing, jax.tree.map(moved, peak, change)
 
@@ -338,7 +342,12 @@ class AbstractResetNeuron(AbstractNeuron):
         jump = jax.tree.map(lambda a, b: jax.lax.stop_gradient(a - b), self.on_spike(fixed), fixed)
         drop = jax.lax.stop_gradient(self.v_reset - self.reset.foot(self, fixed))
         jump = jump._replace(v=jnp.zeros_like(q) if detach else jnp.broadcast_to(drop, q.shape))
-        return jax.tree.map(lambda x, j: x + j * (q - path.count), end, jump)
+
+        def jumped(x, j):
+            # What is no real number, such as a count, has made its jump and has no derivative.
+            return x + j * beneath(q - path.count, x) if jnp.issubdtype(x.dtype, jnp.inexact) else x
+
+        return jax.tree.map(jumped, end, jump)
 
     def split(self, state: AnyState, free: AnyState, current: Input, dt) -> tuple[AnyState, Path]:
         """Flow to the threshold, reset, flow the rest of the step; `state` is below the threshold. At most
