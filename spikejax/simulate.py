@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray, Shaped
+from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
 
 from .adjoints import AbstractAdjoint, Costate
 from .cell import Cell
@@ -43,7 +43,7 @@ def simulate(
     stimulus: Stimulus | ArrayLike | Sequence,
     *,
     gate: Gate,
-    dt: float | Shaped[ArrayLike, ""],
+    dt: float | ArrayLike,
     adjoint: AbstractAdjoint | None = None,
     save: Series | Iterable[Series] = (),
     state: NetworkState | None = None,

@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
@@ -117,6 +118,8 @@ def _as_array(stimulus: Any, expected: str, dtype: Any) -> Array:
     if not isinstance(stimulus, list | tuple) and not hasattr(stimulus, "ndim"):
         raise ValueError(f"`stimulus` is a {kind}: give an array {expected}, or `Events`")
     try:
+        if any(isinstance(x, str) for x in jax.tree.leaves(stimulus)):
+            raise TypeError("words are no numbers")
         found = jnp.asarray(stimulus)
     except (TypeError, ValueError):
         raise ValueError(

@@ -116,10 +116,11 @@ class AbstractNeuron(Component):
         shape: tuple[int, ...],
         *,
         key: PRNGKeyArray | None = None,
-        noise: Float[Array, ""] | float | None = None,
+        noise: Float[Array, "..."] | float | None = None,
     ) -> AnyState:
         """State at the start of a trial: ``v = v_init``; with a `key` drawn from ``U(*bounds)``, or, with
-        `noise` too, ``v_init`` plus normal noise of that standard deviation (in units of v)."""
+        `noise` too, ``v_init`` plus normal noise of that standard deviation (in units of v), one or one for
+        every neuron."""
         return State(self._initial_v(shape, key, noise))
 
     def _initial_v(self, shape, key, noise) -> Float[Array, "*n"]:
@@ -128,7 +129,8 @@ class AbstractNeuron(Component):
         if noise is None:
             low, high = self.bounds()
             return low + (high - low) * jax.random.uniform(key, shape, high.dtype)
-        return self.v_init + noise * jax.random.normal(key, shape, self.v_init.dtype)
+        spread = jnp.broadcast_to(jnp.asarray(noise, self.v_init.dtype), shape)
+        return jnp.broadcast_to(self.v_init, shape) + spread * jax.random.normal(key, shape, spread.dtype)
 
     def threshold(self, state: AnyState) -> Float[Array, "..."]:
         """Membrane potential at which a neuron in this state spikes."""

@@ -157,7 +157,7 @@ def agree(drawn: Drawn, adjoints, relative) -> tuple[Any, Any]:
     autodiff = run(Autodiff())
     (expected, _), gradient = autodiff(params)
     assert all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(gradient)), drawn
-    assert max(float(jnp.abs(x).max()) for x in jax.tree.leaves(gradient)) > 0, drawn
+    assert max(float(jnp.abs(x).max()) for x in jax.tree.leaves(gradient) if x.size) > 0, drawn
     for adjoint in adjoints:
         (value, _), found = run(OTHERS[adjoint])(params)
         assert float(value) == pytest.approx(float(expected), rel=1e-12), (adjoint, drawn)
@@ -255,7 +255,13 @@ def compare(seed: int, adjoints, relative) -> None:
         assert differences(params, autodiff, drawn) > 0, drawn
 
 
-DAILY = [seed for seed in range(13) if draw(seed).neuron not in SLOW][:10]
+def quick(seed: int) -> bool:
+    """Whether the network of a seed compiles within seconds."""
+    drawn = draw(seed)
+    return drawn.neuron not in SLOW and len(drawn.wrappers) < 2
+
+
+DAILY = [seed for seed in range(20) if quick(seed)][:10]
 
 
 @pytest.mark.parametrize("seed", DAILY)
