@@ -18,6 +18,10 @@ from .parameters import cast, precision, resolve, vary_together
 from .state import NetworkState, Record
 from .stimulus import Events, Stimulus, as_stimulus
 
+SMALLEST = 1e-30
+"""A floating type must hold numbers down to this: a gradient divides by fourth powers of a part of a gate's
+width."""
+
 Series = Literal["activation", "release", "v", "current"]
 
 
@@ -87,13 +91,13 @@ def simulate(
     - `mask`: False at the steps after a shorter trial's end: the network stands still there.
 
     The network decides on the precision: everything is computed in its floating type, the widest of its
-    arrays', and everything else that is given is rounded to it.
+    arrays', and everything else that is given is rounded to it. It may be float32, float64 or bfloat16.
 
     **Returns:** a `Solution`.
 
-    **Raises:** `ValueError` for a stimulus that does not fit the network, a dt above the shortest time
-    constant of the synapses or of leaky membranes, an active zone that reaches below the reset, an unknown
-    series.
+    **Raises:** `ValueError` for a network of float16, a stimulus that does not fit the network, a dt above the
+    shortest time constant of the synapses or of leaky membranes, an active zone that reaches below the reset,
+    an unknown series.
 
     **Reference:** Huh & Sejnowski 2018, eqs. 1-5.
 
@@ -104,23 +108,11 @@ def simulate(
         >>> simulate(network, jax.numpy.ones((50, 3)), gate=Gate(), dt=1.0).readout.shape
         (50, 2)
     """
-    network = resolve(network)
-    adjoint = Costate() if adjoint is None else adjoint
     wanted = _check_save(save)
-    dtype = precision(network)
-    stimulus, dt = as_stimulus(stimulus, network.in_shape, dtype), _as_step(dt, dtype)
-    _check_mask(stimulus, mask)
-    check_step(network, gate, dt)
-    if noise is not None:
-        noise.check(tuple(layer.shape for layer in network.layers))
-        if key is None:
-            raise ValueError("`noise` is random: give a `key`")
-    network, noise = cast((network, noise), dtype)
-    if state is None:
-        state = network.init(key=key, noise=None if noise is None else noise.initial)
-    gate, adjoint, state = cast((gate, adjoint, state), dtype)
-    given = (network, stimulus, gate, dt, adjoint, state, mask, key, noise)
-    network, stimulus, gate, dt, adjoint, state, mask, key, noise = vary_together(given)
+    adjoint = Costate() if adjoint is None else adjoint
+    network, stimulus, gate, dt, adjoint, state, mask, key, noise = _prepared(
+        network, stimulus, gate, dt, adjoint, state, mask, key, noise
+    )
     cells = tuple(
         Cell(layer.neuron, layer.synapse, gate.of_layer(i), dt, layer.reversal)
         for i, layer in enumerate(network.layers)
@@ -164,6 +156,44 @@ def simulate(
     counts = tuple(c.count for c, _ in carries)
     duration = _duration(stimulus.shape[0], mask, dt, readout.dtype)
     return Solution(readout, counts, records, NetworkState(states, tail), duration)
+
+
+class _Given(NamedTuple):
+    """What a simulation is of, checked, in one precision, and varying over the same devices."""
+
+    network: Network
+    stimulus: Stimulus
+    gate: Gate
+    dt: float | Float[Array, ""]
+    adjoint: AbstractAdjoint
+    state: NetworkState
+    mask: Bool[Array, " steps"] | None
+    key: PRNGKeyArray | None
+    noise: Noise | None
+
+
+def _prepared(
+    network: Network, stimulus: Any, gate: Gate, dt: Any, adjoint: AbstractAdjoint, state, mask, key, noise
+) -> _Given:
+    network = resolve(network)
+    dtype = precision(network)
+    if float(jnp.finfo(dtype).tiny) > SMALLEST:
+        raise ValueError(
+            f"`network` is of {dtype}, whose smallest numbers are too large for its gradient: cast it to "
+            "float32 or bfloat16 (`spikejax.parameters.cast`)"
+        )
+    stimulus, dt = as_stimulus(stimulus, network.in_shape, dtype), _as_step(dt, dtype)
+    _check_mask(stimulus, mask)
+    check_step(network, gate, dt)
+    if noise is not None:
+        noise.check(tuple(layer.shape for layer in network.layers))
+        if key is None:
+            raise ValueError("`noise` is random: give a `key`")
+    network, noise = cast((network, noise), dtype)
+    if state is None:
+        state = network.init(key=key, noise=None if noise is None else noise.initial)
+    gate, adjoint, state = cast((gate, adjoint, state), dtype)
+    return vary_together(_Given(network, stimulus, gate, dt, adjoint, state, mask, key, noise))
 
 
 def _biased(layer: Layer, drive: Array, current: Array | None) -> Array:

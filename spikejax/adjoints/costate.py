@@ -13,6 +13,7 @@ The loop is split in three so that no weight gradient is ever formed inside it:
 """
 
 import functools
+from typing import Any, cast
 
 import equinox as eqx
 import jax
@@ -65,7 +66,7 @@ class Costate(AbstractAdjoint):
         way_back = (self.loop, fixed_recurrent, history, Damping(self.damping, self.clip))
         # What is no array, such as a function, has no place among the arguments of a custom derivative.
         (cell, way_back), others = eqx.partition((cell, way_back), eqx.is_array)
-        last, activation, rest, shown = _attach(others, cell, current, carry, way_back, kept)
+        last, activation, rest, shown = cast(Any, _attach)(others, cell, current, carry, way_back, kept)
         rest = rest._replace(current=shown)
         return last, rest._replace(activation=activation) if "activation" in save else rest
 

@@ -72,6 +72,8 @@ class Drawn(NamedTuple):
     masked: bool = False
     handed_over: bool = False
     """Whether it starts from a state that is given."""
+    traced_step: bool = False
+    """Whether the time step is an argument, which has a derivative."""
     batch: int = 1
     steps: int = 9
     """With the default chunks of three, a checkpointed run of nine has no shorter last one to compile."""
@@ -120,19 +122,18 @@ def problem_of(drawn: Drawn):
     stimulus = jax.random.uniform(keys[0], (drawn.batch, drawn.steps, 2), minval=0.7, maxval=1.3)
     state = state_of(network, keys[1]) if drawn.handed_over else None
     mask = jnp.arange(drawn.steps) < drawn.steps - 2 if drawn.masked else None
-    everything = (network, jnp.asarray(scale.width), stimulus, state)
+    dt = jnp.asarray(scale.dt) if drawn.traced_step else scale.dt
+    everything = (network, jnp.asarray(scale.width), stimulus, state, dt)
     params, fixed = eqx.partition(everything, eqx.is_inexact_array)
 
-    def one(network, width, x, state, adjoint):
+    def one(network, width, x, state, dt, adjoint):
         gate = Gate("raised_cosine", width, release=drawn.release)
         saved = ("activation", "v", "release", "current")
-        return simulate(
-            network, x, gate=gate, dt=scale.dt, adjoint=adjoint, save=saved, state=state, mask=mask
-        )
+        return simulate(network, x, gate=gate, dt=dt, adjoint=adjoint, save=saved, state=state, mask=mask)
 
     def loss(params, adjoint):
-        network, width, stimulus, state = eqx.combine(params, fixed)
-        run = lambda x: one(network, width, x, state, adjoint)
+        network, width, stimulus, state, dt = eqx.combine(params, fixed)
+        run = lambda x: one(network, width, x, state, dt, adjoint)
         out = jax.vmap(run)(stimulus) if drawn.batch > 1 else run(stimulus[0])
         shown = jax.tree.leaves((out.readout, out.counts, out.layers, out.state))
         return sum(jnp.sum(jnp.sin(x)) for x in shown), (out.counts, out.layers[0].v)
@@ -240,6 +241,7 @@ def draw(seed: int) -> Drawn:
         recurrent=yes() or yes(),
         masked=yes(),
         handed_over=yes(),
+        traced_step=yes(),
         batch=1 + int(yes()),
         steps=int(rng.integers(6, 10)),
         seed=seed,

@@ -9,6 +9,8 @@ import pytest
 from spikejax import LIF, ClockDriven, Costate, Events, Exponential, Gate, Network, Noise, simulate
 from spikejax.parameters import cast, precision
 
+from .variants import VARIANTS
+
 NETWORK = Network.dense(
     2, (3,), 1, neuron=LIF(), synapse=Exponential(10.0), bias=(1.2, 1.8), key=jax.random.key(0)
 )
@@ -48,13 +50,23 @@ def test_the_network_decides(name, dtype):
         np.testing.assert_array_equal(a, b)
 
 
-def test_a_gradient_has_the_precision_of_what_it_is_taken_in(relative):
-    loss = lambda network, x, gate: jnp.sum(run(network, x, gate).readout)
+@pytest.mark.parametrize(
+    ("adjoint", "dtype", "error"), [("costate", "float32", 1e-3), ("autodiff", "bfloat16", 0.3)]
+)
+def test_a_gradient_has_the_precision_of_what_it_is_taken_in(adjoint, dtype, error, relative):
+    loss = lambda network, x, gate: jnp.sum(run(network, x, gate, adjoint=VARIANTS[adjoint]).readout)
+    gradient = jax.jit(jax.grad(loss, argnums=(0, 1, 2)))
+    given = jnp.asarray(STIMULUS), Gate()
+    expected = gradient(NETWORK, *given)
     with jax.numpy_dtype_promotion("strict"):
-        found = jax.grad(loss, argnums=(0, 1, 2))(LOW, jnp.asarray(STIMULUS), Gate())
-    assert [precision(g) for g in found] == ["float32", "float64", "float64"]
-    expected = jax.grad(loss, argnums=(0, 1, 2))(NETWORK, jnp.asarray(STIMULUS), Gate())
-    assert relative(cast(found, "float64"), expected) < 1e-3
+        found = gradient(cast(NETWORK, dtype), *given)
+    assert [precision(g) for g in found] == [dtype, "float64", "float64"]
+    assert relative(cast(found, "float64"), expected) < error
+
+
+def test_a_precision_with_too_little_range_is_one_line():
+    with pytest.raises(ValueError, match="`network` is of float16, .* cast it to float32 or bfloat16"):
+        run(cast(NETWORK, "float16"))
 
 
 def test_a_network_of_several_precisions_takes_the_widest():
