@@ -18,8 +18,8 @@ class Cell(eqx.Module):
     neuron: AbstractNeuron
     synapse: AbstractSynapse
     gate: Gate
-    dt: float = eqx.field(static=True)
-    """Time step, ms."""
+    dt: float | Float[Array, ""]
+    """Time step, ms; a number is compiled in."""
     reversal: Float[Array, "ports ..."] | None = None
 
     def start(self, state: LayerState) -> Carry:

@@ -54,6 +54,8 @@ class Declaration:
     """Name of the component that it holds if none is given."""
     staged: bool = True
     """Whether a stage of a curriculum may change it."""
+    compiled: bool = False
+    """A plain value, which must be known where something is compiled."""
     in_table: bool = True
     """Whether it is a key of a configuration's table; else what makes the component gives it, as the time
     step."""
@@ -207,8 +209,9 @@ def option(
         length=length,
         staged=staged,
         in_table=in_table,
+        compiled=kwargs.get("static", True),
     )
-    return _field(declared, default, static=True, **kwargs)
+    return _field(declared, default, **({"static": True, "converter": _plain} | kwargs))
 
 
 def part(registry: Registry, default: str, *, doc: str = "", **kwargs: Any) -> Any:
@@ -226,6 +229,13 @@ def _field(declared: Declaration, default: Any, **kwargs: Any) -> Any:
     if default is not dataclasses.MISSING:
         kwargs["default"] = default
     return eqx.field(**({"kw_only": True, "metadata": {"declared": declared}} | kwargs))
+
+
+def _plain(value: Any) -> Any:
+    """A number of numpy's or JAX's as one of Python's, which has no precision of its own to impose and can be
+    compared; anything else as it is."""
+    known = isinstance(value, np.ndarray | np.generic | jax.Array) and not isinstance(value, Tracer)
+    return value.item() if known and not value.ndim and value.dtype.kind in "biuf" else value
 
 
 def _as_parameter_or_none(value):
@@ -257,6 +267,8 @@ def _check_type(owner: str, name: str, declared: Declaration, hint: Any, value: 
                 f"{owner}: `{name}` is {_short(value)}, but must be a {declared.registry.family}, or one of "
                 f"{', '.join(declared.registry)}"
             )
+    elif declared.compiled and isinstance(value, Tracer):
+        raise ValueError(f"{owner}: `{name}` is traced, but is compiled in: give a number")
     elif hint in (int, int | None, "int", "int | None") and not (
         value is None or isinstance(value, numbers.Integral)
     ):

@@ -1,5 +1,5 @@
 """Elementary functions: sine, cosine and angle that vectorise, to rounding; quotients that are smooth where
-they read 0/0.
+they read 0/0; and axes.
 
 XLA on the CPU calls its own sine, cosine and arc tangent for one element at a time, which makes them most of
 the cost of a theta neuron. These are short series on a reduced argument, made of additions and products
@@ -9,6 +9,11 @@ alone.
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+
+def beneath(x: Array, like: Array) -> Array:
+    """`x`, one value for every neuron, to stand beneath `like`, which may have axes before the neurons'."""
+    return x.reshape((1,) * (like.ndim - x.ndim) + x.shape)
 
 
 def _terms(x, single: int, double: int) -> int:
@@ -75,4 +80,4 @@ def relative_decay(x: Float[Array, "*n"]) -> Float[Array, "*n"]:
     return jnp.where(small, series, -jnp.expm1(-safe) / safe)
 
 
-__all__ = ["angle", "circle", "quarter_sine", "relative_decay"]
+__all__ = ["angle", "beneath", "circle", "quarter_sine", "relative_decay"]

@@ -104,11 +104,11 @@ class CrossEntropy(AbstractLoss):
             )
         o = o.reshape(steps, self.windows, -1)
         window = (jnp.arange(steps) * self.windows) // steps
-        inside = window[:, None] == jnp.arange(self.windows)
+        inside = window[:, None] == jnp.arange(self.windows)[None]
         if mask is not None:
             inside = inside & mask[:, None]
-        weight = inside / jnp.maximum(inside.sum(0), 1)
-        return jnp.einsum("tw,twc->c", weight.astype(o.dtype), o)
+        weight = inside.astype(o.dtype) / jnp.maximum(inside.sum(0, keepdims=True), 1).astype(o.dtype)
+        return jnp.einsum("tw,twc->c", weight, o)
 
     def __call__(self, solution, trial):
         logits = self.logits(solution, trial.mask)
@@ -124,6 +124,7 @@ class SquaredError(AbstractLoss):
     """``1/2 <|o(t) - y(t)|^2>``, averaged over time (where the mask is True) and summed over outputs.
 
     The scalar beside it, `error`, is normalised: the squared error over that of a readout that stays at 0.
+    For a target that is 0 throughout it is the squared error itself.
     """
 
     targets: ClassVar = frozenset({"signal"})
@@ -136,9 +137,10 @@ class SquaredError(AbstractLoss):
                 f"{trial.target.shape}: both are (time, outputs)"
             )
         weight = time_weights(solution, trial)
-        squared = weight @ jnp.sum((solution.readout - trial.target) ** 2, axis=-1)
-        power = weight @ jnp.sum(trial.target**2, axis=-1)
-        return 0.5 * squared, {"error": squared / power}
+        target = trial.target.astype(solution.readout.dtype)
+        squared = weight @ jnp.sum((solution.readout - target) ** 2, axis=-1)
+        power = weight @ jnp.sum(target**2, axis=-1)
+        return 0.5 * squared, {"error": squared / jnp.where(power > 0, power, 1.0)}
 
 
 @LOSSES.register("response")
@@ -219,11 +221,11 @@ class Sum(AbstractLoss):
             part.check_network(network)
 
     def __call__(self, solution, trial):
-        total, scalars = jnp.zeros(()), {}
+        losses, scalars = [], {}
         for part in self.parts:
             loss, more = part(solution, trial)
-            total, scalars = total + loss, scalars | more
-        return total, scalars
+            losses, scalars = [*losses, loss], scalars | more
+        return sum(losses[1:], start=losses[0]), scalars
 
 
 def time_weights(solution: Solution, trial: Trial) -> Float[Array, " time"]:

@@ -204,7 +204,7 @@ class Layer(Component):
         )
 
     def init(
-        self, *, key: PRNGKeyArray | None = None, noise: Float[Array, ""] | float | None = None
+        self, *, key: PRNGKeyArray | None = None, noise: Float[Array, "..."] | float | None = None
     ) -> LayerState:
         """State at the start of a trial; with a `key` voltages are drawn (see `AbstractNeuron.init`)."""
         # A neuron that sets up its state itself need not know about noise unless it is asked for.
@@ -270,7 +270,7 @@ class Network(Component):
         return self.layers[0].feedforward.in_shape
 
     def init(
-        self, *, key: PRNGKeyArray | None = None, noise: Float[Array, ""] | float | None = None
+        self, *, key: PRNGKeyArray | None = None, noise: Float[Array, "..."] | float | None = None
     ) -> NetworkState:
         """State at the start of a trial; with a `key` voltages are drawn (see `AbstractNeuron.init`)."""
         keys = [None] * len(self.layers) if key is None else jax.random.split(key, len(self.layers))

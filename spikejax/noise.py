@@ -1,10 +1,31 @@
 """Randomness within a trial: in its initial state, and a background current."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .component import Component, option
+
+Amount = float | Float[Array, "*n"]
+"""A number, or an array: one for every neuron."""
+
+
+def _amount(default: float, **about: Any) -> Any:
+    return option(default, at_least=0.0, kw_only=False, static=False, converter=_held, **about)
+
+
+def _held(amount: Any) -> Any:
+    """An amount as a number, or an array."""
+    return jnp.asarray(amount) if isinstance(amount, np.ndarray | np.generic | list | tuple) else amount
+
+
+def _off(amount: Any) -> bool:
+    """Whether an amount is known to be 0."""
+    return not isinstance(amount, Tracer) and not np.any(np.asarray(amount))
 
 
 class Noise(Component):
@@ -17,46 +38,67 @@ class Noise(Component):
     tau dx = -x dt + current sqrt(2 tau) dW,   x' = exp(-dt/tau) x + current sqrt(1 - exp(-2 dt/tau)) xi
     ```
     without, white noise, ``x = current sqrt(1 ms/dt) xi`` in every step, whose integral does not hang on dt.
+
+    **Arguments:** each a number, or an array that broadcasts to the shape of every layer. Under `jax.jit` all
+    are traced, and have derivatives; a number of a noise that is not an argument is compiled in.
     """
 
-    initial: float = option(
-        0.0,
-        doc="standard deviation of the initial membrane potentials, in units of v",
-        at_least=0.0,
-        kw_only=False,
-    )
-    current: float = option(
+    initial: Amount = _amount(0.0, doc="standard deviation of the initial membrane potentials, in units of v")
+    current: Amount = _amount(
         0.0,
         doc="standard deviation of a background current into every neuron, in units of the current (white: "
         "of its mean over 1 ms)",
-        at_least=0.0,
-        kw_only=False,
     )
-    tau: float = option(
-        0.0,
-        unit="ms",
-        doc="correlation time of the background current; 0: white noise",
-        at_least=0.0,
-        kw_only=False,
-    )
+    tau: Amount = _amount(0.0, unit="ms", doc="correlation time of the background current; 0: white noise")
 
     @property
     def silent(self) -> bool:
-        """Whether nothing is random."""
-        return not (self.initial or self.current)
+        """Whether nothing is random, as far as is known (not traced)."""
+        return _off(self.initial) and _off(self.current)
+
+    @property
+    def drives(self) -> bool:
+        """Whether there is a background current, as far as is known (not traced)."""
+        return not _off(self.current)
+
+    def check(self, layers: tuple[tuple[int, ...], ...]) -> None:
+        """Raise `ValueError` unless every amount is one for all neurons, or one for each neuron of each of
+        these layers."""
+        for name in ("initial", "current", "tau"):
+            own = np.shape(getattr(self, name))
+            for i, shape in enumerate(layers):
+                try:
+                    fits = np.broadcast_shapes(own, shape) == shape
+                except ValueError:
+                    fits = False
+                if not fits:
+                    raise ValueError(
+                        f"Noise: `{name}` has shape {own}, but layer {i} has the neurons {shape}: give one "
+                        "number, or one for every neuron"
+                    )
 
     def background(
-        self, key: PRNGKeyArray, steps: int, shape: tuple[int, ...], dt: float, dtype=None
+        self,
+        key: PRNGKeyArray,
+        steps: int,
+        shape: tuple[int, ...],
+        dt: float | Float[Array, ""],
+        dtype=None,
     ) -> Float[Array, "time *n"]:
         """The background current of every step of `dt` ms, ``(time, *n)``."""
         draws = jax.random.normal(key, (steps, *shape), dtype or jnp.result_type(float))
-        if not self.tau:
-            return self.current * dt**-0.5 * draws
-        decay = jnp.exp(-jnp.asarray(dt / self.tau, draws.dtype))
+        every = lambda x: jnp.broadcast_to(jnp.asarray(x, draws.dtype), shape)[None]
+        if _off(self.tau):
+            return every(self.current * dt**-0.5) * draws
+        # Where the correlation time is 0 among others, or turns out to be, the draws are independent.
+        known, correlated = isinstance(self.tau, int | float), every(self.tau > 0)
+        tau = self.tau if known else jnp.where(self.tau > 0, self.tau, 1.0)
+        decay = (correlated * jnp.exp(-every(dt / tau)))[0]
+        current = every(self.current) * jnp.where(correlated > 0, 1.0, every(dt**-0.5))
         # The first draw is of the stationary distribution, the others are increments.
         step = lambda x, xi: (lambda new: (new, new))(decay * x + jnp.sqrt(1 - decay**2) * xi)
         _, later = jax.lax.scan(step, draws[0], draws[1:])
-        return self.current * jnp.concatenate([draws[:1], later])
+        return current * jnp.concatenate([draws[:1], later])
 
 
-__all__ = ["Noise"]
+__all__ = ["Amount", "Noise"]

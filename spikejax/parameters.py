@@ -145,9 +145,48 @@ def positive(network: PyTree, fields: Iterable[str]) -> PyTree:
     return jtu.tree_map_with_path(wrap, network, is_leaf=_is_wrapped)
 
 
+def is_floating(x: Any) -> bool:
+    """Whether `x` is an array of real numbers, JAX's or numpy's."""
+    return isinstance(x, jax.Array | np.ndarray | np.generic) and jnp.issubdtype(x.dtype, jnp.floating)
+
+
 def cast(tree: PyTree, dtype) -> PyTree:
     """`tree` with its floating arrays in `dtype`."""
-    return jax.tree.map(lambda x: x.astype(dtype) if eqx.is_inexact_array(x) else x, tree)
+    return jax.tree.map(lambda x: jnp.asarray(x, dtype) if is_floating(x) else x, tree)
+
+
+def precision(tree: PyTree) -> Any:
+    """The floating type that holds every floating array of `tree`: the widest of theirs."""
+    found = [x.dtype for x in jax.tree.leaves(tree) if is_floating(x)]
+    # Types that are mixed are mixed on purpose here, whatever is allowed elsewhere.
+    with jax.numpy_dtype_promotion("standard"):
+        return jnp.result_type(*found) if found else jnp.result_type(float)
+
+
+def constant(tree: PyTree) -> PyTree:
+    """`tree` without derivative: `jax.lax.stop_gradient` of its floating arrays, and all else as it is."""
+    return jax.tree.map(lambda x: jax.lax.stop_gradient(x) if eqx.is_inexact_array(x) else x, tree)
+
+
+def vary_together(tree: PyTree) -> PyTree:
+    """`tree` with arrays that all vary over the devices that any of them varies over: inside `jax.shard_map`
+    a loop cannot carry what is the same on all devices in and what is not out. Elsewhere as it is."""
+
+    def axes(x) -> frozenset[Any]:
+        found = jax.typeof(x)
+        # Named differently by different versions of JAX.
+        return found.vma if hasattr(found, "vma") else found.mat.varying
+
+    is_array = lambda x: isinstance(x, jax.Array | np.ndarray)
+    every = frozenset[Any]().union(*(axes(x) for x in jax.tree.leaves(tree) if is_array(x)))
+    if not every:
+        return tree
+
+    def varying(x):
+        missing = every - axes(x) if is_array(x) else ()
+        return jax.lax.pcast(jnp.asarray(x), tuple(missing), to="varying") if missing else x
+
+    return jax.tree.map(varying, tree)
 
 
 __all__ = [
@@ -157,8 +196,12 @@ __all__ = [
     "Signed",
     "as_parameter",
     "cast",
+    "constant",
     "field_name",
+    "is_floating",
     "positive",
+    "precision",
     "resolve",
     "trainable",
+    "vary_together",
 ]

@@ -40,7 +40,7 @@ class AbstractReadout(Component):
 
     @abc.abstractmethod
     def __call__(
-        self, state, activation: Float[Array, "time kinds *n"], mask, dt: float
+        self, state, activation: Float[Array, "time kinds *n"], mask, dt: float | Float[Array, ""]
     ) -> tuple[Any, Float[Array, "time out"]]:
         """Readout over a stretch of time, and the state at its end."""
 

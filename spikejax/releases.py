@@ -10,8 +10,10 @@ simulate the same network and differ in their gradient only.
 from typing import ClassVar
 
 import jax
+import jax.numpy as jnp
 
 from .component import option
+from .elementary import beneath
 from .gates import RELEASES, AbstractRelease, Gate, Released
 from .neurons import AbstractNeuron, AnyState, Input
 
@@ -55,7 +57,15 @@ class Graded(AbstractRelease):
         free = neuron.flow(state, current, dt)
         q = gate.cumulative(neuron.height(free))
         target = neuron.landing(free)
-        return jax.tree.map(lambda a, b: a + q * (b - a), free, target), Released(q, 0.5 * q)
+
+        def part(a, b):
+            # What is no real number, such as a count, jumps as a whole: at the threshold, where q is 1/2.
+            share = beneath(q, a)
+            if jnp.issubdtype(a.dtype, jnp.inexact):
+                return a + share * (b - a)
+            return jnp.where(share < 0.5, a, b)
+
+        return jax.tree.map(part, free, target), Released(q, 0.5 * q)
 
 
 @RELEASES.register("surrogate")

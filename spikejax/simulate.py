@@ -1,22 +1,26 @@
 """The one way to run a network over time."""
 
-from collections.abc import Iterable
-from typing import Literal, NamedTuple, get_args
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
 
 from .adjoints import AbstractAdjoint, Costate
 from .cell import Cell
 from .gates import Gate
 from .network import Layer, Network
 from .noise import Noise
-from .parameters import resolve
+from .parameters import cast, precision, resolve, vary_together
 from .state import NetworkState, Record
-from .stimulus import Events, Stimulus
+from .stimulus import Events, Stimulus, as_stimulus
+
+SMALLEST = 1e-30
+"""A floating type must hold numbers down to this: a gradient divides by fourth powers of a part of a gate's
+width."""
 
 Series = Literal["activation", "release", "v", "current"]
 
@@ -40,10 +44,10 @@ class Solution(NamedTuple):
 
 def simulate(
     network: Network,
-    stimulus: Stimulus,
+    stimulus: Stimulus | ArrayLike | Sequence,
     *,
     gate: Gate,
-    dt: float,
+    dt: float | ArrayLike,
     adjoint: AbstractAdjoint | None = None,
     save: Series | Iterable[Series] = (),
     state: NetworkState | None = None,
@@ -73,10 +77,11 @@ def simulate(
 
     **Arguments:**
 
-    - `stimulus`: ``(time, *channels)``, one row a step, or a list of `Events`.
+    - `stimulus`: ``(time, *channels)``, one row a step, an array or nested lists; or a list of `Events`.
     - `gate`: the threshold gate and its release mode; not a part of the network, so one word changes the
       gradient method.
-    - `dt`: ms.
+    - `dt`: ms. A number is compiled in; one that is traced is not, and has a derivative: at a fixed number of
+      steps, each with its row of the stimulus.
     - `adjoint`: how to differentiate (default `Costate()`).
     - `save`: time series to return per layer, of ``"activation"``, ``"release"``, ``"v"``, ``"current"``.
     - `state`: where to start; default: ``network.init()``.
@@ -85,11 +90,14 @@ def simulate(
       between reset and threshold.
     - `mask`: False at the steps after a shorter trial's end: the network stands still there.
 
+    The network decides on the precision: everything is computed in its floating type, the widest of its
+    arrays', and everything else that is given is rounded to it. It may be float32, float64 or bfloat16.
+
     **Returns:** a `Solution`.
 
-    **Raises:** `ValueError` for a stimulus that does not fit the network, a dt above the shortest time
-    constant of the synapses or of leaky membranes, an active zone that reaches below the reset, an unknown
-    series.
+    **Raises:** `ValueError` for a network of float16, a stimulus that does not fit the network, a dt above the
+    shortest time constant of the synapses or of leaky membranes, an active zone that reaches below the reset,
+    an unknown series.
 
     **Reference:** Huh & Sejnowski 2018, eqs. 1-5.
 
@@ -100,15 +108,11 @@ def simulate(
         >>> simulate(network, jax.numpy.ones((50, 3)), gate=Gate(), dt=1.0).readout.shape
         (50, 2)
     """
-    network = resolve(network)
-    adjoint = Costate() if adjoint is None else adjoint
     wanted = _check_save(save)
-    _check_stimulus(network, stimulus, mask)
-    check_step(network, gate, dt)
-    if noise is not None and key is None:
-        raise ValueError("`noise` is random: give a `key`")
-    if state is None:
-        state = network.init(key=key, noise=None if noise is None else noise.initial)
+    adjoint = Costate() if adjoint is None else adjoint
+    network, stimulus, gate, dt, adjoint, state, mask, key, noise = _prepared(
+        network, stimulus, gate, dt, adjoint, state, mask, key, noise
+    )
     cells = tuple(
         Cell(layer.neuron, layer.synapse, gate.of_layer(i), dt, layer.reversal)
         for i, layer in enumerate(network.layers)
@@ -154,6 +158,44 @@ def simulate(
     return Solution(readout, counts, records, NetworkState(states, tail), duration)
 
 
+class _Given(NamedTuple):
+    """What a simulation is of, checked, in one precision, and varying over the same devices."""
+
+    network: Network
+    stimulus: Stimulus
+    gate: Gate
+    dt: float | Float[Array, ""]
+    adjoint: AbstractAdjoint
+    state: NetworkState
+    mask: Bool[Array, " steps"] | None
+    key: PRNGKeyArray | None
+    noise: Noise | None
+
+
+def _prepared(
+    network: Network, stimulus: Any, gate: Gate, dt: Any, adjoint: AbstractAdjoint, state, mask, key, noise
+) -> _Given:
+    network = resolve(network)
+    dtype = precision(network)
+    if float(jnp.finfo(dtype).tiny) > SMALLEST:
+        raise ValueError(
+            f"`network` is of {dtype}, whose smallest numbers are too large for its gradient: cast it to "
+            "float32 or bfloat16 (`spikejax.parameters.cast`)"
+        )
+    stimulus, dt = as_stimulus(stimulus, network.in_shape, dtype), _as_step(dt, dtype)
+    _check_mask(stimulus, mask)
+    check_step(network, gate, dt)
+    if noise is not None:
+        noise.check(tuple(layer.shape for layer in network.layers))
+        if key is None:
+            raise ValueError("`noise` is random: give a `key`")
+    network, noise = cast((network, noise), dtype)
+    if state is None:
+        state = network.init(key=key, noise=None if noise is None else noise.initial)
+    gate, adjoint, state = cast((gate, adjoint, state), dtype)
+    return vary_together(_Given(network, stimulus, gate, dt, adjoint, state, mask, key, noise))
+
+
 def _biased(layer: Layer, drive: Array, current: Array | None) -> Array:
     """The current of every step, ``(time, *current)``, with bias and background added."""
     plain = jnp.broadcast_to(layer.bias, layer.shape)[None]
@@ -172,16 +214,16 @@ def _last_inputs(inputs: Array | None, x: Array, mask: Array | None) -> Array | 
     return jax.lax.dynamic_slice_in_dim(whole, end, len(inputs))
 
 
-def _duration(steps: int, mask: Array | None, dt: float, dtype) -> Float[Array, ""]:
+def _duration(steps: int, mask: Array | None, dt: float | Array, dtype) -> Float[Array, ""]:
     """Length of a trial of `steps` steps, those where the mask is False left out, ms."""
     return jnp.asarray(steps * dt, dtype) if mask is None else mask.sum().astype(dtype) * dt
 
 
 def _background(
-    network: Network, noise: Noise | None, key, steps: int, dt: float
+    network: Network, noise: Noise | None, key, steps: int, dt: float | Array
 ) -> tuple[Array | None, ...]:
     """The background current of every layer, ``(time, *n)``, or None."""
-    if noise is None or not noise.current:
+    if noise is None or not noise.drives:
         return (None,) * len(network.layers)
     # Another stream than that of the initial state.
     keys = jax.random.split(jax.random.fold_in(key, 1), len(network.layers))
@@ -199,48 +241,37 @@ def _check_save(save: str | Iterable[str]) -> frozenset[str]:
     return frozenset(names)
 
 
-def _check_stimulus(network: Network, stimulus: Stimulus, mask) -> None:
-    expected = network.in_shape
-    if not hasattr(stimulus, "ndim"):
-        raise ValueError(
-            f"`stimulus` is a {type(stimulus).__name__}: give an array (time, "
-            f"{', '.join(map(str, expected))}), or "
-            "`Events`"
-        )
-    if stimulus.ndim != 1 + len(expected):
-        raise ValueError(
-            f"`stimulus` has shape {stimulus.shape}, but one trial is (time, "
-            f"{', '.join(map(str, expected))}): use jax.vmap over trials"
-        )
-    if stimulus.shape[1:] != expected:
-        raise ValueError(
-            f"`stimulus` has {stimulus.shape[1:]} channels but the network expects {expected} "
-            "(layers[0].feedforward.in_shape)"
-        )
-    if stimulus.shape[0] == 0:
-        raise ValueError("`stimulus` is empty: a trial has at least one step")
+def _check_mask(stimulus: Stimulus, mask) -> None:
     if mask is not None and mask.shape != stimulus.shape[:1]:
         raise ValueError(f"`mask` has shape {mask.shape}, but the trial has {stimulus.shape[0]} steps")
+
+
+def _as_step(dt: Any, dtype) -> float | Float[Array, ""]:
+    """A time step that is known as a number, which is compiled in; one that is traced in the network's
+    precision."""
+    if isinstance(dt, str) or np.shape(dt):
+        raise ValueError(f"`dt` is {dt!r}, but must be one number, in ms")
+    return jnp.asarray(dt, dtype) if isinstance(dt, Tracer) else float(dt)
 
 
 def _concrete(x) -> bool:
     return not isinstance(x, Tracer)
 
 
-def check_step(network: Network, gate: Gate, dt: float) -> None:
+def check_step(network: Network, gate: Gate, dt: float | Float[Array, ""]) -> None:
     """Raise `ValueError` if `dt` (ms) cannot resolve the network, or the active zone does not fit between
     reset and threshold.
 
     Values inside a transformation (`jax.jit`, `jax.grad`) are not known and not checked: call it before.
     """
-    if not 0 < dt < np.inf:
+    if _concrete(dt) and not 0 < dt < np.inf:
         raise ValueError(f"`dt` is {dt}, but must be finite and above 0: give a time step in ms")
     network = resolve(network)
     gate.check_layers(len(network.layers))
     for i, layer in enumerate(network.layers):
         taus = {"tau_syn": layer.synapse.tau_syn, **layer.neuron.time_constants()}
         for name, tau in taus.items():
-            if _concrete(tau) and dt > np.min(np.asarray(tau)) * (1 + 1e-6):
+            if _concrete(dt) and _concrete(tau) and dt > np.min(np.asarray(tau)) * (1 + 1e-6):
                 raise ValueError(
                     f"`dt` of {dt:g} ms is too large: layer {i} has a {name} of {np.min(np.asarray(tau)):g} "
                     "ms; use a dt of at most that"

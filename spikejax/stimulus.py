@@ -1,14 +1,17 @@
 """What a network is given: an array with a row for every step, or a list of events."""
 
 import math
+from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
 from .component import known_numbers
+from .parameters import cast
 
 
 class Events(eqx.Module):
@@ -87,4 +90,45 @@ class Events(eqx.Module):
 Stimulus = Float[Array, "time *channels"] | Events
 """One trial's input: an array with a row for every step, or a list of events."""
 
-__all__ = ["Events", "Stimulus"]
+
+def as_stimulus(stimulus: Any, channels: tuple[int, ...], dtype: Any) -> Stimulus:
+    """One trial's input, of `channels` at every moment, in the precision of a network: events as they are,
+    and arrays of any numbers, or nested lists of them, as an array.
+
+    **Raises:** `ValueError` in one line for what is no trial of these channels.
+    """
+    expected = f"(time, {', '.join(map(str, channels))})"
+    found = cast(stimulus, dtype) if isinstance(stimulus, Events) else _as_array(stimulus, expected, dtype)
+    if found.ndim != 1 + len(channels):
+        raise ValueError(
+            f"`stimulus` has shape {found.shape}, but one trial is {expected}: use jax.vmap over trials"
+        )
+    if found.shape[1:] != channels:
+        raise ValueError(
+            f"`stimulus` has {found.shape[1:]} channels but the network expects {channels} "
+            "(layers[0].feedforward.in_shape)"
+        )
+    if found.shape[0] == 0:
+        raise ValueError("`stimulus` is empty: a trial has at least one step")
+    return found
+
+
+def _as_array(stimulus: Any, expected: str, dtype: Any) -> Array:
+    kind = type(stimulus).__name__
+    if not isinstance(stimulus, list | tuple) and not hasattr(stimulus, "ndim"):
+        raise ValueError(f"`stimulus` is a {kind}: give an array {expected}, or `Events`")
+    try:
+        if any(isinstance(x, str) for x in jax.tree.leaves(stimulus)):
+            raise TypeError("words are no numbers")
+        found = jnp.asarray(stimulus)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"`stimulus` is a {kind} that makes no array of numbers: give an array {expected}, or lists of "
+            "equal length"
+        ) from None
+    if jnp.issubdtype(found.dtype, jnp.complexfloating) or not jnp.isdtype(found.dtype, ("bool", "numeric")):
+        raise ValueError(f"`stimulus` is of type {found.dtype}: give real numbers")
+    return found.astype(dtype)
+
+
+__all__ = ["Events", "Stimulus", "as_stimulus"]

@@ -52,7 +52,11 @@ class AbstractSynapse(Component):
 
     @abc.abstractmethod
     def step(
-        self, activation: Float[Array, "kinds *n"], release: Float[Array, "*n"], dt: float, hidden: Any = None
+        self,
+        activation: Float[Array, "kinds *n"],
+        release: Float[Array, "*n"],
+        dt: float | Float[Array, ""],
+        hidden: Any = None,
     ) -> tuple[Float[Array, "kinds *n"], Any]:
         """Activation and hidden variables after a step of `dt` ms in which the charge `release` arrived."""
 
@@ -84,7 +88,7 @@ class Exponential(AbstractSynapse):
 
     def step(self, activation, release, dt, hidden=None):
         decay = jnp.exp(-dt / _columns(self.tau_syn, activation))
-        return decay * activation + (1 - decay) / (dt * self.rate_unit) * release, hidden
+        return decay * activation + (1 - decay) / (dt * self.rate_unit) * release[None], hidden
 
 
 @SYNAPSES.register("double_exponential")
@@ -116,7 +120,7 @@ class DoubleExponential(AbstractSynapse):
 
     def step(self, activation, release, dt, hidden=None):
         rise, fall = (dt / _columns(tau, activation) for tau in (self.tau_rise, self.tau_syn))
-        target = release / (dt * self.rate_unit)
+        target = release[None] / (dt * self.rate_unit)
         # What is left of x's distance to its target passes the second filter: fall (exp(-rise) -
         # exp(-fall))/(fall - rise).
         passed = fall * jnp.exp(-rise) * relative_decay(fall - rise)

@@ -1,10 +1,8 @@
 """Plain reverse-mode (and forward-mode) differentiation through the scan."""
 
-import functools
 from typing import Any, cast
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..loops import Damping, forward_step
@@ -37,7 +35,7 @@ class Autodiff(AbstractAdjoint):
         return jax.lax.scan(step, carry, (drive, mask))
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+@jax.custom_vjp
 def _damped(dt, damping, state):
     """Identity whose cotangent is damped and clipped."""
     del dt, damping
@@ -45,12 +43,12 @@ def _damped(dt, damping, state):
 
 
 def _damped_fwd(dt, damping, state):
-    del dt
-    return state, damping
+    return state, (dt, damping)
 
 
-def _damped_bwd(dt, damping, costate):
-    return jax.tree.map(jnp.zeros_like, damping), damping(costate, dt)
+def _damped_bwd(residuals, costate):
+    dt, damping = residuals
+    return None, None, damping(costate, dt)
 
 
 _damped.defvjp(_damped_fwd, _damped_bwd)

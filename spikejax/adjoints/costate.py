@@ -12,6 +12,10 @@ The loop is split in three so that no weight gradient is ever formed inside it:
    which includes the recurrence ``W^T dI`` and hands back ``dI``.
 """
 
+import functools
+from typing import Any, cast
+
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -54,32 +58,36 @@ class Costate(AbstractAdjoint):
         fixed_cell, fixed_recurrent, fixed_drive, start = _freeze((cell, recurrent, drive, carry))
         run = self.loop.forward(fixed_cell, fixed_recurrent, fixed_drive, start, mask, save)
         first, past = start.state.activation, start.state.past
-        current = _join(recurrent, drive, (first, past, run.activation), run.current)
+        arrays, others = eqx.partition(recurrent, eqx.is_array)
+        current = _join(others, arrays, drive, (first, past, run.activation), run.current)
         shown = _freeze(current) if "current" in save else None
         kept = (run.last, run.activation, run.rest, shown)
         history = History(run.neuron, run.synapse, first, run.activation, run.current, mask)
         way_back = (self.loop, fixed_recurrent, history, Damping(self.damping, self.clip))
-        last, activation, rest, shown = _attach(cell, current, carry, way_back, kept)
+        # What is no array, such as a function, has no place among the arguments of a custom derivative.
+        (cell, way_back), others = eqx.partition((cell, way_back), eqx.is_array)
+        last, activation, rest, shown = cast(Any, _attach)(others, cell, current, carry, way_back, kept)
         rest = rest._replace(current=shown)
         return last, rest._replace(activation=activation) if "activation" in save else rest
 
 
-@jax.custom_jvp
-def _join(recurrent, drive, history, current):
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _join(others, recurrent, drive, history, current):
     """`current` as it is; its derivative is that of ``drive + recurrent(s)`` at fixed s, the activation
-    before each step."""
-    del recurrent, drive, history
+    before each step. `recurrent` are the connection's arrays, `others` the rest of it."""
+    del others, recurrent, drive, history
     return current
 
 
 @_join.defjvp
-def _join_jvp(primals, tangents):
+def _join_jvp(others, primals, tangents):
     recurrent, _, (first, past, activation), current = primals
     d_recurrent, d_drive, _, _ = tangents
     if recurrent is None:
         return current, d_drive
     before = jnp.concatenate([first[None], activation[:-1]])
-    _, d_own = jax.jvp(lambda r: r.over_time(before, past), (recurrent,), (d_recurrent,))
+    run = lambda arrays: eqx.combine(arrays, others).over_time(before, past)
+    _, d_own = jax.jvp(run, (recurrent,), (d_recurrent,))
     return current, d_drive + d_own
 
 
@@ -103,38 +111,46 @@ def _together_batched(size, batched, kept, inputs):
     return _together(*every), jax.tree.map(lambda _: True, batched[0])
 
 
-@jax.custom_vjp
-def _attach(cell: Cell, current, carry: Carry, way_back, kept):
-    """`kept` as it is; its derivative in cell, current and carry is the costate's."""
-    del way_back
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _attach(others, cell: Cell, current, carry: Carry, way_back, kept):
+    """`kept` as it is; its derivative in cell, current and carry is the costate's. Of the cell and of the way
+    back the arguments are the arrays, and `others` is the rest."""
+    del others, way_back
     return _together(kept, (cell, current, carry))
 
 
-def _attach_fwd(cell, current, carry, way_back, kept):
+def _attach_fwd(others, cell, current, carry, way_back, kept):
+    del others
     return _together(kept, (cell, current, carry)), (cell, way_back)
 
 
-def _attach_bwd(residuals, cotangents):
-    cell, (loop, recurrent, history, damping) = residuals
-    d_cell, d_current, d_carry = loop.backward(cell, recurrent, history, Cotangents(*cotangents), damping)
+def _attach_bwd(others, residuals, cotangents):
+    cell, (loop, recurrent, history, damping) = eqx.combine(residuals, others)
+    cotangents = Cotangents(*eqx.filter(cotangents, eqx.is_inexact_array))
+    d_cell, d_current, d_carry = loop.backward(cell, recurrent, history, cotangents, damping)
     return d_cell, d_current, d_carry, None, None
 
 
 _attach.defvjp(_attach_fwd, _attach_bwd)
 
 
-@jax.custom_jvp
 def _freeze(tree):
     """`jax.lax.stop_gradient` for one derivative; a second one raises, where a silent zero would be a wrong
     Hessian."""
+    floats, others = eqx.partition(tree, eqx.is_inexact_array)
+    return eqx.combine(_frozen(floats), others)
+
+
+@jax.custom_jvp
+def _frozen(tree):
     return tree
 
 
-@_freeze.defjvp
-def _freeze_jvp(primals, tangents):
+@_frozen.defjvp
+def _frozen_jvp(primals, tangents):
     del tangents
     (tree,) = primals
-    return _freeze(tree), _zero(tree)
+    return _frozen(tree), _zero(tree)
 
 
 @jax.custom_jvp

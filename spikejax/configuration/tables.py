@@ -17,6 +17,7 @@ import difflib
 import functools
 import inspect
 import json
+import operator
 import re
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,6 +34,7 @@ from typing import (
     get_origin,
 )
 
+from jaxtyping import AbstractArray
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic.fields import FieldInfo
 from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
@@ -128,6 +130,10 @@ def key(hint: Any, declared: Declaration, default: Any) -> Any:
             # Not the class's default: a value that is given is one for every neuron.
             hint, default = hint | tuple[float, float], None
             description += ", or [low, high] to draw from; default: the component's own"
+    # A file has no arrays: of a field that may also hold one, the rest.
+    written = [x for x in get_args(hint) if not (isinstance(x, type) and issubclass(x, AbstractArray))]
+    if 0 < len(written) < len(get_args(hint)):
+        hint = functools.reduce(operator.or_, written)
     if not required and default is None:
         hint = hint | None
     return Annotated[hint, AfterValidator(functools.partial(_within, declared)), declared], Field(

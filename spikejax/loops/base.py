@@ -4,6 +4,7 @@ weights."""
 import abc
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PyTree
@@ -32,8 +33,9 @@ class Damping(NamedTuple):
         """Whether the gradient is left exact."""
         return self.damping is None and self.clip is None
 
-    def __call__(self, costate: PyTree, dt: float) -> PyTree:
-        """The costate, one step of `dt` ms further back."""
+    def __call__(self, costate: PyTree, dt: float | Float[Array, ""]) -> PyTree:
+        """The costate, one step of `dt` ms further back; None where a variable is no real number."""
+        costate = eqx.filter(costate, eqx.is_inexact_array)
         if self.damping is not None:
             decay = jnp.exp(-self.damping * dt)
             costate = jax.tree.map(lambda c: c * decay, costate)
@@ -115,8 +117,9 @@ class AbstractLoop(Component):
         cotangents: Cotangents,
         damping: Damping,
     ) -> tuple[Cell, Float[Array, "time *current"], Carry]:
-        """The costate, backwards: cotangents of the cell's arrays (None where there are none), of the current
-        of each step, and of the carry before the first."""
+        """The costate, backwards: cotangents of the cell's arrays, of the current of each step, and of the
+        carry before the first. A cotangent, given or handed back, is None where there is none: of integers,
+        functions and words."""
 
 
 LOOPS: Registry[AbstractLoop] = Registry("loop")

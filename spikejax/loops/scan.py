@@ -41,7 +41,13 @@ class Scan(AbstractLoop):
             # The count starts at 0 here: it enters a step linearly, so its value does not matter to the
             # derivative.
             start = cell.start(LayerState(neuron, before, *synapse))
-            out, pull = jax.vjp(lambda c, k, i: eqx.combine(c, others)(k, i, m), floats, start, current)
+            moving, still = eqx.partition(start, eqx.is_inexact_array)
+
+            def step(cell, carry, current):
+                out = eqx.combine(cell, others)(eqx.combine(carry, still), current, m)
+                return eqx.filter(out, eqx.is_inexact_array)
+
+            out, pull = jax.vjp(step, floats, moving, current)
             d_release = jnp.zeros_like(out[1]) if d_rest.release is None else d_rest.release
             d_after = LayerState(d_neuron, d_own + d_s, d_pending, d_hidden)
             d_step, d_start, d_current = pull((Carry(d_after, cotangents.last.count), d_release))

@@ -133,14 +133,14 @@ class GLIF(AbstractResetNeuron):
     def flow(self, state, current, dt):
         current, conductance = parts(current)
         leak, tau = 1 + conductance, _columns(self.tau_asc, state.asc)
-        h = dt / self.tau_mem
+        # Of every neuron, to stand above the after-spike currents.
+        every = lambda x: jnp.broadcast_to(jnp.asarray(x, state.v.dtype), state.v.shape)
+        h, faded = every(dt / self.tau_mem), every(dt)[None] / tau
         decay = jnp.exp(-h * leak)
         # A current c exp(-s/tau) through the membrane: h (exp(-dt/tau) - decay)/(h leak - dt/tau).
-        passed = h * jnp.exp(-dt / tau) * relative_decay(h * leak - dt / tau)
+        passed = h[None] * jnp.exp(-faded) * relative_decay((h * leak)[None] - faded)
         v = state.v * decay + current / leak * (1 - decay) + jnp.sum(state.asc * passed, axis=0)
-        return GeneralisedState(
-            v, state.asc * jnp.exp(-dt / tau), state.theta * jnp.exp(-dt / self.tau_theta)
-        )
+        return GeneralisedState(v, state.asc * jnp.exp(-faded), state.theta * jnp.exp(-dt / self.tau_theta))
 
     def threshold(self, state):
         return self.v_th + state.theta

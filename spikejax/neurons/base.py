@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..component import Component, check_order
+from ..elementary import beneath
 from ..gates import Gate, Level, Released, Upswing
 from ..registry import Registry
 from .solvers import passage
@@ -114,10 +115,11 @@ class AbstractNeuron(Component):
         shape: tuple[int, ...],
         *,
         key: PRNGKeyArray | None = None,
-        noise: Float[Array, ""] | float | None = None,
+        noise: Float[Array, "..."] | float | None = None,
     ) -> AnyState:
         """State at the start of a trial: ``v = v_init``; with a `key` drawn from ``U(*bounds)``, or, with
-        `noise` too, ``v_init`` plus normal noise of that standard deviation (in units of v)."""
+        `noise` too, ``v_init`` plus normal noise of that standard deviation (in units of v), one or one for
+        every neuron."""
         return State(self._initial_v(shape, key, noise))
 
     def _initial_v(self, shape, key, noise) -> Float[Array, "*n"]:
@@ -126,7 +128,8 @@ class AbstractNeuron(Component):
         if noise is None:
             low, high = self.bounds()
             return low + (high - low) * jax.random.uniform(key, shape, high.dtype)
-        return self.v_init + noise * jax.random.normal(key, shape, self.v_init.dtype)
+        spread = jnp.broadcast_to(jnp.asarray(noise, self.v_init.dtype), shape)
+        return jnp.broadcast_to(self.v_init, shape) + spread * jax.random.normal(key, shape, spread.dtype)
 
     def threshold(self, state: AnyState) -> Float[Array, "..."]:
         """Membrane potential at which a neuron in this state spikes."""
@@ -314,7 +317,12 @@ class AbstractResetNeuron(AbstractNeuron):
         jump = jax.tree.map(lambda a, b: jax.lax.stop_gradient(a - b), self.on_spike(fixed), fixed)
         drop = jax.lax.stop_gradient(self.v_reset - self.reset.foot(self, fixed))
         jump = jump._replace(v=jnp.zeros_like(q) if detach else jnp.broadcast_to(drop, q.shape))
-        return jax.tree.map(lambda x, j: x + j * (q - path.count), end, jump)
+
+        def jumped(x, j):
+            # What is no real number, such as a count, has made its jump and has no derivative.
+            return x + j * beneath(q - path.count, x) if jnp.issubdtype(x.dtype, jnp.inexact) else x
+
+        return jax.tree.map(jumped, end, jump)
 
     def split(self, state: AnyState, free: AnyState, current: Input, dt) -> tuple[AnyState, Path]:
         """Flow to the threshold, reset, flow the rest of the step; `state` is below the threshold. At most

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PyTree
 
-from ..elementary import circle
+from ..elementary import beneath, circle
 
 
 def runge_kutta(field: Callable[[PyTree], PyTree], y: PyTree, dt, rates: PyTree, substeps: int = 1) -> PyTree:
@@ -203,7 +203,7 @@ def _passage_jvp(primals, tangents):
     late = jnp.where(
         spikes, -lift / jnp.where(spikes & (rise > 0), rise, 1.0), 0.0 if pushed_dt is None else pushed_dt
     )
-    drift = jax.tree.map(lambda d, c: d + c * jnp.broadcast_to(late, c.shape), drift, change)
+    drift = jax.tree.map(lambda d, c: d + c * beneath(late, c), drift, change)
     return (time, eqx.combine(real, others)), (late, drift)
 
 

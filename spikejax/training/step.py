@@ -136,7 +136,9 @@ def apply(
     **Arguments:** `lr_factor`: factor of the update; the others as in `make_train_step`.
     """
     updates, opt_state = optimiser.update(grads, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, jax.tree.map(lambda u: lr_factor * u, updates))
+    params = optax.apply_updates(
+        state.params, jax.tree.map(lambda u: jnp.asarray(lr_factor, u.dtype) * u, updates)
+    )
     average = None
     if state.average is not None:
         average = jax.tree.map(lambda a, p: averaging * a + (1 - averaging) * p, state.average, params)

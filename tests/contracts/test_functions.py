@@ -17,6 +17,14 @@ from spikejax.synapses import SYNAPSES
 from spikejax.tasks import Trial
 from spikejax.tasks.delayed_xor import Response
 
+
+@pytest.fixture(autouse=True)
+def strictly():
+    """Nothing promotes axes or types without saying so."""
+    with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
+        yield
+
+
 KEY = jax.random.key(0)
 STEPS, DT = 12, 0.5
 ALL_SERIES = ("activation", "v", "release", "current")

@@ -150,3 +150,14 @@ def test_rates_and_duration_leave_masked_steps_out():
     nothing = simulator(net, short.stimulus, mask=jnp.zeros(STEPS, bool))
     assert np.array_equal(firing_rates(nothing), np.zeros(4))
     assert np.isfinite(SquaredError()(nothing, short._replace(mask=jnp.zeros(STEPS, bool)))[0])
+
+
+def test_a_target_of_zero_has_an_error():
+    solution = ClockDriven(Gate(), DT)(network(), trial("signal").stimulus)
+    zero = trial("signal")._replace(target=jnp.zeros_like(solution.readout), mask=None)
+    loss, scalars = SquaredError()(solution, zero)
+    assert float(scalars["error"]) == pytest.approx(2 * float(loss), rel=1e-12)
+    assert float(scalars["error"]) == pytest.approx(float((solution.readout**2).sum(1).mean()), rel=1e-12)
+    # A checkpoint is chosen by its mean over trials, which stays finite and gets better with the readout.
+    half = solution._replace(readout=0.5 * solution.readout)
+    assert float(SquaredError()(half, zero)[1]["error"]) == pytest.approx(0.25 * float(scalars["error"]))

@@ -229,3 +229,30 @@ def test_noise_needs_a_key_and_repeats_with_it():
     assert float(jnp.abs(jnp.diff(run(jax.random.key(1), Noise(current=0.5, tau=5.0)), axis=1)).min()) > 0
     with pytest.raises(ValueError, match="key"):
         run(None, Noise(current=0.5))
+
+
+def test_noise_is_an_argument_and_differs_between_neurons(relative):
+    net, x = network(layer(3, bias=(0.2, 0.3))), jnp.zeros((20, 3))
+
+    def voltages(noise):
+        key = jax.random.key(1)
+        return simulate(net, x, gate=Gate(), dt=0.5, key=key, noise=noise, save=("v",)).layers[0].v
+
+    compiled = jax.jit(voltages)
+    for noise in (Noise(0.1, 0.3, 4.0), Noise(0.1, 0.3), Noise(current=0.3), Noise()):
+        if not noise.silent:
+            assert relative(compiled(noise), voltages(noise)) < 1e-12
+    assert compiled._cache_size() == 1
+    # One amount for every neuron: each as if all had it.
+    amounts = jnp.array([0.0, 0.2, 0.4])
+    each = voltages(Noise(0.1 * amounts, amounts, jnp.array([0.0, 0.0, 5.0])))
+    for i, tau in enumerate((0.0, 0.0, 5.0)):
+        alone = voltages(Noise(float(0.1 * amounts[i]), float(amounts[i]), tau))
+        np.testing.assert_allclose(each[:, i], alone[:, i], rtol=1e-12, atol=1e-14)
+    # Nothing spikes, so that v is linear in the amounts.
+    slope = jax.grad(lambda a: jnp.sum(voltages(Noise(current=a, tau=3.0))[-1]))(0.2)
+    rise = jnp.sum(voltages(Noise(current=1.2, tau=3.0))[-1] - voltages(Noise(current=0.2, tau=3.0))[-1])
+    if float(voltages(Noise(current=1.2, tau=3.0)).max()) < 0.5:
+        assert float(slope) == pytest.approx(float(rise), rel=1e-9)
+    with pytest.raises(ValueError, match=r"Noise: `current` has shape \(2,\), but layer 0 has the neurons"):
+        voltages(Noise(current=jnp.ones(2)))

@@ -7,11 +7,12 @@ import numpy as np
 import optax
 import pytest
 
-from spikejax import ClockDriven, Costate, simulate, trainable
+from spikejax import ClockDriven, Costate, Noise, simulate, trainable
 from spikejax.losses import CrossEntropy, SquaredError, Sum
-from spikejax.penalties import RateBand
+from spikejax.parameters import cast
+from spikejax.penalties import PENALTIES, RateBand
 from spikejax.tasks import Trial
-from spikejax.training import TrainingStopped, apply, checkpoint, gradient, train
+from spikejax.training import TrainingStopped, apply, checkpoint, gradient, make_evaluate, train
 
 from .stepping import DT, plan_for, stepper
 
@@ -166,3 +167,33 @@ def test_checkpoints_are_atomic(problem, tmp_path, monkeypatch):
     assert header["step"] == 1
     assert eqx.tree_equal(loaded, network)
     assert [p.name for p in tmp_path.iterdir()] == ["a.ckpt"]
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_a_step_under_strict_promotion(problem, precision):
+    """No step promotes axes or types without saying so, with every loss and penalty beside the first."""
+    network, trials, gate = cast(problem, precision)
+    signal = trials._replace(target=jnp.ones((8, 20, 3)))
+    penalties = [PENALTIES.make(name, weight=1e-3) for name in PENALTIES]
+    simulator = ClockDriven(gate, DT)
+    noise = Noise(0.01, 0.1, 2.0)
+    given = trials._replace(key=jax.random.split(jax.random.key(0), 8), mask=jnp.ones((8, 20), bool))
+    for loss, batch in (
+        (CrossEntropy(windows=1), given),
+        (SquaredError(), given._replace(target=signal.target)),
+    ):
+        with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
+            step, state, fixed = stepper(
+                network,
+                # Adam is optax's, and promotes types.
+                optax.sgd(1e-2, momentum=0.9),
+                loss=Sum((loss, *penalties)),
+                accumulate=2,
+                noise=noise,
+                averaging=0.9,
+            )
+            new, metrics = step(state, batch, simulator)
+            found = make_evaluate(loss)(eqx.combine(new.params, fixed), batch, simulator)
+        assert bool(metrics["finite"])
+        assert np.isfinite(found.metrics["loss"])
+        assert {x.dtype for x in jax.tree.leaves(new.params)} == {jnp.dtype(precision)}
