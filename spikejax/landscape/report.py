@@ -11,7 +11,8 @@ import numpy as np
 from jaxtyping import Float, PyTree
 
 from ..component import Component, option
-from ..gates import KERNELS, Gate
+from ..gates import Gate
+from ..kernels import KERNELS
 from ..losses import AbstractLoss
 from ..network import Network
 from ..noise import Noise

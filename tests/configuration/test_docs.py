@@ -9,7 +9,8 @@ from spikejax.adjoints import ADJOINTS
 from spikejax.configuration import check, components_table
 from spikejax.configuration.upgrade import RENAMED
 from spikejax.connections import CONNECTIONS
-from spikejax.gates import KERNELS, RELEASES
+from spikejax.gates import RELEASES
+from spikejax.kernels import KERNELS
 from spikejax.loops import LOOPS
 from spikejax.losses import LOSSES
 from spikejax.neurons import NEURONS, RESETS, WRAPPERS

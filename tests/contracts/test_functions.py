@@ -9,7 +9,7 @@ import pytest
 
 from spikejax import LIF, ClockDriven, Exponential, Gate, Network
 from spikejax.connections import CONNECTIONS
-from spikejax.gates import KERNELS
+from spikejax.kernels import KERNELS
 from spikejax.losses import LOSSES
 from spikejax.penalties import PENALTIES
 from spikejax.readouts import READOUTS

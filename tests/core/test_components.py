@@ -10,7 +10,8 @@ import spikejax as sj
 from spikejax.adjoints import ADJOINTS
 from spikejax.component import declarations, option, part
 from spikejax.connections import CONNECTIONS, Dense
-from spikejax.gates import KERNELS, RELEASES, AbstractKernel, TruncatedLogistic
+from spikejax.gates import RELEASES
+from spikejax.kernels import KERNELS, AbstractKernel, TruncatedLogistic
 from spikejax.loops import LOOPS
 from spikejax.losses import LOSSES
 from spikejax.neurons import NEURONS, RESETS, WRAPPERS

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spikejax import LIF, NIF, Gate, Hard, Surrogate, Theta
-from spikejax.gates import KERNELS, TruncatedLogistic
+from spikejax.kernels import KERNELS, TruncatedLogistic
 from spikejax.neurons import State
 
 COMPACT = [name for name, cls in KERNELS.items() if cls.compact]

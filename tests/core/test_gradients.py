@@ -22,7 +22,7 @@ from spikejax import (
     simulate,
 )
 from spikejax.component import parameter
-from spikejax.gates import KERNELS, AbstractKernel
+from spikejax.kernels import KERNELS, AbstractKernel
 from spikejax.parameters import resolve
 
 from .variants import DT, NEURONS, STIMULUS, VARIANTS

@@ -29,7 +29,8 @@ from spikejax import (
     simulate,
 )
 from spikejax.component import parameter, part
-from spikejax.gates import KERNELS, AbstractKernel, Upswing
+from spikejax.gates import Upswing
+from spikejax.kernels import KERNELS, AbstractKernel
 from spikejax.neurons import RESETS, AbstractReset, AbstractResetNeuron, State
 from spikejax.parameters import cast
 from spikejax.releases import Surrogate

@@ -18,7 +18,8 @@ from spikejax.adjoints import ADJOINTS
 from spikejax.configuration import build, check, load
 from spikejax.connections import CONNECTIONS
 from spikejax.errors import ConfigError
-from spikejax.gates import KERNELS, RELEASES
+from spikejax.gates import RELEASES
+from spikejax.kernels import KERNELS
 from spikejax.loops import LOOPS
 from spikejax.losses import LOSSES, SquaredError
 from spikejax.neurons import NEURONS, RESETS, WRAPPERS

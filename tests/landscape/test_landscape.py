@@ -23,8 +23,9 @@ from spikejax import (
 )
 from spikejax.cli import main
 from spikejax.configuration import build, check
-from spikejax.gates import RELEASES, ArcTan
+from spikejax.gates import RELEASES
 from spikejax.jobs.run import prepare, trained
+from spikejax.kernels import ArcTan
 from spikejax.landscape import (
     LandscapeOptions,
     Line,

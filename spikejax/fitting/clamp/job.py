@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Int
 
 from ...configuration import CurrentClampFit
-from ...gates import KERNELS, Gate
+from ...gates import Gate
+from ...kernels import KERNELS
 from ..recordings import CurrentClamp, Stepped, read_current_clamp, step_current_clamp
 from ..scores import SpikeScores, interpolate, mean_scores, spike_scores
 from .figures import Shown, clamp_figures
