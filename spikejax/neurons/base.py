@@ -334,7 +334,8 @@ class AbstractResetNeuron(AbstractNeuron):
         spiked = self.height(free) >= 0
         crossing, peak = passage(self, state, current, dt, spiked)
         landed = self.on_spike(peak)
-        rest = self.flow(landed, current, dt - crossing)
+        # Where there is no spike any time will do, but for 0, at which a flow need not be differentiable.
+        rest = self.flow(landed, current, dt - jnp.where(spiked, crossing, 0.0))
         end = jax.tree.map(lambda a, b: jnp.where(spiked, a, b), rest, peak)
         first = crossing / dt
         upswing = self._upswing(peak, current, dt, first) if self.accelerates else None

@@ -116,7 +116,8 @@ def quadratic(v: Float[Array, "*n"], a, b, c, dt, cap) -> tuple[Float[Array, "*n
         divided & falls, -a * dt**2 * speed / (root - jnp.where(falls, slope, 0.0) * dt / 2), slope * dt / 2
     )
     factor = jnp.where(divided, jnp.log1p(jnp.exp(-2 * root)) - np.log(2) + jnp.where(falls, 0.0, root), 0.0)
-    mean = v - (small + factor + jnp.log(left)) / (a * dt)
+    longer = dt > 0
+    mean = v - jnp.where(longer, (small + factor + jnp.log(left)) / (a * jnp.where(longer, dt, 1.0)), 0.0)
     return end, jnp.where(past, v + room / 2, mean)
 
 
