@@ -171,11 +171,15 @@ def differences(params, evaluate, drawn: Drawn) -> int:
     the function is smooth: no spike appears or vanishes there, and none comes into another step."""
     (_, (_, v)), gradient = evaluate(params)
     leaves, tree = jax.tree.flatten(params)
-    slopes, compared, e = jax.tree.leaves(gradient), 0, 1e-6
+    slopes, compared = jax.tree.leaves(gradient), 0
     for key in jax.random.split(jax.random.key(drawn.seed), 3):
         keys = jax.random.split(key, len(leaves))
         # Each number moves in proportion to its size.
         way = [jax.random.normal(k, x.shape) * (jnp.abs(x) + 0.01) for k, x in zip(keys, leaves, strict=True)]
+        parts = [float(jnp.vdot(g, d)) for g, d in zip(slopes, way, strict=True)]
+        size = sum(float(jnp.abs(g * d).sum()) for g, d in zip(slopes, way, strict=True))
+        # Small against what turns the sines of the loss.
+        e = min(1e-6, 1e-3 / size)
         ends = []
         for step in (e, -e):
             moved = [x + step * d for x, d in zip(leaves, way, strict=True)]
@@ -186,8 +190,6 @@ def differences(params, evaluate, drawn: Drawn) -> int:
         high, moved_up, low, moved_down = ends
         if max(moved_up, moved_down) > 0.01:
             continue
-        parts = [float(jnp.vdot(g, d)) for g, d in zip(slopes, way, strict=True)]
-        size = sum(float(jnp.abs(g * d).sum()) for g, d in zip(slopes, way, strict=True))
         assert abs(sum(parts) - (high - low) / (2 * e)) < 1e-5 * size, (drawn, parts, (high - low) / (2 * e))
         compared += 1
     return compared
