@@ -178,7 +178,7 @@ def differences(params, evaluate, drawn: Drawn) -> int:
         # every slope counts.
         way = [jax.random.normal(k, x.shape) * (jnp.abs(x) + 0.01) for k, x in zip(keys, leaves, strict=True)]
         own = [float(jnp.abs(g * d).sum()) for g, d in zip(slopes, way, strict=True)]
-        factors = [min(sum(own) / x, 1e3) if x else 1.0 for x in own]
+        factors = [min(sum(own) / x, 30.0) if x else 1.0 for x in own]
         way = [f * d for f, d in zip(factors, way, strict=True)]
         parts = [float(jnp.vdot(g, d)) for g, d in zip(slopes, way, strict=True)]
         size = sum(f * x for f, x in zip(factors, own, strict=True))
