@@ -95,9 +95,9 @@ def simulate(
 
     **Returns:** a `Solution`.
 
-    **Raises:** `ValueError` for a network of float16, a stimulus that does not fit the network, a dt above the
-    shortest time constant of the synapses or of leaky membranes, an active zone that reaches below the reset,
-    an unknown series.
+    **Raises:** `ValueError` for a network of float16, a stimulus that does not fit the network, a dt above
+    the shortest time constant of the synapses or of leaky membranes, an active zone that reaches below the
+    reset, an unknown series.
 
     **Reference:** Huh & Sejnowski 2018, eqs. 1-5.
 
