@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from .component import Component, option
 
@@ -17,6 +17,10 @@ class Noise(Component):
     tau dx = -x dt + current sqrt(2 tau) dW,   x' = exp(-dt/tau) x + current sqrt(1 - exp(-2 dt/tau)) xi
     ```
     without, white noise, ``x = current sqrt(1 ms/dt) xi`` in every step, whose integral does not hang on dt.
+
+    Every step of a recording has a key of its own, counted by what the network's state carries: a trial has
+    the same noise however far its batch is padded, and a recording that is run in chunks the noise that it
+    has in one go.
     """
 
     initial: float = option(
@@ -46,17 +50,32 @@ class Noise(Component):
         return not (self.initial or self.current)
 
     def background(
-        self, key: PRNGKeyArray, steps: int, shape: tuple[int, ...], dt: float, dtype=None
+        self,
+        key: PRNGKeyArray,
+        steps: int,
+        shape: tuple[int, ...],
+        dt: float,
+        dtype=None,
+        *,
+        begun: int | Int[Array, ""] = 0,
+        last: Float[Array, "*n"] | None = None,
     ) -> Float[Array, "time *n"]:
-        """The background current of every step of `dt` ms, ``(time, *n)``."""
-        draws = jax.random.normal(key, (steps, *shape), dtype or jnp.result_type(float))
+        """The background current of every step of `dt` ms, ``(time, *n)``.
+
+        **Arguments:** `begun`: number of steps of the recording before these; `last`: the current in the last
+        of them, from which correlated noise goes on.
+        """
+        keys = jax.vmap(lambda t: jax.random.fold_in(key, t))(begun + jnp.arange(steps, dtype=jnp.int32))
+        draws = jax.vmap(lambda k: jax.random.normal(k, shape, dtype or jnp.result_type(float)))(keys)
         if not self.tau:
             return self.current * dt**-0.5 * draws
         decay = jnp.exp(-jnp.asarray(dt / self.tau, draws.dtype))
-        # The first draw is of the stationary distribution, the others are increments.
         step = lambda x, xi: (lambda new: (new, new))(decay * x + jnp.sqrt(1 - decay**2) * xi)
-        _, later = jax.lax.scan(step, draws[0], draws[1:])
-        return self.current * jnp.concatenate([draws[:1], later])
+        draws = self.current * draws
+        # The very first draw is of the stationary distribution, the others are increments.
+        first = draws[0] if last is None else jnp.where(begun == 0, draws[0], step(last, draws[0])[0])
+        _, later = jax.lax.scan(step, first, draws[1:])
+        return jnp.concatenate([first[None], later])
 
 
 __all__ = ["Noise"]

@@ -15,7 +15,7 @@ from .gates import Gate
 from .network import Layer, Network
 from .noise import Noise
 from .parameters import resolve
-from .state import NetworkState, Record
+from .state import Background, NetworkState, Record
 from .stimulus import Events, Stimulus
 
 Series = Literal["activation", "release", "v", "current"]
@@ -82,7 +82,8 @@ def simulate(
     - `state`: where to start; default: ``network.init()``.
     - `key`, `noise`: what is random (`Noise`): the background current of every layer, and, without a `state`,
       the initial voltages, ``v_init`` plus normal noise. With a key alone the initial voltages are uniform
-      between reset and threshold.
+      between reset and threshold. The state counts the steps of the background current: with the same key
+      the next chunk of a recording has the noise that comes next, as in one go.
     - `mask`: False at the steps after a shorter trial's end: the network stands still there.
 
     **Returns:** a `Solution`.
@@ -108,7 +109,7 @@ def simulate(
     if noise is not None and key is None:
         raise ValueError("`noise` is random: give a `key`")
     if state is None:
-        state = network.init(key=key, noise=None if noise is None else noise.initial)
+        state = network.init(key=key, noise=noise)
     cells = tuple(
         Cell(layer.neuron, layer.synapse, gate.of_layer(i), dt, layer.reversal)
         for i, layer in enumerate(network.layers)
@@ -118,7 +119,7 @@ def simulate(
         (cell.start(own._replace(inputs=None)), own.inputs)
         for cell, own in zip(cells, state.layers, strict=True)
     )
-    background = _background(network, noise, key, stimulus.shape[0], dt)
+    background, reached = _background(network, noise, key, state, (stimulus.shape[0], mask), dt)
     # Events cannot be cut in time, so that they become the first layer's current here. An array is kept as it
     # is: the current of all neurons, held over the whole trial, would be what a checkpointed run is to spare.
     events = isinstance(stimulus, Events)
@@ -151,7 +152,7 @@ def simulate(
     states = tuple(c.state._replace(inputs=inputs) for c, inputs in carries)
     counts = tuple(c.count for c, _ in carries)
     duration = _duration(stimulus.shape[0], mask, dt, readout.dtype)
-    return Solution(readout, counts, records, NetworkState(states, tail), duration)
+    return Solution(readout, counts, records, NetworkState(states, tail, reached), duration)
 
 
 def _biased(layer: Layer, drive: Array, current: Array | None) -> Array:
@@ -178,17 +179,32 @@ def _duration(steps: int, mask: Array | None, dt: float, dtype) -> Float[Array, 
 
 
 def _background(
-    network: Network, noise: Noise | None, key, steps: int, dt: float
-) -> tuple[Array | None, ...]:
-    """The background current of every layer, ``(time, *n)``, or None."""
+    network: Network,
+    noise: Noise | None,
+    key,
+    state: NetworkState,
+    length: tuple[int, Array | None],
+    dt: float,
+) -> tuple[tuple[Array | None, ...], Background | None]:
+    """The background current of every layer, ``(time, *n)``, or None, and how far it has come at the end of
+    the trial.
+
+    **Arguments:** `length`: number of steps, and the mask.
+    """
     if noise is None or not noise.current:
-        return (None,) * len(network.layers)
+        return (None,) * len(network.layers), state.background
+    begun = state.background or network.init(noise=noise).background
+    assert begun is not None, "there is a current"
+    steps, mask = length
     # Another stream than that of the initial state.
     keys = jax.random.split(jax.random.fold_in(key, 1), len(network.layers))
-    return tuple(
-        noise.background(k, steps, layer.shape, dt, layer.bias.dtype)
-        for k, layer in zip(keys, network.layers, strict=True)
+    currents = tuple(
+        noise.background(k, steps, layer.shape, dt, layer.bias.dtype, begun=begun.steps, last=last)
+        for k, layer, last in zip(keys, network.layers, begun.last, strict=True)
     )
+    end = steps if mask is None else mask.sum(dtype=jnp.int32)
+    last = tuple(jnp.concatenate([a[None], x])[end] for a, x in zip(begun.last, currents, strict=True))
+    return currents, Background(begun.steps + end, last)
 
 
 def _check_save(save: str | Iterable[str]) -> frozenset[str]:
