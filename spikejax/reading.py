@@ -159,9 +159,10 @@ def real_numbers(where: str, array: np.ndarray) -> np.ndarray:
         raise FileError(f"{where} holds {array.dtype}, not numbers")
     if not np.isfinite(array).all():
         raise FileError(f"{where} holds values that are not finite")
-    if array.size and not -LARGEST <= array.min() <= array.max() <= LARGEST:
-        worst = array.max() if array.max() > LARGEST else array.min()
-        raise FileError(f"{where} holds {worst:g}, which is out of any range")
+    # As Python's numbers: half precision cannot even be compared with the limit.
+    for extreme in (float(array.min()), float(array.max())) if array.size else ():
+        if abs(extreme) > LARGEST:
+            raise FileError(f"{where} holds {extreme:g}, which is out of any range")
     return array
 
 
