@@ -5,8 +5,6 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.core import Tracer
 from jaxtyping import Array, Bool, Float
 
 from .component import Component, option
@@ -80,11 +78,11 @@ class CrossEntropy(AbstractLoss):
 
     The scalars beside it: `accuracy` (0 or 1) and the predicted `label`.
 
-    A trial whose class is none of the network's has a loss of NaN, with a gradient of NaN, where it cannot be
-    refused: inside a transformation (`jax.jit`, `jax.vmap`).
+    A trial whose class is none of the network's has a loss of NaN, with a gradient of NaN: tasks check their
+    classes, but a label that is traced can only be found wrong by what becomes of it.
 
     **Raises:** `ValueError` for fewer than one window, or a smoothing outside [0, 1); from the loss, for a
-    class that is no whole number, or known and none of the network's.
+    class that is no whole number.
     """
 
     targets: ClassVar = frozenset({"class"})
@@ -120,13 +118,14 @@ class CrossEntropy(AbstractLoss):
 
     def __call__(self, solution, trial):
         logits = self.logits(solution, trial.mask)
-        known = known_class("CrossEntropy", trial.target, logits.shape[-1], logits.dtype)
+        known = known_class("CrossEntropy", trial.target, logits.shape[-1])
         target = jax.nn.one_hot(trial.target, logits.shape[-1], dtype=logits.dtype)
         target = (1 - self.smoothing) * target + self.smoothing / logits.shape[-1]
-        loss = -known * jnp.sum(target * jax.nn.log_softmax(logits))
+        target = jnp.where(known, target, jnp.nan)
+        loss = -jnp.sum(target * jax.nn.log_softmax(logits))
         label = jnp.argmax(logits)
         right = (label == trial.target).astype(logits.dtype)
-        return loss, {"accuracy": known * right, "label": label}
+        return loss, {"accuracy": jnp.where(known, right, jnp.nan), "label": label}
 
 
 @LOSSES.register("squared_error")
@@ -162,9 +161,9 @@ class ResponseError(AbstractLoss):
 
     For trials whose target is a `spikejax.tasks.delayed_xor.Response`. The scalars beside it: `squared` (the
     error without the half), `accuracy` and the predicted `label`. The answer (`Trial.label`) is 0 for "-", 1
-    for "none" and 2 for "+"; another one is refused or makes NaN, as in `CrossEntropy`.
+    for "none" and 2 for "+"; another one makes NaN, as in `CrossEntropy`.
 
-    **Raises:** `ValueError` for a negative margin; from the loss, for an answer that is none of these.
+    **Raises:** `ValueError` for a negative margin; from the loss, for an answer that is no whole number.
     """
 
     targets: ClassVar = frozenset({"response"})
@@ -179,16 +178,16 @@ class ResponseError(AbstractLoss):
                 f"{len(trial.target.signal)}: give both at one time step"
             )
         o, target = solution.readout[:, 0], trial.target
-        squared = target.weight @ (o - target.signal[:, 0]) ** 2
+        known = known_class("ResponseError", trial.label, 3)
+        squared = jnp.where(known, target.weight, jnp.nan) @ (o - target.signal[:, 0]) ** 2
         amplitude = target.template @ o
         label = jnp.where(amplitude > 0.5, 2, jnp.where(amplitude < -0.5, 0, 1))
-        known = known_class("ResponseError", trial.label, 3, o.dtype)
-        loss = 0.5 * known * squared
+        loss = 0.5 * squared
         if self.margin:
             logits = 4 * jnp.stack([-amplitude - 0.5, jnp.zeros_like(amplitude), amplitude - 0.5])
             loss = loss - self.margin * jax.nn.log_softmax(logits)[trial.label]
         right = (label == trial.label).astype(o.dtype)
-        return loss, {"squared": squared, "accuracy": known * right, "label": label}
+        return loss, {"squared": squared, "accuracy": jnp.where(known, right, jnp.nan), "label": label}
 
 
 class Sum(AbstractLoss):
@@ -239,22 +238,18 @@ class Sum(AbstractLoss):
         return total, scalars
 
 
-def known_class(owner: str, label: Any, classes: int, dtype: Any) -> Float[Array, ""]:
-    """A factor of a loss: 1 for a label from 0 to ``classes - 1``; NaN for another one that is traced, so
-    that neither the value nor the gradient of the trial can be taken for one.
+def known_class(owner: str, label: Any, classes: int) -> Bool[Array, ""]:
+    """Whether a label is a number from 0 to ``classes - 1``.
 
-    **Raises:** `ValueError`, which begins with `owner`, for a label that is absent or no whole number, and
-    for one that is known and no class.
+    Where it is not, what the readout is compared with should be NaN, so that neither the value nor the
+    gradient of the trial can be taken for one. (A factor of NaN will not do: XLA drops it beside a mask.)
+
+    **Raises:** `ValueError`, which begins with `owner`, for a label that is absent or no whole number.
     """
     if label is None or not jnp.issubdtype(jnp.result_type(label), jnp.integer):
         kind = "none" if label is None else jnp.result_type(label)
         raise ValueError(f"{owner}: the label of the trial is {kind}, but must be a whole number: its class")
-    if not isinstance(label, Tracer) and not 0 <= int(np.asarray(label)) < classes:
-        raise ValueError(
-            f"{owner}: the label of the trial is {int(np.asarray(label))}, but there are {classes} classes: "
-            f"number them 0 to {classes - 1}"
-        )
-    return jnp.where((label >= 0) & (label < classes), 1.0, jnp.nan).astype(dtype)
+    return (jnp.asarray(label) >= 0) & (jnp.asarray(label) < classes)
 
 
 def time_weights(solution: Solution, trial: Trial) -> Float[Array, " time"]:

@@ -8,7 +8,8 @@ import pytest
 from jaxtyping import Array, Float
 
 from spikejax import LIF, Autodiff, Checkpointed, Costate, Events, Exponential, Gate, Layer, Network, simulate
-from spikejax.connections import CONNECTIONS, AbstractConnection, Dense, Ports
+from spikejax.connections import CONNECTIONS, AbstractConnection, ActivationShape, Dense, Ports, fan_in
+from spikejax.parameters import resolve
 from spikejax.readouts import LinearReadout
 
 KEY = jax.random.key(0)

@@ -158,15 +158,18 @@ def classifying():
         loss = LOSSES.make(name)
         if {"class", "response"} & loss.targets:
             target = "class" if "class" in loss.targets else "response"
-            yield name, loss, lambda label, target=target: trial(target)._replace(
-                label=label, **({"target": label} if target == "class" else {})
+            yield (
+                name,
+                loss,
+                lambda label, target=target: trial(target)._replace(
+                    label=label, **({"target": label} if target == "class" else {})
+                ),
             )
 
 
 @pytest.mark.parametrize(("name", "loss", "labelled"), list(classifying()))
 def test_a_label_outside_the_classes_is_never_taken_for_one(name, loss, labelled):
-    """Known it is refused; traced, loss, accuracy and gradient of the trial are NaN, those of others are
-    not."""
+    """Loss, accuracy and gradient of the trial are NaN, those of others are not; a fraction is refused."""
     o = jax.random.normal(jax.random.key(0), (STEPS, 3 if name == "cross_entropy" else 1))
 
     def value(o, label):
@@ -174,8 +177,7 @@ def test_a_label_outside_the_classes_is_never_taken_for_one(name, loss, labelled
         return found, scalars["accuracy"]
 
     for label in (-1, 3, 1000, -(2**31)):
-        with pytest.raises(ValueError, match=f"label of the trial is {label}, but there are 3 classes"):
-            value(o, jnp.asarray(label))
+        assert np.isnan(value(o, jnp.asarray(label))).all()
     for wrong in (jnp.asarray(0.5), jnp.asarray(jnp.nan), jnp.asarray(True), None):
         with pytest.raises(ValueError, match="must be a whole number"):
             value(o, wrong)
@@ -227,9 +229,7 @@ def test_no_loss_hangs_on_the_padding(name):
         over = jax.tree.map(lambda x: pad(x) if x.ndim and len(x) == STEPS else x, own.target)
         if target == "response":  # whose weights say themselves when it is over
             over = over._replace(**{k: getattr(over, k).at[STEPS:].set(0) for k in ("weight", "template")})
-        padded = own._replace(
-            stimulus=pad(own.stimulus), target=over, mask=jnp.arange(STEPS + extra) < STEPS
-        )
+        padded = own._replace(stimulus=pad(own.stimulus), target=over, mask=jnp.arange(STEPS + extra) < STEPS)
         solution = ClockDriven(Gate(), DT)(
             net,
             padded.stimulus,

@@ -7,11 +7,11 @@ import numpy as np
 import optax
 import pytest
 
-from spikejax import ClockDriven, Costate, simulate, trainable
+from spikejax import LIF, ClockDriven, Costate, Exponential, Gate, Network, simulate, trainable
 from spikejax.losses import CrossEntropy, SquaredError, Sum
 from spikejax.penalties import RateBand
 from spikejax.tasks import Trial
-from spikejax.training import TrainingStopped, apply, checkpoint, gradient, train
+from spikejax.training import TrainingStopped, apply, checkpoint, gradient, make_evaluate, train
 
 from .stepping import DT, plan_for, stepper
 
@@ -166,3 +166,29 @@ def test_checkpoints_are_atomic(problem, tmp_path, monkeypatch):
     assert header["step"] == 1
     assert eqx.tree_equal(loaded, network)
     assert [p.name for p in tmp_path.iterdir()] == ["a.ckpt"]
+
+
+def test_metrics_do_not_hang_on_the_padding():
+    """Every metric of an evaluation, the fraction of steps with several spikes among them."""
+    network = Network.dense(
+        2,
+        (6,),
+        4,
+        neuron=LIF(tau_mem=5.0),
+        synapse=Exponential(5.0),
+        key=jax.random.key(0),
+        bias=(20.0, 90.0),
+    )
+    evaluate, steps, found = make_evaluate(CrossEntropy(windows=2)), 12, []
+    for extra in (0, 5, 20):
+        x = jnp.ones((3, steps + extra, 2))
+        mask = jnp.broadcast_to(jnp.arange(steps + extra) < steps, x.shape[:2])
+        label = jnp.array([0, 1, 0])
+        found.append(
+            evaluate(network, Trial(x, label, mask, label), ClockDriven(Gate(width=0.4), 1.0)).metrics
+        )
+    assert 0 < found[0]["multiple_spikes"] < 1
+    for other in found[1:]:
+        assert other.keys() == found[0].keys()
+        for name, value in found[0].items():
+            assert other[name] == pytest.approx(value, rel=1e-12), name
