@@ -216,8 +216,9 @@ class _File:
         HDF5 itself takes the memory for a list of the length that is written there before it looks whether
         there is such a list.
         """
-        address = found.file.id.get_create_plist().get_sizes()[0]
-        entry = np.dtype([("length", "<u4"), ("rest", f"V{address + 4}")])
+        if found.file.id.get_create_plist().get_sizes() != (8, 8):  # bytes of an address, and of a size
+            return None
+        entry = np.dtype([("length", "<u4"), ("address", "<u8"), ("number", "<u4")])
         pieces = [(found.id.get_offset(), found.id.get_storage_size())]
         if found.chunks is not None:
             if found.compression is not None or found.shuffle or found.fletcher32:
@@ -230,8 +231,30 @@ class _File:
         for offset, size in pieces:
             self._raw.seek(offset)
             piece = self._raw.read(size)
-            parts.append(np.frombuffer(piece, entry, len(piece) // entry.itemsize)["length"])
-        return np.concatenate(parts).astype(np.int64)
+            parts.append(np.frombuffer(piece, entry, len(piece) // entry.itemsize))
+        entries = np.concatenate(parts)
+        for address in np.unique(entries["address"][entries["length"] > 0]).tolist():
+            self._check_heap(found.file.userblock_size + address)
+        return entries["length"].astype(np.int64)
+
+    def _check_heap(self, address: int) -> None:
+        """Raise an error unless the objects of a piece of the file's heap, where lists stand, fill it up: the
+        HDF5 library looks for the next object without end in one that is damaged."""
+        self._raw.seek(0, 2)
+        left = self._raw.tell() - address
+        self._raw.seek(max(address, 0) if left > 0 else 0)
+        head = self._raw.read(16)
+        size = int.from_bytes(head[8:], "little")
+        if head[:5] != b"GCOL\x01" or not 16 <= size <= left:
+            raise ValueError("there is no list where one should be")
+        heap, at = head + self._raw.read(size - 16), 16
+        while at + 16 <= size:
+            number, length = (int.from_bytes(heap[at + a : at + b], "little") for a, b in ((0, 2), (8, 16)))
+            # The free space at the end counts its own head.
+            step = 16 + (length + 7) // 8 * 8 if number else length
+            if not 16 <= step <= size - at or (not number and at + step != size):
+                raise ValueError("the lists run into each other")
+            at += step
 
 
 def _read(file: _File, units: int) -> Events:

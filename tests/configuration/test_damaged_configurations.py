@@ -121,7 +121,7 @@ def test_damaged_configurations(tmp_path, name):
 @pytest.mark.parametrize("name", TEXTS)
 @pytest.mark.parametrize("seed", range(1, 4))
 def test_configurations_damaged_at_random(tmp_path, name, seed):
-    survives(name, tmp_path, seed, 1500)
+    survives(name, tmp_path, seed, 600)
 
 
 KEYS = (
@@ -168,7 +168,7 @@ def test_absurd_overrides(tmp_path):
 @pytest.mark.nightly
 @pytest.mark.parametrize("seed", range(1, 4))
 def test_absurd_overrides_at_random(tmp_path, seed):
-    overrides_survive(tmp_path, seed, 2000)
+    overrides_survive(tmp_path, seed, 800)
 
 
 DEEP = f"more than {DEEPEST} deep"
