@@ -345,3 +345,19 @@ def test_whole_numbers_are_never_cut():
             whole_numbers("x", np.array([value]))
     with pytest.raises(ValueError, match="number them 0 to 1"):
         class_numbers("x", np.array([1, 2]), 2)
+
+
+def test_what_the_hdf5_library_does_not_survive(tmp_path):
+    """A heap whose size is wrong, where it looks for the next list without end, and a list that is none, at
+    which it ends the process."""
+    path = write(tmp_path / "a.h5", RECORDINGS, [0, 1, 2, 0])
+    content = path.read_bytes()
+    heap, kind = content.index(b"GCOL") + 9, h5py.File(path)["spikes/times"].id.get_type().encode()[2:10]
+    assert content[heap] == 16  # 4096 bytes
+    for place, value in ((heap, 24), (content.index(kind) + 1, 2)):
+        damaged = bytearray(content)
+        damaged[place] = value
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"a\.h5: spikes/(times|units)") as error:
+            read_h5(path)
+        assert "run into each other" in str(error.value) or "are no lists" in str(error.value)
