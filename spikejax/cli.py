@@ -12,7 +12,7 @@ from typing import Any
 
 from . import __version__
 from .configuration.load import import_plugins, read
-from .errors import ConfigError, input_errors
+from .errors import ConfigError, in_one_line, input_errors
 from .fitting import command as _fit  # noqa: F401 (registers the command)
 from .jobs import commands as _jobs  # noqa: F401 (registers the commands)
 from .jobs.cache import use_compile_cache
@@ -103,7 +103,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         _import_plugins_for_help(sys.argv[1:] if argv is None else argv)
     except ConfigError as error:
-        print(f"spikejax: {error}", file=sys.stderr)
+        print(f"spikejax: {in_one_line(error)}", file=sys.stderr)
         return BAD_INPUT
     args, rest = _parser().parse_known_args(argv)
     kind = COMMANDS.find(args.command)
@@ -112,7 +112,7 @@ def main(argv: list[str] | None = None) -> int:
         use_compile_cache(command.compile_cache)
         command.execute(key_values(rest))
     except (ConfigError, CheckpointError, TrainingStopped) as error:
-        print(f"spikejax: {error}", file=sys.stderr)
+        print(f"spikejax: {in_one_line(error)}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
         print(f"spikejax: interrupted; what was written stays{kind.after_interrupt}", file=sys.stderr)

@@ -22,6 +22,8 @@ from .parameters import AbstractReparametrisation, as_parameter
 from .registry import Registry
 
 Number = int | float
+MOST = 2**32 - 1
+"""Largest whole number of an option: sizes, counts and seeds are of 32 bits."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,6 +117,8 @@ class Declaration:
         ):
             if bound is not None:
                 bad |= fails(numbers, bound)
+        if not bad.any() and _whole(value) and np.abs(numbers).max() > MOST:
+            return f"is {numbers[np.argmax(np.abs(numbers))]:g}, but whole numbers go to {MOST}"
         if not bad.any():
             return None
         shown, allowed = numbers[bad].reshape(-1)[0], self.allowed()
@@ -129,14 +133,26 @@ def known_numbers(value: Any) -> np.ndarray | None:
     if isinstance(value, bool | str | Tracer):
         return None
     if isinstance(value, int | float):
-        return np.array([float(value)])
+        return np.array([_as_float(value)])
     if isinstance(value, tuple) and value and all(isinstance(x, int | float) for x in value):
-        return np.array(value, float)
+        return np.array([_as_float(x) for x in value])
     if isinstance(value, jax.Array) and not value.is_fully_addressable:  # parts of it are in other processes
         return None
     if isinstance(value, jax.Array | np.ndarray) and np.issubdtype(value.dtype, np.floating):
         return np.asarray(value, float).reshape(-1)
     return None
+
+
+def _as_float(x: Number) -> float:
+    try:
+        return float(x)
+    except OverflowError:  # of a whole number of hundreds of digits
+        return np.inf if x > 0 else -np.inf
+
+
+def _whole(value: Any) -> bool:
+    entries = value if isinstance(value, tuple) else (value,)
+    return all(isinstance(x, int) for x in entries)
 
 
 def parameter(

@@ -3,6 +3,8 @@
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from .stimulus import steps_in
+
 
 def delta_modulation(
     signal: Float[np.ndarray, "trials time channels"], threshold: float
@@ -34,13 +36,21 @@ def hold(samples: np.ndarray, period: float, step: float) -> np.ndarray:
 
     **Raises:** `ValueError` if the step does not divide the period.
     """
-    repeat = round(period / step)
+    return np.repeat(samples, steps_held(period, step), axis=1)
+
+
+def steps_held(period: float, step: float) -> int:
+    """For how many steps of `step` ms a sample of `period` ms is held.
+
+    **Raises:** `ValueError` if the step does not divide the period.
+    """
+    repeat = round(steps_in(period, step, "the data's period"))
     if repeat < 1 or abs(repeat * step - period) > 1e-6 * period:
         raise ValueError(
             f"a step (`dt`) of {step:g} ms does not divide the data's period of {period:g} ms: "
             f"use {period:g}/n ms"
         )
-    return np.repeat(samples, repeat, axis=1)
+    return repeat
 
 
-__all__ = ["delta_modulation", "hold"]
+__all__ = ["delta_modulation", "hold", "steps_held"]

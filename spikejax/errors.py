@@ -3,6 +3,9 @@
 import contextlib
 from collections.abc import Iterator
 
+LONGEST = 1000
+"""Characters of the longest message that is shown whole."""
+
 
 class ConfigError(ValueError):
     """Input that cannot be used: the message is one line that says why and what to do.
@@ -22,4 +25,10 @@ def input_errors() -> Iterator[None]:
         raise ConfigError(str(error)) from error
 
 
-__all__ = ["ConfigError", "input_errors"]
+def in_one_line(error: Exception) -> str:
+    """The message of an error: a value in it may have lines of its own, or thousands of digits."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} [...] {text[-LONGEST // 2 :]}"
+
+
+__all__ = ["ConfigError", "in_one_line", "input_errors"]

@@ -1,7 +1,7 @@
 """Losses of one trial; `jax.vmap` over trials and average. What is added to them: `spikejax.penalties`."""
 
 import abc
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -71,21 +71,27 @@ class CrossEntropy(AbstractLoss):
     <o_w(t)>_w``.
 
     The trial is cut into `windows` equal windows, each with readouts of its own, so the network has ``windows
-    * classes`` outputs; with one window the logits are the plain time average. A mask restricts every
-    average; a window that lies after the trial's end counts nothing.
+    * classes`` outputs; with one window the logits are the plain time average. Where a mask ends the trial,
+    the steps before its end are cut, however many follow; a window that has no step counts nothing.
 
     **Arguments:** `windows`; `smoothing`: label smoothing, the probability spread over all classes.
 
     The scalars beside it: `accuracy` (0 or 1) and the predicted `label`.
 
-    **Raises:** `ValueError` for fewer than one window, or a smoothing outside [0, 1).
+    A trial whose class is none of the network's has a loss of NaN, with a gradient of NaN: tasks check their
+    classes, but a label that is traced can only be found wrong by what becomes of it.
+
+    **Raises:** `ValueError` for fewer than one window, or a smoothing outside [0, 1); from the loss, for a
+    class that is no whole number.
     """
 
     targets: ClassVar = frozenset({"class"})
     reports: ClassVar = {"accuracy": True}
     score: ClassVar = "accuracy"
 
-    windows: int = option(1, doc="equal time windows with readouts of their own", at_least=1.0, staged=False)
+    windows: int = option(
+        1, doc="equal time windows with readouts of their own", at_least=1.0, at_most=10_000, staged=False
+    )
     smoothing: float = option(0.0, doc="label smoothing", at_least=0.0, below=1.0)
 
     def outputs(self, task):
@@ -103,20 +109,23 @@ class CrossEntropy(AbstractLoss):
                 "share: give it windows times the number of classes"
             )
         o = o.reshape(steps, self.windows, -1)
-        window = (jnp.arange(steps) * self.windows) // steps
-        inside = window[:, None] == jnp.arange(self.windows)[None]
-        if mask is not None:
-            inside = inside & mask[:, None]
+        there = jnp.ones(steps, bool) if mask is None else mask
+        # Of the trial itself: how far its batch was padded is no property of it.
+        window = ((jnp.cumsum(there) - 1) * self.windows) // jnp.maximum(there.sum(), 1)
+        inside = (window[:, None] == jnp.arange(self.windows)[None]) & there[:, None]
         weight = inside.astype(o.dtype) / jnp.maximum(inside.sum(0, keepdims=True), 1).astype(o.dtype)
         return jnp.einsum("tw,twc->c", weight, o)
 
     def __call__(self, solution, trial):
         logits = self.logits(solution, trial.mask)
+        known = known_class("CrossEntropy", trial.target, logits.shape[-1])
         target = jax.nn.one_hot(trial.target, logits.shape[-1], dtype=logits.dtype)
         target = (1 - self.smoothing) * target + self.smoothing / logits.shape[-1]
+        target = jnp.where(known, target, jnp.nan)
         loss = -jnp.sum(target * jax.nn.log_softmax(logits))
         label = jnp.argmax(logits)
-        return loss, {"accuracy": (label == trial.target).astype(logits.dtype), "label": label}
+        right = (label == trial.target).astype(logits.dtype)
+        return loss, {"accuracy": jnp.where(known, right, jnp.nan), "label": label}
 
 
 @LOSSES.register("squared_error")
@@ -153,9 +162,10 @@ class ResponseError(AbstractLoss):
     ``margin * CE(4 (-a - 1/2), 0, 4 (a - 1/2))``.
 
     For trials whose target is a `spikejax.tasks.delayed_xor.Response`. The scalars beside it: `squared` (the
-    error without the half), `accuracy` and the predicted `label`.
+    error without the half), `accuracy` and the predicted `label`. The answer (`Trial.label`) is 0 for "-", 1
+    for "none" and 2 for "+"; another one makes NaN, as in `CrossEntropy`.
 
-    **Raises:** `ValueError` for a negative margin.
+    **Raises:** `ValueError` for a negative margin; from the loss, for an answer that is no whole number.
     """
 
     targets: ClassVar = frozenset({"response"})
@@ -170,14 +180,16 @@ class ResponseError(AbstractLoss):
                 f"{len(trial.target.signal)}: give both at one time step"
             )
         o, target = solution.readout[:, 0], trial.target
-        squared = target.weight @ (o - target.signal[:, 0]) ** 2
+        known = known_class("ResponseError", trial.label, 3)
+        squared = jnp.where(known, target.weight, jnp.nan) @ (o - target.signal[:, 0]) ** 2
         amplitude = target.template @ o
         label = jnp.where(amplitude > 0.5, 2, jnp.where(amplitude < -0.5, 0, 1))
         loss = 0.5 * squared
         if self.margin:
             logits = 4 * jnp.stack([-amplitude - 0.5, jnp.zeros_like(amplitude), amplitude - 0.5])
             loss = loss - self.margin * jax.nn.log_softmax(logits)[trial.label]
-        return loss, {"squared": squared, "accuracy": (label == trial.label).astype(o.dtype), "label": label}
+        right = (label == trial.label).astype(o.dtype)
+        return loss, {"squared": squared, "accuracy": jnp.where(known, right, jnp.nan), "label": label}
 
 
 class Sum(AbstractLoss):
@@ -228,6 +240,20 @@ class Sum(AbstractLoss):
         return sum(losses[1:], start=losses[0]), scalars
 
 
+def known_class(owner: str, label: Any, classes: int) -> Bool[Array, ""]:
+    """Whether a label is a number from 0 to ``classes - 1``.
+
+    Where it is not, what the readout is compared with should be NaN, so that neither the value nor the
+    gradient of the trial can be taken for one. (A factor of NaN will not do: XLA drops it beside a mask.)
+
+    **Raises:** `ValueError`, which begins with `owner`, for a label that is absent or no whole number.
+    """
+    if label is None or not jnp.issubdtype(jnp.result_type(label), jnp.integer):
+        kind = "none" if label is None else jnp.result_type(label)
+        raise ValueError(f"{owner}: the label of the trial is {kind}, but must be a whole number: its class")
+    return (jnp.asarray(label) >= 0) & (jnp.asarray(label) < classes)
+
+
 def time_weights(solution: Solution, trial: Trial) -> Float[Array, " time"]:
     """Weights that average over the steps of a trial, of the readout's precision."""
     steps, dtype = solution.readout.shape[0], solution.readout.dtype
@@ -236,4 +262,13 @@ def time_weights(solution: Solution, trial: Trial) -> Float[Array, " time"]:
     return trial.mask.astype(dtype) / jnp.maximum(trial.mask.sum(), 1).astype(dtype)
 
 
-__all__ = ["LOSSES", "AbstractLoss", "CrossEntropy", "ResponseError", "SquaredError", "Sum", "time_weights"]
+__all__ = [
+    "LOSSES",
+    "AbstractLoss",
+    "CrossEntropy",
+    "ResponseError",
+    "SquaredError",
+    "Sum",
+    "known_class",
+    "time_weights",
+]

@@ -45,7 +45,16 @@ def group_norms(gradient: PyTree) -> dict[str, Float[Array, ""]]:
 def confusion(
     target: Int[np.ndarray, " trials"], label: Int[np.ndarray, " trials"], classes: int
 ) -> Int[np.ndarray, "classes classes"]:
-    """How often class i (row) was taken for class j (column)."""
+    """How often class i (row) was taken for class j (column).
+
+    **Raises:** `ValueError` for a class outside 0 to ``classes - 1``.
+    """
+    for name, x in {"target": target, "label": label}.items():
+        if len(x) and (np.min(x) < 0 or np.max(x) >= classes):
+            raise ValueError(
+                f"`{name}` goes from {np.min(x)} to {np.max(x)}, but there are {classes} classes: number "
+                f"them 0 to {classes - 1}"
+            )
     table = np.zeros((classes, classes), int)
     np.add.at(table, (np.asarray(target), np.asarray(label)), 1)
     return table

@@ -9,13 +9,14 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .component import Component, check_shapes
-from .connections import AbstractConnection, Dense
+from .connections import AbstractConnection, ActivationShape, Dense
 from .connections.base import check_shapes as check_input
 from .initialise import bistable, dale_signs, wired
 from .neurons import AbstractNeuron, Wrapper
+from .noise import Noise
 from .parameters import as_parameter, resolve
 from .readouts import AbstractReadout, LinearReadout
-from .state import LayerState, NetworkState
+from .state import Background, LayerState, NetworkState
 from .synapses import AbstractSynapse
 
 Create = Callable[..., AbstractConnection]
@@ -95,9 +96,9 @@ class Layer(Component):
         return shape if self.reversal is None else shape[1:]
 
     @property
-    def activation_shape(self) -> tuple[int, ...]:
+    def activation_shape(self) -> ActivationShape:
         """Shape of the activation of the layer's outgoing synapses, ``(kinds, *n)``."""
-        return (self.synapse.kinds, *self.shape)
+        return ActivationShape((self.synapse.kinds, *self.shape))
 
     @classmethod
     def create(
@@ -118,10 +119,10 @@ class Layer(Component):
     ) -> "Layer":
         """A layer of random connections, and of biases ``U(*bias)``.
 
-        **Arguments:** `in_shape`: shape of the input, ``(channels,)`` or ``(kinds, n)``; `size`: shape of the
-        population, or the number of neurons; `feedforward`, `recurrent`: how the connections are drawn, such
-        as ``partial(Dense.create, scale=2.0)``; None: no recurrence; `self_excitation`: see
-        `spikejax.initialise.bistable`.
+        **Arguments:** `in_shape`: shape of the input, that of a stimulus or the `activation_shape` of the
+        layer below; `size`: shape of the population, or the number of neurons; `feedforward`, `recurrent`:
+        how the connections are drawn, such as ``partial(Dense.create, scale=2.0)``; None: no recurrence;
+        `self_excitation`: see `spikejax.initialise.bistable`.
 
         `excitatory`: Dale's law; this fraction of the neurons, the first ones, has positive recurrent weights
         only and the others negative ones (see `dale_signs`); `input_sign`: the same of the neurons of the
@@ -151,7 +152,7 @@ class Layer(Component):
         shape = into.out_shape
         own = None
         if recurrent is not None:
-            own = recurrent((synapse.kinds, *shape), shape, key=key_recurrent)
+            own = recurrent(ActivationShape((synapse.kinds, *shape)), shape, key=key_recurrent)
             if self_excitation is not None:
                 own = bistable(own, synapse, self_excitation, key=key_recurrent)
             sign = None
@@ -257,7 +258,7 @@ class Network(Component):
         **Arguments:** `channels`: of the stimulus; `sizes`: neurons per layer; `outputs`: of the readout.
         """
         keys = jax.random.split(key, len(sizes) + 1)
-        shapes = [(channels,), *((synapse.kinds, n) for n in sizes)]
+        shapes = [(channels,), *(ActivationShape((synapse.kinds, n)) for n in sizes)]
         layers = tuple(
             Layer.dense(shape, n, neuron, synapse, recurrent=recurrent, key=k, **init)
             for shape, n, k in zip(shapes, sizes, keys, strict=False)
@@ -270,12 +271,29 @@ class Network(Component):
         return self.layers[0].feedforward.in_shape
 
     def init(
-        self, *, key: PRNGKeyArray | None = None, noise: Float[Array, "..."] | float | None = None
+        self,
+        *,
+        key: PRNGKeyArray | None = None,
+        noise: Noise | Float[Array, "..."] | float | None = None,
     ) -> NetworkState:
-        """State at the start of a trial; with a `key` voltages are drawn (see `AbstractNeuron.init`)."""
+        """State at the start of a trial; with a `key` voltages are drawn (see `AbstractNeuron.init`).
+
+        **Arguments:** `noise`: what is random in the trial, or the standard deviation of the voltages alone.
+        With a background current the state has room for it from the start, as a `jax.lax.scan` over the
+        chunks of a recording needs.
+        """
+        background = None
+        if isinstance(noise, Noise):
+            background = self._background() if noise.drives else None
+            noise = noise.initial
         keys = [None] * len(self.layers) if key is None else jax.random.split(key, len(self.layers))
         states = (layer.init(key=k, noise=noise) for layer, k in zip(self.layers, keys, strict=True))
-        return NetworkState(tuple(states), self.readout.init())
+        return NetworkState(tuple(states), self.readout.init(), background)
+
+    def _background(self) -> Background:
+        """A background current that has not begun."""
+        last = tuple(jnp.zeros(layer.shape, layer.bias.dtype) for layer in self.layers)
+        return Background(jnp.zeros((), jnp.int32), last)
 
 
 __all__ = ["Create", "Layer", "Network"]

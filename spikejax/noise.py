@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from .component import Component, option
 
@@ -38,6 +38,10 @@ class Noise(Component):
     tau dx = -x dt + current sqrt(2 tau) dW,   x' = exp(-dt/tau) x + current sqrt(1 - exp(-2 dt/tau)) xi
     ```
     without, white noise, ``x = current sqrt(1 ms/dt) xi`` in every step, whose integral does not hang on dt.
+
+    Every step of a recording has a key of its own, counted by what the network's state carries: a trial has
+    the same noise however far its batch is padded, and a recording that is run in chunks the noise that it
+    has in one go.
 
     **Arguments:** each a number, or an array that broadcasts to the shape of every layer. Under `jax.jit` all
     are traced, and have derivatives; a number of a noise that is not an argument is compiled in.
@@ -84,9 +88,17 @@ class Noise(Component):
         shape: tuple[int, ...],
         dt: float | Float[Array, ""],
         dtype=None,
+        *,
+        begun: int | Int[Array, ""] = 0,
+        last: Float[Array, "*n"] | None = None,
     ) -> Float[Array, "time *n"]:
-        """The background current of every step of `dt` ms, ``(time, *n)``."""
-        draws = jax.random.normal(key, (steps, *shape), dtype or jnp.result_type(float))
+        """The background current of every step of `dt` ms, ``(time, *n)``.
+
+        **Arguments:** `begun`: number of steps of the recording before these; `last`: the current in the last
+        of them, from which correlated noise goes on.
+        """
+        keys = jax.vmap(lambda t: jax.random.fold_in(key, t))(begun + jnp.arange(steps, dtype=jnp.int32))
+        draws = jax.vmap(lambda k: jax.random.normal(k, shape, dtype or jnp.result_type(float)))(keys)
         every = lambda x: jnp.broadcast_to(jnp.asarray(x, draws.dtype), shape)[None]
         if _off(self.tau):
             return every(self.current * dt**-0.5) * draws
@@ -94,11 +106,12 @@ class Noise(Component):
         known, correlated = isinstance(self.tau, int | float), every(self.tau > 0)
         tau = self.tau if known else jnp.where(self.tau > 0, self.tau, 1.0)
         decay = (correlated * jnp.exp(-every(dt / tau)))[0]
-        current = every(self.current) * jnp.where(correlated > 0, 1.0, every(dt**-0.5))
-        # The first draw is of the stationary distribution, the others are increments.
+        draws = every(self.current) * jnp.where(correlated > 0, 1.0, every(dt**-0.5)) * draws
         step = lambda x, xi: (lambda new: (new, new))(decay * x + jnp.sqrt(1 - decay**2) * xi)
-        _, later = jax.lax.scan(step, draws[0], draws[1:])
-        return current * jnp.concatenate([draws[:1], later])
+        # The very first draw is of the stationary distribution, the others are increments.
+        first = draws[0] if last is None else jnp.where(begun == 0, draws[0], step(last, draws[0])[0])
+        _, later = jax.lax.scan(step, first, draws[1:])
+        return jnp.concatenate([first[None], later])
 
 
 __all__ = ["Amount", "Noise"]

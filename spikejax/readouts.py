@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .component import Component, Declaration, check_keywords, check_shapes, parameter
-from .connections import AbstractConnection, Dense
+from .connections import AbstractConnection, ActivationShape, Dense
 from .parameters import as_parameter
 from .registry import Registry
 
@@ -54,7 +54,8 @@ READOUTS: Registry[AbstractReadout] = Registry("readout")
 
 
 def _drawn(in_shape: tuple[int, ...], size: int, scale: float, key: PRNGKeyArray) -> dict[str, Any]:
-    return {"connection": Dense.normal(in_shape, (size,), scale, key=key), "bias": jnp.zeros(size)}
+    connection = Dense.normal(ActivationShape(in_shape), (size,), scale, key=key)
+    return {"connection": connection, "bias": jnp.zeros(size)}
 
 
 @READOUTS.register("linear")

@@ -15,7 +15,7 @@ from .gates import Gate
 from .network import Layer, Network
 from .noise import Noise
 from .parameters import cast, precision, resolve, vary_together
-from .state import NetworkState, Record
+from .state import Background, NetworkState, Record
 from .stimulus import Events, Stimulus, as_stimulus
 
 SMALLEST = 1e-30
@@ -87,7 +87,8 @@ def simulate(
     - `state`: where to start; default: ``network.init()``.
     - `key`, `noise`: what is random (`Noise`): the background current of every layer, and, without a `state`,
       the initial voltages, ``v_init`` plus normal noise. With a key alone the initial voltages are uniform
-      between reset and threshold.
+      between reset and threshold. The state counts the steps of the background current: with the same key
+      the next chunk of a recording has the noise that comes next, as in one go.
     - `mask`: False at the steps after a shorter trial's end: the network stands still there.
 
     The network decides on the precision: everything is computed in its floating type, the widest of its
@@ -122,7 +123,7 @@ def simulate(
         (cell.start(own._replace(inputs=None)), own.inputs)
         for cell, own in zip(cells, state.layers, strict=True)
     )
-    background = _background(network, noise, key, stimulus.shape[0], dt)
+    background, reached = _background(network, noise, key, state, (stimulus.shape[0], mask), dt)
     # Events cannot be cut in time, so that they become the first layer's current here. An array is kept as it
     # is: the current of all neurons, held over the whole trial, would be what a checkpointed run is to spare.
     events = isinstance(stimulus, Events)
@@ -155,7 +156,7 @@ def simulate(
     states = tuple(c.state._replace(inputs=inputs) for c, inputs in carries)
     counts = tuple(c.count for c, _ in carries)
     duration = _duration(stimulus.shape[0], mask, dt, readout.dtype)
-    return Solution(readout, counts, records, NetworkState(states, tail), duration)
+    return Solution(readout, counts, records, NetworkState(states, tail, reached), duration)
 
 
 class _Given(NamedTuple):
@@ -191,7 +192,7 @@ def _prepared(
             raise ValueError("`noise` is random: give a `key`")
     network, noise = cast((network, noise), dtype)
     if state is None:
-        state = network.init(key=key, noise=None if noise is None else noise.initial)
+        state = network.init(key=key, noise=noise)
     gate, adjoint, state = cast((gate, adjoint, state), dtype)
     return vary_together(_Given(network, stimulus, gate, dt, adjoint, state, mask, key, noise))
 
@@ -220,17 +221,32 @@ def _duration(steps: int, mask: Array | None, dt: float | Array, dtype) -> Float
 
 
 def _background(
-    network: Network, noise: Noise | None, key, steps: int, dt: float | Array
-) -> tuple[Array | None, ...]:
-    """The background current of every layer, ``(time, *n)``, or None."""
+    network: Network,
+    noise: Noise | None,
+    key,
+    state: NetworkState,
+    length: tuple[int, Array | None],
+    dt: float | Array,
+) -> tuple[tuple[Array | None, ...], Background | None]:
+    """The background current of every layer, ``(time, *n)``, or None, and how far it has come at the end of
+    the trial.
+
+    **Arguments:** `length`: number of steps, and the mask.
+    """
     if noise is None or not noise.drives:
-        return (None,) * len(network.layers)
+        return (None,) * len(network.layers), state.background
+    begun = state.background or network.init(noise=noise).background
+    assert begun is not None, "there is a current"
+    steps, mask = length
     # Another stream than that of the initial state.
     keys = jax.random.split(jax.random.fold_in(key, 1), len(network.layers))
-    return tuple(
-        noise.background(k, steps, layer.shape, dt, layer.bias.dtype)
-        for k, layer in zip(keys, network.layers, strict=True)
+    currents = tuple(
+        noise.background(k, steps, layer.shape, dt, layer.bias.dtype, begun=begun.steps, last=last)
+        for k, layer, last in zip(keys, network.layers, begun.last, strict=True)
     )
+    end = steps if mask is None else mask.sum(dtype=jnp.int32)
+    last = tuple(jnp.concatenate([a[None], x])[end] for a, x in zip(begun.last, currents, strict=True))
+    return currents, Background(begun.steps + end, last)
 
 
 def _check_save(save: str | Iterable[str]) -> frozenset[str]:

@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 
 class LayerState(NamedTuple):
@@ -23,11 +23,23 @@ class LayerState(NamedTuple):
     """The layer's last inputs, the oldest first; None unless its feed-forward connection has a memory."""
 
 
+class Background(NamedTuple):
+    """How far the background current of a recording has come (`spikejax.Noise`)."""
+
+    steps: Int[Array, ""]
+    """Steps with such a current so far: each has a key of its own."""
+    last: tuple[Float[Array, "*n"], ...]
+    """Per layer, the current in the last of them."""
+
+
 class NetworkState(NamedTuple):
     """State of a network between two steps: what a long recording carries from chunk to chunk."""
 
     layers: tuple[LayerState, ...]
     readout: Float[Array, "..."]
+    background: Background | None = None
+    """None before the first step with a background current, unless the state is made by
+    ``network.init(noise=...)``."""
 
 
 class Carry(NamedTuple):
@@ -50,4 +62,4 @@ class Record(NamedTuple):
     current: Float[Array, "time *n"] | None = None
 
 
-__all__ = ["Carry", "LayerState", "NetworkState", "Record"]
+__all__ = ["Background", "Carry", "LayerState", "NetworkState", "Record"]

@@ -87,6 +87,23 @@ class Events(eqx.Module):
         return flat.at[self.step, self.channel].add(self.value).reshape(self.steps, *self.channels)
 
 
+MOST_STEPS = 2**31 - 1
+"""Steps that a trial can have: they are counted in 32 bits."""
+
+
+def steps_in(duration: float, dt: float, what: str) -> float:
+    """How many steps of `dt` ms there are in `duration` ms, a fraction of one too.
+
+    **Raises:** `ValueError` that begins with `what` if there are more than a trial can have.
+    """
+    if not duration <= MOST_STEPS * dt:
+        raise ValueError(
+            f"{what} of {duration:g} ms has more than {MOST_STEPS} steps of {dt:g} ms: make it shorter, or "
+            "the steps longer"
+        )
+    return duration / dt
+
+
 Stimulus = Float[Array, "time *channels"] | Events
 """One trial's input: an array with a row for every step, or a list of events."""
 
@@ -131,4 +148,4 @@ def _as_array(stimulus: Any, expected: str, dtype: Any) -> Array:
     return found.astype(dtype)
 
 
-__all__ = ["Events", "Stimulus", "as_stimulus"]
+__all__ = ["Events", "Stimulus", "as_stimulus", "steps_in"]

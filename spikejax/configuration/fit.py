@@ -6,12 +6,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
-from .tables import Count, Finite, NonNegative, PositiveFloat, Table
+from .tables import MOST, Count, CountOrNone, Finite, NonNegative, PositiveFloat, Table
 
 __all__ = ["FITS", "RENAMED", "CurrentClampFit", "SoundFit"]
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-Steps = Annotated[int, Field(ge=0)]
 
 RENAMED = {
     "fit.driven_steps": "fit.stochastic.steps",
@@ -51,12 +50,10 @@ class ClampDataTable(Table):
         description="dt above the sampling step: an error, or the current averaged over every step and the "
         "voltage taken at its end",
     )
-    hold_out_every: Annotated[int, Field(ge=2)] = Field(
+    hold_out_every: Annotated[int, Field(ge=2, le=MOST)] = Field(
         default=4, description="every how many sweeps one is left out of the fit and predicted"
     )
-    hold_out_first: Annotated[int, Field(ge=0)] = Field(
-        default=2, description="position of the first sweep left out, from 0"
-    )
+    hold_out_first: CountOrNone = Field(default=2, description="position of the first sweep left out, from 0")
     test_file: Path | None = Field(
         default=None, description="another file with further sweeps of the recording to predict", strict=False
     )
@@ -109,7 +106,7 @@ class ClampStochasticTable(Table):
     """The neuron with escape noise, which recorded spikes reset."""
 
     # An upswing and its crossing are found by iteration, which makes every step of AdEx slow.
-    steps: Steps = by_model(
+    steps: CountOrNone = by_model(
         400,
         "steps of Adam on the likelihood of the recorded spikes; 0: no such fit; Hodgkin-Huxley, which has "
         "no reset, has none",
@@ -123,7 +120,7 @@ class ClampStochasticTable(Table):
 class ClampSearchTable(Table):
     """The random search around every kept start, before the deterministic fit."""
 
-    rounds: Steps = by_model(
+    rounds: CountOrNone = by_model(
         6,
         "rounds of the random search, of `draws` simulations with an ordinary threshold in all",
         adex=4,
@@ -139,7 +136,7 @@ class ClampSearchTable(Table):
 class ClampDeterministicTable(Table):
     """The neuron without noise, which runs freely."""
 
-    steps: Steps = by_model(
+    steps: CountOrNone = by_model(
         60, "steps of Adam in which the neuron runs freely through the gate; 0: no such fit", adex=30
     )
     learning_rate: PositiveFloat = by_model(

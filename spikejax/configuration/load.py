@@ -8,6 +8,7 @@ is known now. A run's folder is read in the same way, after its old keys were gi
 import importlib
 import json
 import os
+import re
 import sys
 import tomllib
 from collections.abc import Sequence
@@ -28,6 +29,12 @@ from .upgrade import old_keys, upgrade
 
 TEXT = ("data.recording", "data.file", "data.test_file")
 """Keys whose values on the command line are text, whatever they look like."""
+LARGEST = 1_000_000
+"""Bytes of the largest configuration file: none that is written by hand comes near it."""
+DEEPEST = 50
+"""Tables and lists within each other: a configuration has a tenth of them."""
+DOTTED = re.compile(r"""(?<![\w.-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){50}""")
+"""A key of too many parts, on which the parser spends the square of their number."""
 Schema = TypeVar("Schema", bound=BaseModel)
 
 
@@ -77,7 +84,11 @@ def read(path: Path) -> dict[str, Any]:
             raise ConfigError(f"{path} is not a run folder: it has no config.toml")
         path = path / "config.toml"
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        with open(path, "rb") as file:
+            content = file.read(LARGEST + 1)
+        if len(content) > LARGEST:
+            raise ConfigError(f"{path} is no configuration: it is larger than {LARGEST} bytes")
+        data = parse(content.decode("utf-8"))
     except FileNotFoundError:
         raise ConfigError(
             f"there is no configuration file {path} (it comes first, then --key VALUE)"
@@ -91,6 +102,33 @@ def read(path: Path) -> dict[str, Any]:
     return upgrade(data, FIT_RENAMED if data.get("kind") in FITS else None)
 
 
+def parse(text: str) -> dict[str, Any]:
+    """The tables of a text.
+
+    **Raises:** `tomllib.TOMLDecodeError` in one line, also for what the parser itself cannot take: tables
+    without end in each other, numbers of thousands of digits.
+    """
+    deep = f"tables or lists stand more than {DEEPEST} deep in each other"
+    if DOTTED.search(text):
+        raise tomllib.TOMLDecodeError(deep)
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        raise
+    except RecursionError:
+        raise tomllib.TOMLDecodeError(deep) from None
+    except Exception as error:  # what int, float and datetime raise
+        reason = (str(error).splitlines() or [""])[0].split(";")[0]
+        raise tomllib.TOMLDecodeError(f"a value cannot be read: {reason}") from None
+    level: list[Any] = [data]
+    for _ in range(DEEPEST):
+        level = [x for one in level for x in (one.values() if isinstance(one, dict) else one)]
+        level = [x for x in level if isinstance(x, dict | list)]
+    if level:
+        raise tomllib.TOMLDecodeError(deep)
+    return data
+
+
 def override(data: dict[str, Any], overrides: Sequence[tuple[str, str]]) -> dict[str, Any]:
     """`data` with ``("a.b", text)`` set, the text read as a TOML value, else as a string.
 
@@ -98,7 +136,9 @@ def override(data: dict[str, Any], overrides: Sequence[tuple[str, str]]) -> dict
     """
     for name, text in overrides:
         try:
-            value = tomllib.loads(f"x = {text}")["x"]
+            found = parse(f"x = {text}")
+            # A text with a line of its own would be more than a value.
+            value = found["x"] if found.keys() == {"x"} else text
         except tomllib.TOMLDecodeError:
             value = text
         place(data, name, value)
@@ -174,10 +214,13 @@ def place(data: dict[str, Any], name: str, value: Any) -> None:
         # The schema's default is one layer.
         data.setdefault("network", {}).setdefault("layers", [{}])
     *tables, last = name.split(".")
+    if len(tables) > DEEPEST:
+        raise ConfigError(f"--{name[:60]}...: no key has more than {DEEPEST} parts")
     here: Any = data
     for i, part in enumerate(tables):
         if isinstance(here, list):
-            if not part.isdigit() or int(part) >= len(here):
+            # No more digits than a list has entries: int refuses thousands of them.
+            if not (part.isdecimal() and len(part) < 9) or int(part) >= len(here):
                 raise ConfigError(
                     f"--{name}: {'.'.join(tables[:i])} has {len(here)} item(s), numbered from 0; there is no "
                     f"{part!r}"
@@ -217,6 +260,7 @@ __all__ = [
     "load_fit",
     "new_folder",
     "override",
+    "parse",
     "place",
     "read",
     "validate",

@@ -16,6 +16,7 @@ import dataclasses
 import difflib
 import functools
 import inspect
+import itertools
 import json
 import operator
 import re
@@ -47,7 +48,10 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
-Count = Annotated[int, Field(ge=1)]
+MOST = 2**31 - 1
+"""Largest number of things: arrays are counted in 32 bits."""
+Count = Annotated[int, Field(ge=1, le=MOST)]
+CountOrNone = Annotated[int, Field(ge=0, le=MOST)]
 
 
 class Table(BaseModel):
@@ -329,7 +333,8 @@ def read(model: type[Model], data: Any) -> Model:
     **Raises:** pydantic's `ValidationError`.
     """
     if isinstance(data, dict):
-        problems = list(_unknown(model, data, ()))
+        # The first is what is reported, with the number of the others.
+        problems = list(itertools.islice(_unknown(model, data, ()), 100))
         if problems:
             raise ValidationError.from_exception_data(model.__name__, problems)
     # Through JSON: strict mode in Python refuses lists where the schema has tuples.
@@ -400,6 +405,7 @@ def components_table(registry: Registry) -> str:
 __all__ = [
     "STAGED",
     "Count",
+    "CountOrNone",
     "Decay",
     "Each",
     "Family",

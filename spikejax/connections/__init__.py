@@ -1,7 +1,15 @@
 """Connections: linear maps from activations (or a stimulus) to currents, a file each."""
 
-from .base import CONNECTIONS, AbstractConnection, check_shapes
+from .base import CONNECTIONS, AbstractConnection, ActivationShape, check_shapes, fan_in
 from .dense import Dense
 from .ports import Ports
 
-__all__ = ["CONNECTIONS", "AbstractConnection", "Dense", "Ports", "check_shapes"]
+__all__ = [
+    "CONNECTIONS",
+    "AbstractConnection",
+    "ActivationShape",
+    "Dense",
+    "Ports",
+    "check_shapes",
+    "fan_in",
+]

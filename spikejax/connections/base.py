@@ -1,6 +1,7 @@
 """What a connection is: a linear map of a stretch of time, which may remember a past."""
 
 import abc
+import math
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -15,6 +16,19 @@ if TYPE_CHECKING:  # no field of the constructor: a class may have a property in
     from typing import ClassVar as AbstractVar
 else:
     from equinox import AbstractVar
+
+
+class ActivationShape(tuple[int, ...]):
+    """Shape ``(kinds, *n)`` of the activation of neurons, ``kinds`` synaptic time constants each.
+
+    A tuple that says what its first axis is: a plain ``(28, 28)`` is a stimulus of 784 channels.
+    """
+
+
+def fan_in(in_shape: tuple[int, ...]) -> int:
+    """Number of inputs that random weights of `in_shape` are scaled by: all channels of a stimulus, all
+    neurons of an `ActivationShape`."""
+    return math.prod(in_shape[1:] if isinstance(in_shape, ActivationShape) else in_shape)
 
 
 class AbstractConnection(Component):
@@ -63,7 +77,8 @@ class AbstractConnection(Component):
     def create(
         cls, in_shape: tuple[int, ...], out_shape: tuple[int, ...], *args: Any, **options: Any
     ) -> "AbstractConnection":
-        """One drawn at random, from inputs of `in_shape` to a population of `out_shape`.
+        """One drawn at random, from inputs of `in_shape` (an `ActivationShape` if they are neurons) to a
+        population of `out_shape`.
 
         `options` are `key` and keywords of the class itself, annotated ``Annotated[type, Declaration(...)]``:
         a configuration's table of the connection follows from them.
@@ -82,4 +97,4 @@ def check_shapes(connection: AbstractConnection, expected: tuple[int, ...], name
         )
 
 
-__all__ = ["CONNECTIONS", "AbstractConnection", "check_shapes"]
+__all__ = ["CONNECTIONS", "AbstractConnection", "ActivationShape", "check_shapes", "fan_in"]

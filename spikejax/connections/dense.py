@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from ..component import Declaration, check_keywords
 from ..parameters import AbstractReparametrisation, Masked, Signed, resolve
 from ..stimulus import Events, Stimulus
-from .base import CONNECTIONS, AbstractConnection
+from .base import CONNECTIONS, AbstractConnection, ActivationShape, fan_in
 
 Scale = Annotated[
     float | tuple[float, ...],
@@ -64,8 +64,8 @@ class Dense(AbstractConnection):
         ] = 1.0,
         autapses: Annotated[bool, Declaration(doc="let a neuron have a synapse onto itself")] = True,
     ) -> "Dense":
-        """Weights from ``N(0, scale^2/fan_in)``, fan_in the size of the last axis of the input (channels or
-        neurons), times `density`.
+        """Weights from ``N(0, scale^2/fan_in)``, fan_in the number of channels of a stimulus, whatever its
+        axes, or of neurons of an activation (`spikejax.connections.fan_in`), times `density`.
 
         **Arguments:** `scale`: one for all, or one for each entry of the input's first axis (channels, or
         synaptic time constants); `norm` of every neuron's weights, whatever their scale; `density`: see
@@ -78,24 +78,21 @@ class Dense(AbstractConnection):
         made = cls.normal(in_shape, out_shape, scale, key=key)
         if norm is not None:
             made = made.normalised(norm)
-        present = None
+        present, kinds = None, int(isinstance(in_shape, ActivationShape))
         if not autapses:
             if in_shape[-len(out_shape) :] != out_shape:
                 raise ValueError(
                     "`autapses` are synapses of a population onto itself: leave it out between others"
                 )
-            size = math.prod(out_shape)
+            size, kinds = math.prod(out_shape), len(in_shape) - len(out_shape)
             present = ~jnp.eye(size, dtype=bool).reshape(*out_shape, *out_shape)
         if density < 1:
-            drawn = jax.random.bernoulli(
-                jax.random.fold_in(key, 2), density, (*out_shape, *in_shape[-len(out_shape) :])
-            )
+            drawn = jax.random.bernoulli(jax.random.fold_in(key, 2), density, (*out_shape, *in_shape[kinds:]))
             present = drawn if present is None else present & drawn
             made = cls(weight=resolve(made.weight) / math.sqrt(density), in_shape=in_shape)
         if present is None:
             return made
         # A synapse that is absent is absent with all its time constants.
-        kinds = len(in_shape) - len(in_shape[-len(out_shape) :])
         return made.masked(jnp.expand_dims(present, tuple(len(out_shape) + k for k in range(kinds))))
 
     @classmethod
@@ -107,7 +104,8 @@ class Dense(AbstractConnection):
         *,
         key: PRNGKeyArray,
     ) -> "Dense":
-        """Weights from ``N(0, scale^2/fan_in)``, fan_in the size of the last axis of the input.
+        """Weights from ``N(0, scale^2/fan_in)``, fan_in as in `create`: a stimulus of ones makes a current of
+        standard deviation `scale`.
 
         **Raises:** `ValueError` if there are several scales, but not one for each entry of the input's first
         axis.
@@ -120,7 +118,7 @@ class Dense(AbstractConnection):
                     f"has {in_shape[0]}"
                 )
             scales = scales.reshape(-1, *(1 for _ in in_shape[1:]))
-        sigma = scales / math.sqrt(in_shape[-1])
+        sigma = scales / math.sqrt(fan_in(in_shape))
         draws = jax.random.normal(key, (*out_shape, *in_shape))
         return cls(
             weight=sigma.reshape((1,) * (draws.ndim - sigma.ndim) + sigma.shape) * draws, in_shape=in_shape

@@ -18,15 +18,14 @@ sound           stimulus          amplitude (trials, samples)
 ```
 """
 
-import contextlib
-import zipfile
-import zlib
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from jaxtyping import Float, Int
+
+from ..reading import Arrays, FileError, arrays_of, whole_numbers
+from ..stimulus import steps_in
 
 __all__ = [
     "CurrentClamp",
@@ -43,6 +42,9 @@ __all__ = [
 
 Resample: TypeAlias = Literal["refuse", "average"]
 """What to do if the time step is not the sampling step: raise an error, or average."""
+ADVICE = "set data.file to your recordings"
+SHORTEST, LONGEST = 1e-9, 1e3
+"""Sampling steps that are possible, s."""
 
 
 class CurrentClamp(NamedTuple):
@@ -101,41 +103,42 @@ def read_current_clamp(path: Path, name: str) -> CurrentClamp:
     recording, an array that is missing or of the wrong shape, values that are not finite, spikes outside
     their sweep or not in order, and counts that do not add up.
     """
-    with _opened(path) as file:
-        names = [str(n) for n in _get(file, path, "recordings", 1)]
+    with arrays_of(path, ADVICE) as file:
+        names = file.text("recordings")
         if name not in names:
-            raise ValueError(f"{path} has no recording {name!r}: choose from {', '.join(names)}")
-        sample = _sampling(file, path, "dt_s")
-        voltage = 0.01 * _get(file, path, f"{name}/v_0p01mV", 2).astype(np.float64)
-        current = _get(file, path, f"{name}/i_pA", 2).astype(np.float64)
+            raise FileError(f"{path} has no recording {name!r}: choose from {', '.join(names)}")
+        sample = _sampling(file, "dt_s")
+        voltage = 0.01 * file.numbers(f"{name}/v_0p01mV", 2).astype(np.float64)
+        current = file.numbers(f"{name}/i_pA", 2).astype(np.float64)
         if current.shape != voltage.shape or not voltage.size:
-            raise ValueError(
+            raise FileError(
                 f"{path}: {name}/i_pA has shape {current.shape}, {name}/v_0p01mV {voltage.shape}; "
                 "expected the same, not empty"
             )
         numbers, counts, peaks = (
-            _whole(file, path, f"{name}/{key}") for key in ("sweep", "spike_count", "spike_sample")
+            whole_numbers(f"{path}: {name}/{key}", file.get(f"{name}/{key}", 1))
+            for key in ("sweep", "spike_count", "spike_sample")
         )
     sweeps, samples = voltage.shape
     for key, array in (("sweep", numbers), ("spike_count", counts)):
         if len(array) != sweeps:
-            raise ValueError(f"{path}: {name}/{key} has {len(array)} entries for {sweeps} sweeps")
+            raise FileError(f"{path}: {name}/{key} has {len(array)} entries for {sweeps} sweeps")
     if len(set(numbers.tolist())) != sweeps:
-        raise ValueError(f"{path}: {name}/sweep names a sweep twice")
+        raise FileError(f"{path}: {name}/sweep names a sweep twice")
     if (counts < 0).any() or counts.sum() != len(peaks):
-        raise ValueError(
+        raise FileError(
             f"{path}: {name}/spike_count adds up to {counts.sum()}, but {name}/spike_sample has {len(peaks)} "
             "entries"
         )
     parts = np.split(peaks, np.cumsum(counts)[:-1])
     for number, part in zip(numbers, parts, strict=True):
         if len(part) and (part.min() < 0 or part.max() >= samples):
-            raise ValueError(
+            raise FileError(
                 f"{path}: {name}/spike_sample of sweep {number} reaches {part.max()}, outside the sweep's "
                 f"{samples} samples"
             )
         if (np.diff(part) <= 0).any():
-            raise ValueError(f"{path}: {name}/spike_sample of sweep {number} is not in order of time")
+            raise FileError(f"{path}: {name}/spike_sample of sweep {number} is not in order of time")
     return CurrentClamp(name, sample, current, voltage, numbers, tuple(part * sample for part in parts))
 
 
@@ -144,8 +147,8 @@ def recording_names(path: Path) -> tuple[str, ...]:
 
     **Raises:** `ValueError` as `read_current_clamp`.
     """
-    with _opened(path) as file:
-        return tuple(str(n) for n in _get(file, path, "recordings", 1))
+    with arrays_of(path, ADVICE) as file:
+        return file.text("recordings")
 
 
 def read_sound_spikes(path: Path) -> SoundSpikes:
@@ -155,28 +158,28 @@ def read_sound_spikes(path: Path) -> SoundSpikes:
     is missing or of the wrong shape, values that are not finite, a stimulus below 0, and spike times that are
     out of range or not in order.
     """
-    with _opened(path) as file:
-        stimulus = _get(file, path, "stimulus", 2).astype(np.float64)
-        sample = _sampling(file, path, "dt")
+    with arrays_of(path, ADVICE) as file:
+        stimulus = file.numbers("stimulus", 2).astype(np.float64)
+        sample = _sampling(file, "dt")
         if not stimulus.size:
-            raise ValueError(f"{path}: stimulus is empty")
+            raise FileError(f"{path}: stimulus is empty")
         if stimulus.min() < 0:
-            raise ValueError(
+            raise FileError(
                 f"{path}: stimulus is an amplitude and cannot be negative; its smallest value is "
                 f"{stimulus.min():g}"
             )
         spikes = tuple(
-            1e3 * _get(file, path, f"spike_times_{i + 1}", 1).astype(np.float64) for i in range(len(stimulus))
+            1e3 * file.numbers(f"spike_times_{i + 1}", 1).astype(np.float64) for i in range(len(stimulus))
         )
     end = stimulus.shape[1] * sample
     for i, times in enumerate(spikes):
         if len(times) and (times.min() < 0 or times.max() >= end):
             at = times.min() if times.min() < 0 else times.max()
-            raise ValueError(
+            raise FileError(
                 f"{path}: spike_times_{i + 1} holds {at / 1e3:g} s, outside the stimulus of {end / 1e3:g} s"
             )
         if (np.diff(times) <= 0).any():
-            raise ValueError(f"{path}: spike_times_{i + 1} is not in order of time")
+            raise FileError(f"{path}: spike_times_{i + 1} is not in order of time")
     return SoundSpikes(sample, stimulus, spikes)
 
 
@@ -186,7 +189,7 @@ def samples_per_step(sample: float, dt: float, resample: Resample, what: str) ->
     **Raises:** `ValueError` if dt is not a whole multiple of the sampling step, or is another than it and
     `resample` is ``"refuse"``.
     """
-    ratio = dt / sample
+    ratio = steps_in(dt, sample, f"dt, of {what},")
     whole = round(ratio)
     if whole < 1 or abs(ratio - whole) > 1e-6 * whole:
         raise ValueError(
@@ -233,47 +236,12 @@ def bin_spikes(
     return np.stack([np.bincount(k[k < bins], minlength=bins) for k in at]).astype(float)
 
 
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
-    """An ``.npz`` file; whatever is wrong with it is one `ValueError`."""
-    # Opened here, because numpy leaves a damaged file open.
-    with contextlib.ExitStack() as stack:
-        try:
-            file = np.load(stack.enter_context(open(path, "rb")), allow_pickle=False)
-        except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
-            reason = getattr(error, "strerror", None) or "not an .npz file"
-            raise ValueError(f"{path} cannot be read ({reason}): set data.file to your recordings") from None
-        if not isinstance(file, np.lib.npyio.NpzFile):
-            raise ValueError(f"{path} is one array, not an .npz file of several")
-        yield stack.enter_context(file)
-
-
-def _get(file: Mapping[str, np.ndarray], path: Path, key: str, ndim: int) -> np.ndarray:
-    if key not in file:
-        raise ValueError(f"{path} has no array {key!r}")
-    try:
-        array = file[key]
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError, zlib.error) as error:
-        raise ValueError(f"{path}: {key} cannot be read: {error}") from None
-    if array.ndim != ndim:
-        raise ValueError(f"{path}: {key} has shape {array.shape}; expected {ndim} axes")
-    if key != "recordings":
-        if not (np.issubdtype(array.dtype, np.integer) or np.issubdtype(array.dtype, np.floating)):
-            raise ValueError(f"{path}: {key} holds {array.dtype}, not numbers")
-        if not np.isfinite(array).all():
-            raise ValueError(f"{path}: {key} holds values that are not finite")
-    return array
-
-
-def _whole(file: Mapping[str, np.ndarray], path: Path, key: str) -> Int[np.ndarray, " entries"]:
-    array = _get(file, path, key, 1)
-    if not np.issubdtype(array.dtype, np.integer):
-        raise ValueError(f"{path}: {key} holds {array.dtype}, not whole numbers")
-    return array.astype(np.int64)
-
-
-def _sampling(file: Mapping[str, np.ndarray], path: Path, key: str) -> float:
-    seconds = float(_get(file, path, key, 0))
-    if not seconds > 0:
-        raise ValueError(f"{path}: {key} is {seconds:g} s: a sampling step is above 0")
+def _sampling(file: Arrays, key: str) -> float:
+    """A sampling step, ms."""
+    seconds = float(file.numbers(key, 0))
+    if not SHORTEST <= seconds <= LONGEST:
+        raise FileError(
+            f"{file.path}: {key} is {seconds:g} s: a sampling step is above 0, from {SHORTEST:g} to "
+            f"{LONGEST:g} s"
+        )
     return 1e3 * seconds

@@ -114,8 +114,9 @@ def _score(known: tuple[int, ...], counts: Sequence[float], gammas: Sequence[flo
     return SpikeScores(
         recorded=known,
         predicted=tuple(map(float, counts)),
-        count_error=float(errors.mean()),
-        within_one=float((errors <= 1).mean()),
+        # Of no sweep at all: no number, without a warning.
+        count_error=float(errors.mean()) if errors.size else float("nan"),
+        within_one=float((errors <= 1).mean()) if errors.size else float("nan"),
         gamma=float(np.mean(defined)) if defined else float("nan"),
         gammas=tuple(map(float, gammas)),
     )

@@ -36,7 +36,9 @@ class Theta(AbstractNeuron):
     """
 
     tau_mem: Float[Array, "..."] = parameter(25.0, unit="ms", doc="membrane time constant", positive=True)
-    v_init: Float[Array, "..."] = parameter(0.5, doc="phase at the start of a trial", drawn=True)
+    v_init: Float[Array, "..."] = parameter(
+        0.5, doc="phase at the start of a trial", at_least=0.0, at_most=1.0, drawn=True
+    )
 
     partial_reset: ClassVar[bool] = True
 
@@ -45,8 +47,9 @@ class Theta(AbstractNeuron):
         return jnp.zeros_like(one), one
 
     def init(self, shape, *, key=None, noise=None):
-        state = super().init(shape, key=key, noise=noise)
-        return state if noise is None else State(state.v - jnp.floor(state.v))
+        # Where noise or training has moved it, as where it was before: a point of the circle.
+        v = super().init(shape, key=key, noise=noise).v
+        return State(v - jax.lax.stop_gradient(jnp.floor(v)))
 
     def flow(self, state, current, dt):
         assert not isinstance(current, Drive), "a layer gives conductances to neurons that take them"

@@ -8,9 +8,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree, UInt8
 
 from ..component import Component, option
+from ..reading import class_numbers
 from ..registry import Registry
 
 if TYPE_CHECKING:  # no field of the constructor: a class may have a property in its place
@@ -168,6 +170,9 @@ class Recordings(AbstractRecordings):
     **Arguments:** `stimuli` and `targets` by split (``train``, ``validation``, ``test``), stimuli as 0/1;
     `labels`: names of the classes; `drop`: probability that a spike is deleted in training; `shift_steps`:
     largest shift of a whole training trial in time, in steps.
+
+    **Raises:** `ValueError` for splits that are missing or do not fit, and for targets that are not the
+    number of a class, from 0.
     """
 
     stimuli: dict[str, UInt8[Array, "trials time channels"]]
@@ -193,6 +198,9 @@ class Recordings(AbstractRecordings):
                 raise ValueError(
                     f"Recordings: {split} has {x.shape[-1]} channels in `stimuli`, and train {channels}"
                 )
+            known = self.targets[split]
+            if not isinstance(known, Tracer):
+                class_numbers(f"Recordings: `targets` of {split}", np.asarray(known), len(self.labels))
 
 
 @eqx.filter_jit

@@ -10,11 +10,15 @@ import numpy as np
 from jaxtyping import Array, Int, UInt8
 
 from ..component import option
-from ..encoders import delta_modulation, hold
+from ..encoders import delta_modulation, hold, steps_held
+from ..reading import FileError, arrays_of, class_numbers
+from ..stimulus import steps_in
 from .base import TASKS, AbstractRecordings, stratified
 
 PERIOD = 25.0
 """Sampling period of the recordings, ms (40 Hz)."""
+FULL = 255.0
+"""Reading of a taxel that nothing presses."""
 TAXELS = (1, 2, 6, 10)
 """The four of twelve taxels that carry signal."""
 
@@ -23,30 +27,22 @@ def load(path: Path) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     """Pressure ``255 - x`` of the active taxels, ``(trials, 76, 4)``, the class of each trial, and the names
     of the classes.
 
-    **Raises:** `ValueError` naming the file if it cannot be read, is empty, or holds non-finite values or
-    unknown classes.
+    **Raises:** `ValueError` naming file and array if it cannot be read, is empty, or holds pressures outside
+    0 to 255 or unknown classes.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            x, y, letters = (file[name] for name in ("x", "y", "letters"))
-    except Exception as error:  # zipfile, numpy and the file system each raise their own
-        raise ValueError(
-            f"{path} is not a Braille recording (an .npz file with x, y and letters): {error}"
-        ) from error
-    if x.ndim != 3 or x.shape[0] == 0 or len(x) != len(y):
-        raise ValueError(
-            f"{path}: `x` has shape {x.shape} and `y` {y.shape}; expected (trials, time, 12) and (trials,), "
+    advice = "task.folder is of Braille recordings, .npz files with x, y and letters"
+    with arrays_of(path, advice) as file:
+        x, y, letters = file.numbers("x", 3), file.get("y", 1), file.text("letters")
+    if 0 in x.shape or len(x) != len(y):
+        raise FileError(
+            f"{path}: x has shape {x.shape} and y {y.shape}; expected (trials, time, 12) and (trials,), "
             "not empty"
         )
     if x.shape[2] <= max(TAXELS):
-        raise ValueError(f"{path}: `x` has {x.shape[2]} channels, expected 12 taxels")
-    if not np.isfinite(np.asarray(x, float)).all():
-        raise ValueError(f"{path}: `x` holds values that are not finite")
-    if y.min() < 0 or y.max() >= len(letters):
-        raise ValueError(
-            f"{path}: `y` has classes from {y.min()} to {y.max()}, but there are {len(letters)} letters"
-        )
-    return 255.0 - x[:, :, list(TAXELS)].astype(float), y.astype(np.int32), tuple(map(str, letters))
+        raise FileError(f"{path}: x has {x.shape[2]} channels, expected 12 taxels")
+    if x.min() < 0 or x.max() > FULL:
+        raise FileError(f"{path}: x goes from {x.min():g} to {x.max():g}, but a taxel from 0 to {FULL:g}")
+    return FULL - x[:, :, list(TAXELS)].astype(float), class_numbers(f"{path}: y", y, len(letters)), letters
 
 
 def encode(pressure: np.ndarray, thresholds: tuple[float, ...], clock: float, dt: float) -> np.ndarray:
@@ -106,9 +102,9 @@ class Braille(AbstractRecordings):
 
     def __check_init__(self):
         super().__check_init__()
-        one = np.zeros((1, 1))
-        hold(one, PERIOD, self.clock)  # whether one divides the other
-        hold(one, self.clock, self.dt)
+        steps_in(self.shift, self.dt, "`shift`")
+        steps_held(PERIOD, self.clock)  # whether one divides the other
+        steps_held(self.clock, self.dt)
 
     @property
     def stimuli(self):
@@ -124,7 +120,7 @@ class Braille(AbstractRecordings):
 
     @property
     def shift_steps(self):
-        return round(self.shift / self.dt)
+        return round(steps_in(self.shift, self.dt, "`shift`"))
 
     @property
     def _data(self) -> _Data:

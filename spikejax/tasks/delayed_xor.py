@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ..component import option
+from ..stimulus import steps_in
 from .base import TASKS, AbstractTask, Probe, Trial
 
 KINDS = ("++", "+-", "-+", "--", "+0", "-0")
@@ -118,6 +119,8 @@ class DelayedXOR(AbstractTask):
             )
         if not sum(self.odds) > 0:
             raise ValueError("`odds` are all 0: give at least one bucket a probability")
+        longest = max(self.delays[1], *self.buckets)
+        steps_in(self._duration(longest), self.dt, "a trial")
         if abs(GRID / self.dt - round(GRID / self.dt)) > 1e-6:
             raise ValueError(f"`dt` of {self.dt:g} ms does not divide {GRID:g} ms, the grid of the delays")
         for value in (*self.delays, *self.buckets):
@@ -127,7 +130,8 @@ class DelayedXOR(AbstractTask):
                 )
         for name in ("pulse", "cue", "lag", "response", "baseline", "tail"):
             value = getattr(self, name)
-            if abs(value / self.dt - round(value / self.dt)) > 1e-6:
+            steps = steps_in(value, self.dt, f"`{name}`")
+            if abs(steps - round(steps)) > 1e-6:
                 raise ValueError(
                     f"`{name}` of {value:g} ms is not a whole number of steps of `dt` = {self.dt:g} ms"
                 )
@@ -139,9 +143,11 @@ class DelayedXOR(AbstractTask):
 
     def steps(self, longest: float) -> int:
         """Steps of a trial whose delays are at most `longest` ms."""
-        return round(
-            (self.baseline + 2 * self.pulse + 2 * longest + self.lag + self.response + self.tail) / self.dt
-        )
+        return round(self._duration(longest) / self.dt)
+
+    def _duration(self, longest: float) -> float:
+        """Length of such a trial, ms."""
+        return self.baseline + 2 * self.pulse + 2 * longest + self.lag + self.response + self.tail
 
     def moments(self, delays: Float[Array, " 2"] | tuple[float, float]) -> tuple:
         """Begin of pulse 1, pulse 2, cue and response window, ms."""

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..component import option
+from ..stimulus import steps_in
 from .base import TASKS, AbstractTask, Trial
 
 
@@ -61,6 +62,7 @@ class PredictiveCoding(AbstractTask):
         super().__check_init__()
         low, high = self.frequencies
         for name in ("duration", "test_duration"):
+            steps_in(getattr(self, name), self.dt, f"`{name}`")
             if getattr(self, name) < self.dt:
                 raise ValueError(
                     f"`{name}` of {getattr(self, name):g} ms is shorter than a step of `dt` = {self.dt:g} ms"

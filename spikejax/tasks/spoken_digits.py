@@ -11,10 +11,11 @@ import numpy as np
 from jaxtyping import Int
 
 from ..component import option
-from ..encoders import hold
+from ..encoders import hold, steps_held
+from ..stimulus import steps_in
 from .augmentation import Augmentation, binned, blended
 from .base import TASKS, AbstractTask, Trial, stratified
-from .spike_file import Events, Found, Spikes, found, load
+from .spike_file import SPEAKER, Events, Found, Spikes, found, load
 
 PART = 90
 """Trials in a part of a split."""
@@ -113,6 +114,7 @@ class SpokenDigits(AbstractTask, Augmentation):
         super().__check_init__()
         if self.units % self.bands:
             raise ValueError(f"`bands` ({self.bands}) must be a divisor of `units` ({self.units})")
+        steps_in(self.window, min(self.bin, self.dt), "`window`")
         if abs(self.window / self.bin - round(self.window / self.bin)) > 1e-6 or self.window < self.bin:
             raise ValueError(f"`window` ({self.window:g} ms) must be a multiple of `bin` ({self.bin:g} ms)")
         for delay in self.delays:
@@ -121,7 +123,7 @@ class SpokenDigits(AbstractTask, Augmentation):
                     f"`delays`: a delay of {delay:g} ms is not a multiple of the `bin` of {self.bin:g} ms "
                     f"below the window of {self.window:g} ms"
                 )
-        hold(np.zeros((1, 1)), self.bin, self.dt)  # whether dt divides the bin
+        steps_held(self.bin, self.dt)  # whether dt divides the bin
 
     @property
     def events(self) -> tuple[Events, Events]:
@@ -190,7 +192,11 @@ class SpokenDigits(AbstractTask, Augmentation):
         return self._trial(self._spikes(which), which, keys[index])
 
     def speakers(self, name: str) -> Int[np.ndarray, " trials"]:
-        """Speaker of every trial of a split."""
+        """Speaker of every trial of a split.
+
+        **Raises:** `ValueError` for files that do not say.
+        """
+        _speakers(self.events, "`speakers`")
         return _each(self.events, self.numbers[name], "speakers")
 
     def classes(self, name: str) -> Int[np.ndarray, " trials"]:
@@ -283,18 +289,29 @@ def _check_times(path: Path, events: Events, window: float, bin: float, overflow
         )
 
 
+def _speakers(events: tuple[Events, Events], what: str) -> list[np.ndarray]:
+    """The speakers of both files, which `what` asks for."""
+    known = [e.speakers for e in events if e.speakers is not None]
+    if len(known) < len(events):
+        raise ValueError(f"{what} needs the dataset {SPEAKER} in both files of recordings: it is missing")
+    return known
+
+
 def _splits(
     events: tuple[Events, Events], validation: float, held_out: tuple[int, ...], seed: int
 ) -> dict[str, np.ndarray]:
     numbers = [np.stack([np.full(len(e), k), np.arange(len(e))], axis=1) for k, e in enumerate(events)]
-    known = np.unique(np.concatenate([e.speakers for e in events]))
-    for speaker in held_out:
-        if speaker not in known:
-            raise ValueError(
-                f"held_out_speakers names speaker {speaker}, but the recordings are by "
-                f"{', '.join(map(str, known))}"
-            )
-    own = [np.isin(e.speakers, held_out) for e in events]
+    own = [np.zeros(len(e), bool) for e in events]
+    if held_out:
+        by = _speakers(events, "held_out_speakers")
+        known = np.unique(np.concatenate(by))
+        for speaker in held_out:
+            if speaker not in known:
+                raise ValueError(
+                    f"held_out_speakers names speaker {speaker}, but the recordings are by "
+                    f"{', '.join(map(str, known))}"
+                )
+        own = [np.isin(each, held_out) for each in by]
     train = numbers[0][~own[0]]
     if len(train) == 0:
         raise ValueError("held_out_speakers leaves no speaker to train on")

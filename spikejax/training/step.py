@@ -14,7 +14,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, PyTree
 
-from ..losses import AbstractLoss
+from ..losses import AbstractLoss, time_weights
 from ..metrics import group_norms, rates, saturated_fraction, silent_fraction
 from ..network import Network
 from ..noise import Noise
@@ -321,7 +321,7 @@ def make_evaluate(
         def one(trial):
             solution = run_trial(network, trial, simulator, save=save, noise=noise)
             value, scalars = loss(solution, trial)
-            scalars = {"loss": value, **_multiple_spikes(solution), **scalars}
+            scalars = {"loss": value, **_multiple_spikes(solution, trial), **scalars}
             return scalars, solution.counts, solution.duration
 
         return jax.lax.map(one, trials, batch_size=min(at_once, trials.stimulus.shape[0]))
@@ -342,10 +342,14 @@ def make_evaluate(
     return evaluate
 
 
-def _multiple_spikes(solution: Solution) -> dict[str, Array]:
-    """Fraction of neurons and steps with more spikes than one, if the releases are there."""
-    release = [record.release.reshape(-1) for record in solution.layers if record.release is not None]
-    return {"multiple_spikes": jnp.mean(jnp.concatenate(release) > MAX_RELEASE)} if release else {}
+def _multiple_spikes(solution: Solution, trial: Trial) -> dict[str, Array]:
+    """Fraction of neurons and steps of the trial with more spikes than one, if the releases are there."""
+    release = [record.release for record in solution.layers if record.release is not None]
+    if not release:
+        return {}
+    several = jnp.concatenate([x.reshape(len(x), -1) > MAX_RELEASE for x in release], axis=1)
+    weights = time_weights(solution, trial)
+    return {"multiple_spikes": weights @ jnp.mean(several, axis=1, dtype=weights.dtype)}
 
 
 __all__ = [

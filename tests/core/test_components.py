@@ -107,13 +107,14 @@ NETWORK = sj.Network.dense(2, (3,), 2, neuron=sj.LIF(), synapse=sj.Exponential(5
 DENSE = NETWORK.readout.connection
 
 
-def recordings(channels=3, targets=4, **stimuli):
+def recordings(channels=3, targets=4, labels=None, **stimuli):
     """Recordings, all of 4 trials of 5 steps and 3 channels unless told otherwise."""
     x = jnp.zeros((4, 5, 3), jnp.uint8)
     given = dict.fromkeys(("train", "validation", "test"), x) | {
         "test": jnp.zeros((4, 5, channels), jnp.uint8)
     }
     classes = dict.fromkeys(given, jnp.zeros(4, int)) | {"validation": jnp.zeros(targets, int)}
+    classes |= {} if labels is None else {"train": jnp.asarray(labels)}
     return Recordings(given | stimuli, classes, labels=("a", "b"))
 
 
@@ -134,6 +135,8 @@ def evaluated(loss, target, network=NETWORK):
         (lambda: PredictiveCoding(dt=1.0, channels=0), "`channels` is 0, but must be finite and at least 1"),
         (lambda: PredictiveCoding(dt=1.0, duration=-5.0), "`duration` is -5 ms"),
         (lambda: SpokenDigits(dt=-1.0, folder=Path("digits")), "SpokenDigits: `dt` is -1 ms"),
+        (lambda: recordings(labels=[0, 1, 2, 1]), "`targets` of train has classes from 0 to 2, but"),
+        (lambda: recordings(labels=[-1, 0, 1, 0]), "`targets` of train has classes from -1 to 1"),
         (lambda: recordings(targets=3), "validation has 4 `stimuli` and 3 `targets`"),
         (lambda: recordings(channels=2), "test has 2 channels in `stimuli`, and train 3"),
         (lambda: recordings(more=jnp.zeros((4, 5, 3), jnp.uint8)), "`stimuli` is of more, test, train"),

@@ -8,7 +8,8 @@ import pytest
 from jaxtyping import Array, Float
 
 from spikejax import LIF, Autodiff, Checkpointed, Costate, Events, Exponential, Gate, Layer, Network, simulate
-from spikejax.connections import CONNECTIONS, AbstractConnection, Dense, Ports
+from spikejax.connections import CONNECTIONS, AbstractConnection, ActivationShape, Dense, Ports, fan_in
+from spikejax.parameters import resolve
 from spikejax.readouts import LinearReadout
 
 KEY = jax.random.key(0)
@@ -222,3 +223,43 @@ def test_options_of_the_dense_connection():
         Dense.create((3,), (6,), key=KEY, scale=(1.0, 2.0))
     with pytest.raises(ValueError, match="does not end in the shape of the input"):
         Dense(jnp.zeros((3, 4)), in_shape=(5,))
+
+
+def test_fan_in_counts_every_input():
+    """The current of a stimulus of ones has the standard deviation `scale`, whatever the stimulus's axes; of
+    an activation every synaptic time constant has."""
+    for shape in ((784,), (28, 28), (4, 14, 14)):
+        made = Dense.normal(shape, (3000,), 1.5, key=KEY)
+        assert fan_in(shape) == 784
+        assert float(made(jnp.ones(shape)).std()) == pytest.approx(1.5, rel=0.05)
+    for shape in ((2, 30), (2, 5, 6)):
+        of_neurons = ActivationShape(shape)
+        assert of_neurons == shape
+        assert fan_in(of_neurons) == 30
+        made = Dense.normal(of_neurons, (3000,), (1.0, 2.0), key=KEY)
+        for kind, scale in enumerate((1.0, 2.0)):
+            current = made(jnp.zeros(shape).at[kind].set(1.0))
+            assert float(current.std()) == pytest.approx(scale, rel=0.05)
+
+
+def test_layers_say_what_their_axes_are():
+    """Weights of a stack of layers, their recurrence and the readout go by the number of neurons."""
+    keys, neuron, synapse = jax.random.split(KEY, 3), LIF(), Exponential((3.0, 8.0))
+    first = Layer.create((20, 20), (8, 5), neuron, synapse, key=keys[0])
+    second = Layer.create(first.activation_shape, 60, neuron, synapse, key=keys[1])
+    readout = LinearReadout.create(second.activation_shape, 50, key=keys[2])
+    sizes = {400: first.feedforward, 40: second.feedforward, 60: readout.connection}
+    for size, connection in sizes.items():
+        assert float(connection.weight.std()) * size**0.5 == pytest.approx(1.0, rel=0.06)
+    assert float(first.recurrent.weight.std()) * 40**0.5 == pytest.approx(0.5, rel=0.06)
+    same = LinearReadout.create((2, 60), 50, key=keys[2])
+    np.testing.assert_array_equal(readout.connection.weight, same.connection.weight)
+    # What a synapse's absence goes by, too.
+    sparse = Dense.create((20, 20), (8,), key=KEY, density=0.5)
+    there = np.asarray(resolve(sparse.weight) != 0)
+    assert 0.4 < there.mean() < 0.6
+    assert there.any(axis=1).mean() > 0.9
+    assert not np.array_equal(there[:, 0], there[:, 1])
+    kinds = Dense.create(ActivationShape((2, 20)), (8,), key=KEY, density=0.5)
+    there = np.asarray(resolve(kinds.weight) != 0)
+    assert np.array_equal(there[:, 0], there[:, 1])

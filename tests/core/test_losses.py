@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from spikejax import LIF, ClockDriven, Exponential, Gate, Network
+from spikejax import LIF, ClockDriven, Exponential, Gate, Network, Noise, Solution
 from spikejax.component import declarations
 from spikejax.losses import LOSSES, CrossEntropy, ResponseError, SquaredError, Sum
 from spikejax.penalties import PENALTIES, ActivityCost, RateBand, firing_rates
@@ -161,3 +161,94 @@ def test_a_target_of_zero_has_an_error():
     # A checkpoint is chosen by its mean over trials, which stays finite and gets better with the readout.
     half = solution._replace(readout=0.5 * solution.readout)
     assert float(SquaredError()(half, zero)[1]["error"]) == pytest.approx(0.25 * float(scalars["error"]))
+
+
+def classifying():
+    """The registered losses that take labels: a loss, and its trial with one."""
+    for name in LOSSES:
+        loss = LOSSES.make(name)
+        if {"class", "response"} & loss.targets:
+            target = "class" if "class" in loss.targets else "response"
+            yield (
+                name,
+                loss,
+                lambda label, target=target: trial(target)._replace(
+                    label=label, **({"target": label} if target == "class" else {})
+                ),
+            )
+
+
+@pytest.mark.parametrize(("name", "loss", "labelled"), list(classifying()))
+def test_a_label_outside_the_classes_is_never_taken_for_one(name, loss, labelled):
+    """Loss, accuracy and gradient of the trial are NaN, those of others are not; a fraction is refused."""
+    o = jax.random.normal(jax.random.key(0), (STEPS, 3 if name == "cross_entropy" else 1))
+
+    def value(o, label):
+        found, scalars = loss(Solution(o, (), (), None, jnp.asarray(STEPS * DT)), labelled(label))
+        return found, scalars["accuracy"]
+
+    for label in (-1, 3, 1000, -(2**31)):
+        assert np.isnan(value(o, jnp.asarray(label))).all()
+    for wrong in (jnp.asarray(0.5), jnp.asarray(jnp.nan), jnp.asarray(True), None):
+        with pytest.raises(ValueError, match="must be a whole number"):
+            value(o, wrong)
+    labels = jnp.array([0, 3, 2, -1, 1])
+    run = jax.jit(jax.vmap(jax.value_and_grad(value, has_aux=True), in_axes=(None, 0)))
+    (values, accuracy), gradient = run(o, labels)
+    known = np.array([True, False, True, False, True])
+    np.testing.assert_array_equal(np.isfinite(values), known)
+    np.testing.assert_array_equal(np.isfinite(accuracy), known)
+    np.testing.assert_array_equal(np.isfinite(gradient).all(axis=(1, 2)), known)
+    assert np.isnan(gradient[1]).all()
+    # The right value is what it was.
+    if name == "cross_entropy":
+        np.testing.assert_allclose(values[2], -jax.nn.log_softmax(o.mean(axis=0))[2], rtol=1e-12)
+
+
+@pytest.mark.parametrize("windows", [1, 3, 4])
+def test_logits_do_not_hang_on_the_padding(windows):
+    o = jax.random.normal(jax.random.key(0), (20, 2 * windows))
+    loss, found = CrossEntropy(windows=windows), []
+    for steps in (20, 21, 30, 47, 80):
+        full = jnp.concatenate([o, jnp.full((steps - 20, o.shape[1]), 7.0)])
+        solution = Solution(full, (), (), None, jnp.asarray(20.0))
+        found.append(loss.logits(solution, jnp.arange(steps) < 20))
+    plain = loss.logits(Solution(o, (), (), None, jnp.asarray(20.0)))
+    np.testing.assert_allclose(found, jnp.broadcast_to(plain, (5, 2)), rtol=1e-12)
+    # Of equal windows: by hand.
+    by_hand = sum(
+        o[[t for t in range(20) if t * windows // 20 == w], 2 * w : 2 * w + 2].mean(axis=0)
+        for w in range(windows)
+    )
+    np.testing.assert_allclose(plain, by_hand, rtol=1e-12)
+    # A trial with fewer steps than windows, and one without any.
+    short = Solution(o, (), (), None, jnp.asarray(2.0))
+    assert np.isfinite(loss.logits(short, jnp.arange(20) < 2)).all()
+    assert not loss.logits(short, jnp.zeros(20, bool)).any()
+
+
+@pytest.mark.parametrize("name", [*LOSSES, *PENALTIES])
+def test_no_loss_hangs_on_the_padding(name):
+    """Of a simulated trial, with noise in it."""
+    family = LOSSES if name in LOSSES else PENALTIES
+    loss = family.make(name) if name in LOSSES else family.make(name, weight=1.0)
+    target = next(iter(loss.targets & {"class", "signal", "response"}), "signal")
+    own, net = trial(target), network()
+    found = []
+    for extra in (0, 1, 13):
+        pad = lambda x, extra=extra: jnp.concatenate([x, jnp.ones((extra, *x.shape[1:]))])
+        over = jax.tree.map(lambda x: pad(x) if x.ndim and len(x) == STEPS else x, own.target)
+        if target == "response":  # whose weights say themselves when it is over
+            over = over._replace(**{k: getattr(over, k).at[STEPS:].set(0) for k in ("weight", "template")})
+        padded = own._replace(stimulus=pad(own.stimulus), target=over, mask=jnp.arange(STEPS + extra) < STEPS)
+        solution = ClockDriven(Gate(), DT)(
+            net,
+            padded.stimulus,
+            save=loss.series,
+            mask=padded.mask,
+            key=jax.random.key(1),
+            noise=Noise(current=0.5, tau=3.0),
+        )
+        found.append(loss(solution, padded)[0])
+    assert float(found[0]) != 0 or name in ("rate_band", "low_voltage")
+    np.testing.assert_allclose(found, found[0], rtol=1e-12)

@@ -289,3 +289,22 @@ def test_initial_voltages(name):
     assert np.all(np.asarray(neuron.init((4,)).v) == np.asarray(neuron.v_init))
     v = np.asarray(neuron.init((500,), key=jax.random.key(0)).v)
     assert 0 <= v.min() < 0.05 < 0.95 < v.max() < 1
+
+
+def test_a_phase_begins_on_the_circle():
+    """Outside of it the passage that never was would count as a spike."""
+    for wrong in (-0.1, 1.5, [0.2, 3.0]):
+        with pytest.raises(ValueError, match="Theta: `v_init` is"):
+            Theta(v_init=jnp.asarray(wrong))
+
+    def counts(start):  # as training may move it
+        neuron = eqx.tree_at(lambda n: n.v_init, Theta(tau_mem=25.0), jnp.asarray(start))
+        own = {"neuron": neuron, "synapse": Exponential(5.0), "recurrent": False, "key": jax.random.key(0)}
+        network = Network.dense(1, (3,), 1, **own, bias=(-0.5, -0.4))
+        run = simulate(network, jnp.zeros((20, 1)), gate=Gate(width=1.0), dt=1.0)
+        return run.counts[0], run.state.layers[0].neuron.v
+
+    for turns in (1.0, 2.0, -3.0):
+        for one, other in zip(counts(0.3), counts(0.3 + turns), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-12)
+    np.testing.assert_allclose(counts(1.0)[1], counts(0.0)[1])

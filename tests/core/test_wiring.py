@@ -256,3 +256,70 @@ def test_noise_is_an_argument_and_differs_between_neurons(relative):
     assert float(slope) == pytest.approx(float(rise), rel=1e-9)
     with pytest.raises(ValueError, match=r"Noise: `current` has shape \(2,\), but layer 0 has the neurons"):
         voltages(Noise(current=jnp.ones(2)))
+
+
+@pytest.mark.parametrize("tau", [0.0, 20.0])
+def test_noise_goes_on_where_a_recording_was_cut(tau, relative):
+    """The same key for every chunk: the whole in chunks is the whole in one go, under jit, vmap and scan."""
+    noise, key, save = Noise(current=0.7, tau=tau), jax.random.key(1), ("current", "v")
+    net = network(layer(4, bias=(1.0, 1.5)))
+    x = jax.random.normal(jax.random.key(2), (30, 3))
+
+    @jax.jit
+    def run(x, state, key, mask=None):
+        return simulate(net, x, gate=Gate(), dt=0.5, state=state, key=key, noise=noise, save=save, mask=mask)
+
+    whole = run(x, net.init(noise=noise), key)
+    assert int(whole.state.background.steps) == 30
+    # From a state that knows of no noise, and through chunks of several lengths.
+    state, parts = net.init(), []
+    for part in (x[:11], x[11:12], x[12:]):
+        parts.append(run(part, state, key))
+        state = parts[-1].state
+    current = jnp.concatenate([p.layers[0].current for p in parts])
+    assert relative(current, whole.layers[0].current) < 1e-12
+    assert relative(state, whole.state) < 1e-12
+    # Noise of its own in every chunk, and the same in the trial that begins anew.
+    assert float(jnp.abs(parts[0].layers[0].current[0] - parts[1].layers[0].current[0]).min()) > 1e-3
+    np.testing.assert_array_equal(run(x[:11], net.init(), key).layers[0].current, current[:11])
+    # As one scan, over a batch of trials with keys of their own.
+    keys = jax.random.split(jax.random.key(5), 3)
+
+    def chunked(key):
+        advance = lambda state, part: (lambda s: (s.state, s.layers[0].v))(run(part, state, key))
+        return jax.lax.scan(advance, net.init(noise=noise), x.reshape(3, 10, 3))
+
+    end, v = jax.jit(jax.vmap(chunked))(keys)
+    for i, k in enumerate(keys):
+        alone = run(x, net.init(), k)
+        assert relative(v[i].reshape(30, -1), alone.layers[0].v) < 1e-12
+        assert relative(jax.tree.map(lambda a, i=i: a[i], end), alone.state) < 1e-12
+
+
+@pytest.mark.parametrize("tau", [0.0, 20.0])
+def test_noise_does_not_hang_on_the_padding(tau, relative):
+    noise, key = Noise(current=0.7, tau=tau), jax.random.key(1)
+    net, x = network(layer(4, bias=(1.0, 1.5))), jnp.zeros((12, 3))
+    run = lambda x, mask=None, state=None: simulate(
+        net, x, gate=Gate(), dt=0.5, key=key, noise=noise, save="v", mask=mask, state=state
+    )
+    short, padded = run(x), run(jnp.zeros((19, 3)), jnp.arange(19) < 12)
+    assert relative(padded.layers[0].v[:12], short.layers[0].v) < 1e-12
+    assert relative(padded.state, short.state) < 1e-12
+    # A stretch of no step at all leaves everything where it is.
+    still = run(x, jnp.zeros(12, bool), short.state)
+    assert relative(still.state, short.state) < 1e-12
+
+
+def test_a_state_without_noise_is_what_it_was():
+    """No leaf is added: a state is differentiated, raveled and carried as before."""
+    net, x = network(layer(4)), jnp.zeros((5, 3))
+    state = net.init()
+    assert state.background is None
+    assert net.init(noise=Noise(initial=0.2), key=jax.random.key(0)).background is None
+    end = simulate(net, x, gate=Gate(), dt=0.5, state=state).state
+    assert jax.tree.structure(end) == jax.tree.structure(state)
+    # What has begun is kept through a stretch without noise, so that no noise comes twice.
+    noisy = simulate(net, x, gate=Gate(), dt=0.5, key=jax.random.key(0), noise=Noise(current=1.0)).state
+    quiet = simulate(net, x, gate=Gate(), dt=0.5, state=noisy).state
+    assert int(quiet.background.steps) == int(noisy.background.steps) == 5

@@ -46,7 +46,7 @@ def test_reads_sound():
         ([], {f"{R}/i_pA": np.zeros(5)}, ["i_pA", "2 axes"]),
         ([], {f"{R}/sweep": np.arange(6)}, ["sweep", "6 entries", "7 sweeps"]),
         ([], {f"{R}/sweep": np.zeros(7, int)}, ["sweep", "twice"]),
-        ([], {f"{R}/sweep": np.arange(7.0)}, ["sweep", "whole numbers"]),
+        ([], {f"{R}/sweep": np.arange(7.0) + 0.5}, ["sweep", "holds 0.5", "whole numbers"]),
         ([], {f"{R}/spike_count": np.arange(7)}, ["spike_count", "adds up to 21", "43"]),
         ([], {f"{R}/spike_sample": np.arange(43) * 200}, ["spike_sample", "outside", "5600"]),
         ([], {f"{R}/spike_sample": np.arange(43)[::-1].copy()}, ["spike_sample", "order"]),

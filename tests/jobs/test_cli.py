@@ -103,7 +103,7 @@ def broken_data(folder, **changes):
         ({"x": np.zeros((30, 76, 5))}, "5 channels, expected 12"),
         ({"x": np.zeros((0, 76, 12)), "y": np.zeros(0, int)}, "not empty"),
         ({"x": np.full((30, 76, 12), np.nan)}, "not finite"),
-        ({"y": np.full(30, 7)}, "there are 3 letters"),
+        ({"y": np.full(30, 7)}, "y has classes from 7 to 7, but there are 3"),
     ],
 )
 def test_bad_data(config, capsys, tmp_path, changes, words):
@@ -114,7 +114,7 @@ def test_bad_data(config, capsys, tmp_path, changes, words):
 def test_data_that_is_no_archive(config, capsys, tmp_path):
     folder = broken_data(tmp_path / "data")
     (folder / "braille_train.npz").write_bytes(b"not a zip")
-    assert "is not a Braille recording" in fails(
+    assert "task.folder is of Braille recordings" in fails(
         capsys, "train", config, "--out", tmp_path / "out", "--task.folder", folder
     )
 

@@ -107,8 +107,8 @@ GOOD = [([0.1, 0.2], [3, 4]), ([0.05], [699])]
 @pytest.mark.parametrize(
     ("recordings", "options", "words"),
     [
-        (GOOD, {"labels": [0, 7]}, "labels from 0 to 7, but extra/keys names 3 classes"),
-        (GOOD, {"labels": [-1, 0]}, "labels from -1 to 0"),
+        (GOOD, {"labels": [0, 7]}, "labels has classes from 0 to 7, but there are 3"),
+        (GOOD, {"labels": [-1, 0]}, "labels has classes from -1 to 0"),
         (GOOD, {"labels": [0, 1, 2]}, "one entry for every recording"),
         ([], {"labels": []}, "at least one"),
         ([GOOD[0], ([0.05], [700])], {}, "recording 1 has a spike of unit 700, but task.units is 700"),

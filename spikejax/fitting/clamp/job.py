@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Int
 
 from ...configuration import CurrentClampFit
+from ...configuration.making import at
 from ...gates import Gate
 from ...kernels import KERNELS
 from ..recordings import CurrentClamp, Stepped, read_current_clamp, step_current_clamp
@@ -32,12 +33,13 @@ class ClampJob:
     def __init__(self, config: CurrentClampFit):
         self.config, data = config, config.data
         self.recording = read_current_clamp(data.file, data.recording)
-        self.stepped = step_current_clamp(self.recording, config.dt, data.resample)
+        where = str(data.file)
+        self.stepped = at(where, step_current_clamp, self.recording, config.dt, data.resample)
         self.model = with_ranges(MODELS[config.model.kind], config.model.ranges)
         self.left_out, self.kept = split(len(self.recording.sweeps), data.hold_out_first, data.hold_out_every)
         if not len(self.kept) or not sum(len(self.recording.spikes[i]) for i in self.kept):
-            raise ValueError(f"recording {data.recording}: no sweep with a spike is left for the fit")
-        self.sweeps = sweeps_to_fit(self.stepped, self.kept, data.window)
+            raise ValueError(f"{where}: no sweep of {data.recording} with a spike is left for the fit")
+        self.sweeps = at(where, sweeps_to_fit, self.stepped, self.kept, data.window)
         self.further = None if data.test_file is None else self._further(data.test_file)
         self.gate = _gate(config, self.model)
         self.plan = plan_of(config)
@@ -56,7 +58,7 @@ class ClampJob:
             raise ValueError(
                 f"{path}: sweeps of {recording.name} have another length or sampling step than in {data.file}"
             )
-        return recording, step_current_clamp(recording, self.config.dt, data.resample)
+        return recording, at(str(path), step_current_clamp, recording, self.config.dt, data.resample)
 
     def fit(self, report: Report) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Fit, and predict every sweep.

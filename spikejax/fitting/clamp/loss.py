@@ -85,8 +85,9 @@ def sweeps_to_fit(
     """
     dt, steps = stepped.dt, stepped.current.shape[1]
     first, last = (0.0, steps * dt) if window is None else window
-    begin, end = (0, steps) if window is None else (round(first / dt), round(last / dt))
-    if not 0 <= begin < end <= steps:
+    inside = 0 <= first < last <= (steps + 0.5) * dt
+    begin, end = (round(first / dt), round(last / dt)) if inside else (0, 0)
+    if not begin < end <= steps:
         raise ValueError(
             f"the window from {first:g} to {last:g} ms is not inside the sweeps of {steps * dt:g} ms"
         )

@@ -12,6 +12,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from ...stimulus import steps_in
 from ..escape import binned_hazard, hazard, log_likelihood_of_spikes, mean_response
 from ..glm import fit_glm
 from ..laplace import standard_errors
@@ -76,7 +77,7 @@ def prepare_sound(
     not divide the bin, and if training or test part has no spike.
     """
     m = samples_per_step(recording.sample, dt, resample, "the stimulus")
-    sub = round(width / dt)
+    sub = round(steps_in(width, dt, "the bin"))
     if sub < 1 or abs(width / dt - sub) > 1e-6:
         raise ValueError(f"dt of {dt:g} ms does not divide the bin of {width:g} ms")
     bins = recording.stimulus.shape[1] // (m * sub)
@@ -87,6 +88,7 @@ def prepare_sound(
     spikes = (bin_spikes(recording.spikes, bins, width) > 0).astype(float)
     fine = (bin_spikes(recording.spikes, steps, dt) > 0).astype(float)
     trained = round(train * bins)
+    check_filters(width * trained, stimulus=length)
     for part, name in ((spikes[:, :trained], "training"), (spikes[:, trained:], "test")):
         if not part.any():
             raise ValueError(f"the {name} part of the recording has no spike")
@@ -101,6 +103,15 @@ def prepare_sound(
         steps=fine.T.reshape(bins, sub, -1),
         knots=basis.knots,
     )
+
+
+def check_filters(longest: float, **lengths: float) -> None:
+    """Raise `ValueError` for a filter that is longer than the training part, all in ms."""
+    for name, length in lengths.items():
+        if length > longest:
+            raise ValueError(
+                f"a {name} filter of {length:g} ms is longer than the training part of {longest:g} ms"
+            )
 
 
 def _rate(model: SoundModel):
@@ -282,6 +293,7 @@ def sound_scores(
     **Arguments:** `stimulus_ms`, `history_ms`: lengths of the GLM's filters.
     """
     width = data.dt * data.sub
+    check_filters(width * data.train, stimulus=stimulus_ms, history=history_ms)
     lags, past = round(stimulus_ms / width), round(history_ms / width)
 
     def glm(history_lags):

@@ -8,9 +8,18 @@ import jax
 import numpy as np
 
 from ...configuration import SoundFit
+from ...configuration.making import at
 from ..recordings import read_sound_spikes
 from .figures import sound_figures
-from .fit import FittedSound, Score, fit_sound, prepare_sound, sound_scores, sound_standard_errors
+from .fit import (
+    FittedSound,
+    Score,
+    check_filters,
+    fit_sound,
+    prepare_sound,
+    sound_scores,
+    sound_standard_errors,
+)
 
 __all__ = ["SoundJob"]
 
@@ -24,9 +33,18 @@ class SoundJob:
     def __init__(self, config: SoundFit):
         self.config, score = config, config.score
         recording = read_sound_spikes(config.data.file)
-        self.data = prepare_sound(
-            recording, config.dt, score.bin, config.data.train, config.model.filter, config.data.resample
+        self.data = at(
+            str(config.data.file),
+            prepare_sound,
+            recording,
+            config.dt,
+            score.bin,
+            config.data.train,
+            config.model.filter,
+            config.data.resample,
         )
+        trained = self.data.train * self.data.sub * self.data.dt
+        at("score", check_filters, trained, stimulus=score.glm_stimulus, history=score.glm_history)
         self.sampling, self.steps = recording.sample, config.fit.steps
         self.found: FittedSound | None = None
         self.scores: dict[str, Score] = {}
