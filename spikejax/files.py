@@ -6,7 +6,6 @@ import io
 import json
 import os
 import secrets
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -15,8 +14,6 @@ import jax
 
 TEMPORARY = ".{name}.{process}.{number}.tmp"
 """Name of the file that is written beside the one that it becomes."""
-ABANDONED = 3600.0
-"""Seconds after which a temporary file that others may be writing counts as left over."""
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -52,16 +49,12 @@ def named(path: Path) -> Iterator[None]:
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
-def remove_leftovers(folder: Path, older_than: float = 0.0) -> None:
-    """Remove the temporary files that killed processes left in `folder`.
-
-    **Arguments:** `older_than`: seconds for which they have not been written to (`ABANDONED` where other
-    processes may be writing).
-    """
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files that killed processes left in `folder`, into which nobody else may be
+    writing (`spikejax.locks`)."""
     for path in folder.glob(".*.tmp"):
-        with contextlib.suppress(OSError):  # another process may be faster
-            if time.time() - path.lstat().st_mtime >= older_than:
-                path.unlink()
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def write_text(path: Path, text: str) -> None:
@@ -103,7 +96,6 @@ def write_table(path: Path, rows: Iterable[Mapping[str, Any]], columns: Iterable
 
 
 __all__ = [
-    "ABANDONED",
     "named",
     "parse_json",
     "remove_leftovers",

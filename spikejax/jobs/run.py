@@ -137,6 +137,14 @@ def locked(folder: Path, wait: float = 0.0) -> Iterator[None]:
         lock.release()
 
 
+def tidy(folder: Path) -> None:
+    """Remove what a process that was killed at the very end left in the folder of a finished run."""
+    lock = Lock(folder / LOCK)
+    if lock.path.exists() and lock.acquire():
+        remove_leftovers(folder)
+        lock.release()
+
+
 def newest_folder(name: str, root: Path = Path("runs")) -> Path:
     """The last of ``runs/NAME``, ``runs/NAME-2``, ...
 
@@ -343,6 +351,7 @@ __all__ = [
     "newest_folder",
     "prepare",
     "read_summary",
+    "tidy",
     "trained",
     "versions",
 ]

@@ -24,6 +24,7 @@ from .run import (
     newest_folder,
     prepare,
     read_summary,
+    tidy,
 )
 
 
@@ -119,6 +120,7 @@ def finished_run(config: Config, folder: Path, **options) -> dict[str, Any]:
         if summary is None:
             return (folder / "config.toml").exists(), None
         check_same(config, load(folder), folder)
+        tidy(folder)
         return True, summary
 
     begun, summary = distributed.call(there)

@@ -107,11 +107,11 @@ def run_sessions(
     """
     plan, first = sessions[0].plan, program.step
     done = first
-    for session in sessions:
-        session.open_log(first if keep_log else None)
     vote, bar = distributed.Vote(), _progress_bar(first, plan.steps, progress)
     with Interrupt() as interrupt:
         try:
+            for session in sessions:
+                session.open_log(first if keep_log else None)
             for step in bar:
                 if all(session.stopped for session in sessions):
                     break

@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from optuna.storages.journal import JournalFileBackend
 
@@ -32,13 +32,13 @@ class Journal(JournalFileBackend):
         super().__init__(str(path))
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode()
+        lines = lines_of(logs)
         with self._own_lock, named(self._path), open(self._path, "r+b") as file:
             end = _whole(file)
             file.truncate(end)
             file.seek(end)
             try:
-                file.write(lines)
+                append_lines(file, lines)
                 file.flush()
                 os.fsync(file.fileno())
             except OSError:  # a full disk
@@ -47,7 +47,17 @@ class Journal(JournalFileBackend):
                 raise
 
 
-def _whole(file) -> int:
+def lines_of(logs: list[dict[str, Any]]) -> bytes:
+    """What stands in the file for these."""
+    return "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode()
+
+
+def append_lines(file: IO[bytes], lines: bytes) -> None:
+    """Write the lines at the end of an open file."""
+    file.write(lines)
+
+
+def _whole(file: IO[bytes]) -> int:
     """The length of an open file without what follows its last line break."""
     end = position = file.seek(0, os.SEEK_END)
     while position:

@@ -8,7 +8,6 @@ import numpy as np
 
 from ...configuration import build_loss
 from ...errors import ConfigError
-from ...files import ABANDONED, remove_leftovers
 from ..run import check_inside
 from .space import SearchPlan
 
@@ -51,7 +50,6 @@ def open_study(plan: SearchPlan, folder: Path) -> Study:
     """
     search = plan.search
     check_inside(folder)
-    remove_leftovers(folder, ABANDONED)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     config = plan.at({name: one.ends[0] for name, one in plan.space.items()})
     loss = build_loss(config)

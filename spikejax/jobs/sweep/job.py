@@ -28,7 +28,7 @@ from ...simulators import ClockDriven
 from ...tasks.base import first_trials
 from ...training import Interrupted, TrainingStopped, distributed
 from ..evaluate import evaluate_network
-from ..run import check_inside, check_same, clock, last_stage, locked, prepare, read_summary, trained
+from ..run import check_inside, check_same, clock, last_stage, locked, prepare, read_summary, tidy, trained
 from ..train import finished_run
 from .points import Point
 from .together import groups, train_together
@@ -59,6 +59,8 @@ def sweep_run(points: list[Point], folder: Path, *, progress: bool = True) -> li
     def begin(group: list[Point]) -> bool:
         """Whether there is something left to train."""
         if all(_finished(places[p.name]) for p in group):
+            for point in group:
+                tidy(places[point.name])
             return False
         for point in group:
             prepare(places[point.name], point.config)
