@@ -71,6 +71,10 @@ def read(path: Path) -> dict[str, Any]:
     **Raises:** `ConfigError`.
     """
     path = Path(path)
+    if path.suffix == ".ckpt":
+        raise ConfigError(
+            f"{path} is a checkpoint: name a configuration file (TOML), or the folder of its run"
+        )
     run = path.is_dir()
     if run:
         if not (path / "config.toml").exists():
@@ -164,12 +168,15 @@ def _short(tree: Any) -> Any:
     return tree["kind"] if tree.keys() == {"kind"} else {name: _short(x) for name, x in tree.items()}
 
 
-def place(data: dict[str, Any], name: str, value: Any) -> None:
+def place(data: dict[str, Any], name: str, value: Any, source: str = "") -> None:
     """Set ``data["a"]["b"]`` for the name ``a.b`` (list items by number); a component that is a bare word
     becomes a table of that kind.
 
+    **Arguments:** `source`: where the name was given; default: as an option of the command line.
+
     **Raises:** `ConfigError` where there is no such place.
     """
+    source = source or f"--{name}"
     if name.startswith("network.layers.0.") and isinstance(data.get("network", {}), dict):
         # The schema's default is one layer.
         data.setdefault("network", {}).setdefault("layers", [{}])
@@ -179,7 +186,7 @@ def place(data: dict[str, Any], name: str, value: Any) -> None:
         if isinstance(here, list):
             if not part.isdigit() or int(part) >= len(here):
                 raise ConfigError(
-                    f"--{name}: {'.'.join(tables[:i])} has {len(here)} item(s), numbered from 0; there is no "
+                    f"{source}: {'.'.join(tables[:i])} has {len(here)} item(s), numbered from 0; there is no "
                     f"{part!r}"
                 )
             here = here[int(part)]
@@ -190,9 +197,9 @@ def place(data: dict[str, Any], name: str, value: Any) -> None:
                 here[part] = {}
             here = here.setdefault(part, {})
         if not isinstance(here, dict | list):
-            raise ConfigError(f"--{name}: {'.'.join(tables[: i + 1])} is a value, not a table")
+            raise ConfigError(f"{source}: {'.'.join(tables[: i + 1])} is a value, not a table")
     if isinstance(here, list):
-        raise ConfigError(f"--{name}: name a field of one item, such as --{'.'.join(tables)}.0.FIELD")
+        raise ConfigError(f"{source}: name a field of one item, such as --{'.'.join(tables)}.0.FIELD")
     here[last] = value
 
 

@@ -284,8 +284,11 @@ def check_run(folder: Path) -> None:
     """Raise `ConfigError` unless `folder` is that of a run, and holds nothing that leads out of it."""
     folder = Path(folder)
     if folder.is_file():
-        what = "a configuration file" if folder.suffix == ".toml" else "a file"
+        kinds = {".toml": "a configuration file", ".ckpt": "a checkpoint"}
+        what = kinds.get(folder.suffix, "a file")
         raise ConfigError(f"{folder} is {what}, not the folder of a run: spikejax train makes one")
+    if not folder.exists():
+        raise ConfigError(f"there is no folder {folder}: name that of a run")
     for inner, of in (("points", "a sweep"), ("trials", "a search")):
         if (folder / inner).is_dir() and not (folder / "config.toml").exists():
             raise ConfigError(f"{folder} is the folder of {of}: its runs are in {folder / inner}, name one")

@@ -145,11 +145,8 @@ def _check_arrays(file: IO[bytes], layout: list[str], end: int) -> None:
     """
     begin = file.tell()
     for expected in layout:
-        version = np.lib.format.read_magic(file)
-        if version != (1, 0):
-            raise ValueError(f"an array has version {version} of NumPy's format")
         # Types that NumPy does not know, such as bfloat16, are plain bytes to it.
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+        shape, fortran, dtype = _array_header(file)
         written = re.fullmatch(r"(\w+)(\[.*\])", expected)
         if fortran or written is None or str(list(shape)) != written[2]:
             raise ValueError(f"an array has shape {list(shape)}, but its header says {expected}")
@@ -162,6 +159,22 @@ def _check_arrays(file: IO[bytes], layout: list[str], end: int) -> None:
     if file.tell() != end:
         raise ValueError("something follows its arrays")
     file.seek(begin)
+
+
+def _array_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, order and type of the array that begins here.
+
+    **Raises:** `ValueError`.
+    """
+    version = np.lib.format.read_magic(file)
+    if version != (1, 0):
+        raise ValueError(f"an array has version {version} of NumPy's format")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return np.lib.format.read_array_header_1_0(file)
+    except Exception as error:  # it is read as Python, and fails as Python does
+        raise ValueError("an array has no header") from error
 
 
 def _renamed(name: str) -> str:
