@@ -37,7 +37,10 @@ class MetricsLog:
         """
         values = {name: _plain(x) for name, x in metrics.items()}
         with named(self._path):
-            self._file.write(json.dumps({"step": step, **values}) + "\n")
+            self._append(json.dumps({"step": step, **values}) + "\n")
+
+    def _append(self, text: str) -> None:
+        self._file.write(text)
 
     def close(self) -> None:
         """Close the file."""
