@@ -77,6 +77,9 @@ def read(path: Path) -> dict[str, Any]:
         )
     run = path.is_dir()
     if run:
+        for inner, of in (("points", "a sweep"), ("trials", "a search")):
+            if (path / inner).is_dir() and not (path / "config.toml").exists():
+                raise ConfigError(f"{path} is the folder of {of}: its runs are in {path / inner}, name one")
         if not (path / "config.toml").exists():
             raise ConfigError(f"{path} is not a run folder: it has no config.toml")
         path = path / "config.toml"

@@ -289,9 +289,6 @@ def check_run(folder: Path) -> None:
         raise ConfigError(f"{folder} is {what}, not the folder of a run: spikejax train makes one")
     if not folder.exists():
         raise ConfigError(f"there is no folder {folder}: name that of a run")
-    for inner, of in (("points", "a sweep"), ("trials", "a search")):
-        if (folder / inner).is_dir() and not (folder / "config.toml").exists():
-            raise ConfigError(f"{folder} is the folder of {of}: its runs are in {folder / inner}, name one")
     check_inside(folder)
 
 

@@ -28,7 +28,8 @@ class MetricsLog:
             kept = [line for entry, line in _lines(path) if entry["step"] <= resume_at]
             write_text(path, "".join(f"{line}\n" for line in kept))
         self._path = path
-        self._file = open(path if leads() else os.devnull, "a", buffering=1, encoding="utf-8")  # noqa: SIM115 (closed by close)
+        with named(path):
+            self._file = open(path if leads() else os.devnull, "a", buffering=1, encoding="utf-8")  # noqa: SIM115 (closed by close)
 
     def write(self, step: int, metrics: dict[str, Any]) -> None:
         """Append the metrics of a step. Values that are not finite become null.
@@ -37,10 +38,7 @@ class MetricsLog:
         """
         values = {name: _plain(x) for name, x in metrics.items()}
         with named(self._path):
-            self._append(json.dumps({"step": step, **values}) + "\n")
-
-    def _append(self, text: str) -> None:
-        self._file.write(text)
+            self._file.write(json.dumps({"step": step, **values}) + "\n")
 
     def close(self) -> None:
         """Close the file."""

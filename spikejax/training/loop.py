@@ -167,7 +167,7 @@ def _advance(program: AbstractProgram, sessions: Sequence[Session], step: int) -
         entry = {"sharpness": sharpness[k], "learning_rate": learning_rates[k], **metrics[k]}
         bad = None if bool(metrics[k]["finite"]) else program.not_finite(k, at, sharpness[k])
         action = session.after(done, entry, held_out.get(k), params, bad)
-        if session.improved:
+        if session.improved and network is not None:
             _save_best(session, network)
         if action is Action.ROLL_BACK:
             program.restart(k, session.plan.restart(session.best, done))

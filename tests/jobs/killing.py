@@ -6,6 +6,7 @@ of its own.
 """
 
 import contextlib
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from optuna.storages.journal import JournalFileBackend  # noqa: F401 (its imports, before a kill)
 
+from spikejax.files import named
 from spikejax.jobs.search import journal
 from spikejax.jobs.search.worker import Heartbeat
 from spikejax.training.log import MetricsLog
@@ -30,20 +32,26 @@ class Kill:
     """Counts the writes below `folder` and kills at number `at`, from 0 (None: never).
 
     **Arguments:** `half`: the writes that count are lines of the metrics and of the journal, which are cut in
-    the middle.
+    the middle; `full`: nobody is killed, but the disk is full from then on, and takes neither new files nor
+    more in old ones.
     """
 
-    def __init__(self, folder: Path, at: int | None = None, *, half: bool = False):
-        self.folder, self.at, self.half = str(folder), at, half
+    def __init__(self, folder: Path, at: int | None = None, *, half: bool = False, full: bool = False):
+        self.folder, self.at, self.half, self.full = str(folder), at, half, full
         self.count, self.dead = 0, False
 
     def __call__(self) -> bool:
         """Note a write; whether it is the one at which everything ends."""
         if self.dead:
-            raise Killed
+            raise self.error
         self.dead = self.count == self.at
         self.count += 1
         return self.dead
+
+    @property
+    def error(self) -> BaseException:
+        """What a write raises from now on."""
+        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) if self.full else Killed()
 
     def event(self, name: str, arguments: tuple) -> None:
         """Note an event of Python."""
@@ -51,13 +59,13 @@ class Kill:
             if not isinstance(arguments[2], int) or not arguments[2] & WRITING:
                 return
             paths = arguments[:1]
-        elif name in EVENTS:
+        elif name in EVENTS and not self.full:
             paths = arguments[: EVENTS[name]]
         else:
             return
-        ours = any(isinstance(path, str | Path) and str(path).startswith(self.folder) for path in paths)
+        ours = [str(p) for p in paths if isinstance(p, str | Path) and str(p).startswith(self.folder)]
         if ours and (self.dead or (not self.half and self())):
-            raise Killed
+            raise OSError(*self.error.args, ours[0]) if self.full else Killed
 
 
 RUNNING: list[Kill] = []
@@ -72,18 +80,19 @@ sys.addaudithook(_hook)
 
 
 @contextlib.contextmanager
-def killed_at(monkeypatch, folder: Path, at: int | None = None, *, half: bool = False) -> Iterator[Kill]:
+def killed_at(monkeypatch, folder: Path, at: int | None = None, **how: bool) -> Iterator[Kill]:
     """A context in which the write number `at` below `folder` is the last (see `Kill`)."""
-    kill = Kill(folder, at, half=half)
+    kill = Kill(folder, at, **how)
+    half = kill.half
     real_write, real_lines = MetricsLog.write, journal.lines_of
 
     def write(self, step, metrics):
         if half and kill():
             self._file.write('{"step": 3, "loss": 0.1')
             self._file.flush()
-            raise Killed
         if kill.dead:
-            raise Killed
+            with named(self._path):
+                raise kill.error
         real_write(self, step, metrics)
 
     class Cut(bytes):
@@ -97,7 +106,7 @@ def killed_at(monkeypatch, folder: Path, at: int | None = None, *, half: bool = 
         if isinstance(lines, Cut):
             file.write(lines[: len(lines) // 2])
             file.flush()
-            raise Killed
+            raise kill.error
         file.write(lines)
 
     real_beat = Heartbeat._beat

@@ -104,20 +104,9 @@ def test_a_best_network_that_is_nowhere_is_one_line(run, capsys):
     ("changes", "words"),
     [
         ({"best_score": "abc"}, "best_score is 'abc'"),
-        ({"best_score": []}, "best_score is '[]'"),
-        ({"best_score": float("nan")}, "best_score is 'nan'"),
-        ({"learning_rate_scale": "x"}, "learning_rate_scale is 'x'"),
-        ({"learning_rate_scale": 0}, "learning_rate_scale is '0'"),
-        ({"stage": -1}, "stage is '-1'"),
         ({"stage": 7}, "a stage that the configuration has not"),
-        ({"large_gradients": True}, "large_gradients is 'True'"),
-        ({"stopped": 3}, "stopped is '3'"),
-        ({"window_updates": 1.5}, "window_updates is '1.5'"),
-        ({"lowest_loss": {}}, "lowest_loss is '{}'"),
-        ({"plateaus": None}, "plateaus is 'None'"),
         (None, "its header is not that of a training"),
         ({"step": -(2**31)}, "its arrays are of step 3, its header of -2147483648"),
-        ({"step": "3"}, "its header of 3"),
     ],
 )
 def test_a_state_that_training_never_had(made, run, capsys, changes, words):
@@ -129,7 +118,7 @@ def test_a_state_that_training_never_had(made, run, capsys, changes, words):
     assert words in fails(capsys, *resume(made, run))
 
 
-@pytest.mark.parametrize("step", [-5, -(2**31), 4])
+@pytest.mark.parametrize("step", [-(2**31), 4])
 def test_arrays_of_a_step_that_training_never_had(made, run, capsys, step):
     built = build(load(run))
     (state, best), header = checkpoint.load(run / "last.ckpt", (built.state, built.state.params))

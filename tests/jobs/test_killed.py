@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import pytest
 
 from spikejax.configuration import build, dump, load
+from spikejax.errors import ConfigError
 from spikejax.jobs import run as runs
 from spikejax.jobs import train
 from spikejax.jobs.search import job as searches
@@ -143,6 +144,25 @@ def test_killed_at_every_write(work, tmp_path, monkeypatch, half):
         killed_and_resumed(work, tmp_path, monkeypatch, at, half)
 
 
+@pytest.mark.parametrize("half", [False, True], ids=["at a write", "within a line"])
+def test_a_full_disk_leaves_whole_what_was_written(work, tmp_path, monkeypatch, half):
+    one, expected, _ = work
+    out = tmp_path / "out"
+    with killed_at(monkeypatch, tmp_path / "whole", half=half, full=True) as counted:
+        one(tmp_path / "whole")
+    for at in range(counted.count // 4, counted.count, max(1, counted.count // 2)):
+        with killed_at(monkeypatch, out, at, half=half, full=True) as kill:
+            with pytest.raises((OSError, ConfigError), match="No space left on device") as error:
+                one(out)
+            assert str(out) in str(error.value), at
+        assert kill.dead
+        assert not list(out.rglob("*.tmp"))
+        one(out, again=True)
+        assert one.result(out) == expected, at
+        shutil.rmtree(out)
+
+
+@pytest.mark.nightly
 def test_killed_twice(work, tmp_path, monkeypatch):
     one, expected, counts = work
     out = tmp_path / "out"

@@ -1,24 +1,21 @@
-"""What goes wrong around a run is one line with what to do next: interrupts, a full disk, too little memory, a
-file of another kind."""
+"""What goes wrong around a run is one line with what to do next: interrupts, a full disk, too little memory,
+a file of another kind."""
 
 import errno
 import os
 import signal
 import subprocess
 import sys
-import time
 
 import jax
 import pytest
 
-from spikejax import cli, files
-from spikejax.configuration import check, load
+from spikejax import cli
+from spikejax.configuration import check
 from spikejax.errors import ConfigError
 from spikejax.jobs import memory
-from spikejax.jobs.sweep import load_sweep, sweep_run
-from spikejax.jobs.train import finished_run, train_run
+from spikejax.jobs.train import train_run
 from spikejax.training import checkpoint
-from spikejax.training.log import MetricsLog, read_metrics
 
 from ..command_line import environment, fails
 from ..configs import PREDICTIVE, changed, toml
@@ -37,17 +34,20 @@ def config(tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGINT")
-@pytest.mark.parametrize("seconds", [0.3, 0.9])
-def test_ctrl_c_while_it_starts_is_one_line(config, seconds):
-    command = [sys.executable, "-m", "spikejax", "train", str(config), "--out", str(config.parent / "out")]
-    with subprocess.Popen(command, env=environment(), stdout=-1, stderr=-1, text=True) as process:
-        # The interpreter itself takes a moment, before which nothing of the package is asked.
-        time.sleep(seconds)
+@pytest.mark.parametrize("after", ["numpy", "equinox"])
+def test_ctrl_c_while_it_imports_is_one_line(config, after):
+    # Python says on its standard error what it has imported.
+    command = [sys.executable, "-X", "importtime", "-m", "spikejax", "train", str(config), "--out", "out"]
+    with subprocess.Popen(
+        command, env=environment(), stdout=-1, stderr=-1, text=True, cwd=config.parent
+    ) as process:
+        while process.stderr.readline().rpartition("|")[2].strip() != after:
+            assert process.poll() is None
         process.send_signal(signal.SIGINT)
         _, error = process.communicate(timeout=60)
+    said = [line for line in error.splitlines() if not line.startswith("import time:")]
+    assert said == ["spikejax: interrupted before anything was begun"]
     assert process.returncode == 130
-    assert error.startswith("spikejax: interrupted")
-    assert len(error.splitlines()) == 1
 
 
 def test_ctrl_c_later_is_one_line(config, capsys, monkeypatch):
@@ -58,8 +58,8 @@ def test_ctrl_c_later_is_one_line(config, capsys, monkeypatch):
     assert cli.main(["train", str(config), "--out", str(config.parent / "out")]) == 130
     error = capsys.readouterr().err
     assert error == (
-        "spikejax: interrupted; what was written stays; --resume continues from the last checkpoint, if there "
-        "is one\n"
+        "spikejax: interrupted; what was written stays; --resume continues from the last checkpoint, if "
+        "there is one\n"
     )
 
 
@@ -71,57 +71,16 @@ def test_other_programs_keep_their_own_ctrl_c():
 # A full disk.
 
 
-def full(monkeypatch, name):
-    """Writing a file of that name fails as on a full disk, from now on; the bytes that fitted are written."""
-    real = files.write_atomically
+def test_a_full_disk_is_one_line(config, capsys, monkeypatch):
+    # What stays of the run, and that it goes on: test_killed.py.
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "runs/x/last.ckpt")
 
-    def write(path, content):
-        def short(file):
-            content(file) if path.name != name else file.write(b"{")
-            if path.name == name:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-        real(path, short)
-
-    for module in ("files", "training.checkpoint", "plotting.style"):
-        monkeypatch.setattr(f"spikejax.{module}.write_atomically", write)
-
-
-@pytest.mark.parametrize("name", ["config.toml", "best.ckpt", "last.ckpt", "metrics.jsonl", "summary.json"])
-def test_a_full_disk_is_named_and_what_was_written_stays_whole(config, capsys, monkeypatch, name):
-    out = config.parent / "out"
-    with monkeypatch.context() as patch:
-        if name == "metrics.jsonl":
-            real = MetricsLog._append
-
-            def append(self, text):
-                if '"step": 3' in text:
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                real(self, text)
-
-            patch.setattr(MetricsLog, "_append", append)
-        else:
-            full(patch, name)
-        error = fails(capsys, "train", config, "--out", out, "--quiet")
-    assert error.startswith(f"spikejax: {out / name}: No space left on device; what was written stays whole")
-    assert "--resume" in error
-    assert not list(out.glob("*.tmp"))
-    assert not list(out.glob(".*"))
-    assert all(m["loss"] is not None for m in read_metrics(out / "metrics.jsonl"))
-    # What was lost by it is made again.
-    finished_run(load(config), out, progress=False, figures=False)
-    assert [m["step"] for m in read_metrics(out / "metrics.jsonl")] == [1, 2, 3]
-
-
-def test_a_full_disk_in_a_sweep(config, capsys, monkeypatch):
-    path = config.parent / "sweep.toml"
-    path.write_text(TEXT + "[sweep]\nseeds = [0]\n")
-    with monkeypatch.context() as patch:
-        full(patch, "group-0.ckpt")
-        error = fails(capsys, "sweep", path, "--out", config.parent / "out", "--quiet")
-    assert "group-0.ckpt: No space left" in error
-    monkeypatch.setattr("spikejax.jobs.sweep.job._draw", lambda *_: None)
-    assert len(sweep_run(load_sweep(path), config.parent / "out", progress=False)) == 1
+    monkeypatch.setattr("spikejax.jobs.train.train_run", full)
+    assert fails(capsys, "train", config, "--out", config.parent / "out") == (
+        "spikejax: runs/x/last.ckpt: No space left on device; what was written stays whole: make room, and "
+        "go on from there; --resume continues from the last checkpoint, if there is one"
+    )
 
 
 # Memory.

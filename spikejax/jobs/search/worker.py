@@ -154,6 +154,8 @@ class Heartbeat:
             except UpdateFinishedTrialError:
                 self.stopped = True
                 return
+            except OSError:
+                pass  # a full disk, which the training itself meets: perhaps there is room for the next one
             beats += 1
             self._end.wait(self._pause)
 
