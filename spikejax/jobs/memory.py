@@ -13,16 +13,19 @@ from typing import Any
 
 import equinox as eqx
 import jax
+from jaxtyping import PyTree
 
+from ..adjoints import Checkpointed
 from ..configuration import Config, Run, build_loss
 from ..configuration.assemble_network import build_network
 from ..configuration.assemble_parts import build_task
 from ..errors import ConfigError
 from ..metrics import leaf_name
+from ..parameters import trainable
 
 COPIES = 4
-"""Copies of the trained parameters: their own, the best so far, the gradient, and one moment of the optimiser
-at least."""
+"""Copies of the trained parameters: themselves, the best so far, the gradient, and one moment of the
+optimiser at least."""
 LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 """Files in which Linux says how much memory a container has."""
 
@@ -57,15 +60,24 @@ def check_network_memory(config: Config, members: int = 1) -> None:
         shapes = eqx.filter_eval_shape(build_network, config, task.channels, outputs, jax.random.key(0))
     except ValueError:
         return  # which building it reports
-    sizes = {leaf_name(path): _bytes(leaf) for path, leaf in jax.tree_util.tree_flatten_with_path(shapes)[0]}
-    largest = max(sizes, key=sizes.__getitem__)
-    copies = COPIES * members
+    trained, _ = eqx.partition(shapes, trainable(shapes, config.training.trainable))
+    sizes = _sizes(shapes)
+    largest, whole, copied = (
+        max(sizes, key=sizes.__getitem__),
+        sum(sizes.values()),
+        sum(_sizes(trained).values()),
+    )
     _check(
-        copies * sum(sizes.values()),
-        f"the network has {shown(sum(sizes.values()))} of parameters, most in {largest}, and training holds "
-        f"at least {copies} copies of them",
+        members * (whole + (COPIES - 1) * copied),
+        f"the network has {shown(whole)} of parameters, most in {largest}, of which {shown(copied)} are "
+        f"trained and there {COPIES} times at least"
+        + (f", and {members} networks side by side" * (members > 1)),
         "make network.layers smaller (size), or leave out the recurrent connection",
     )
+
+
+def _sizes(tree: PyTree) -> dict[str, int]:
+    return {leaf_name(path): _bytes(leaf) for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
 
 
 def check_batch_memory(config: Config, run: Run) -> None:
@@ -75,13 +87,18 @@ def check_batch_memory(config: Config, run: Run) -> None:
     for part, stage in zip(config.parts, run.plan.stages, strict=True):
         if stage.tasks[0].trials is not None:
             continue  # no more than there are, and they are in memory
-        trials = jax.eval_shape(lambda: stage.tasks[0].batch(jax.random.key(0), 0, stage.batch))
-        stimulus = jax.tree.leaves(trials.stimulus)
-        steps = stimulus[0].shape[1]
-        neurons = sum(math.prod(layer.shape) for layer in run.network.layers)
-        item = stimulus[0].dtype.itemsize
+        try:
+            trials = jax.eval_shape(lambda: stage.tasks[0].batch(jax.random.key(0), 0, stage.batch))
+        except Exception:  # a user's task that cannot be traced
+            continue
+        if not hasattr(trials.stimulus, "shape"):
+            continue  # lists of events, of no known number
+        whole = _bytes(trials.stimulus)
+        steps, item = trials.stimulus.shape[1], trials.stimulus.dtype.itemsize
+        neurons = max(math.prod(layer.shape) for layer in run.network.layers)
         currents = stage.batch // part.training.accumulate * steps * neurons * item
-        whole = sum(map(_bytes, stimulus))
+        if isinstance(stage.simulators[0].adjoint, Checkpointed):
+            currents = 0  # only those of a stretch of time
         _check(
             (whole + currents) // devices,
             f"training.batch is {stage.batch}: its stimuli are {shown(whole)} and the currents into the "

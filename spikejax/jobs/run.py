@@ -122,7 +122,10 @@ def locked(folder: Path, wait: float = 0.0) -> Iterator[None]:
         try:
             there = lock.acquire(wait)
         except OSError as error:
-            raise ConfigError(f"the output folder {folder} cannot be created: {error.strerror}") from error
+            problem = "written to" if folder.is_dir() else "created"
+            raise ConfigError(
+                f"the output folder {folder} cannot be {problem}: {error.strerror}; choose another with --out"
+            ) from error
         if not there:
             raise FolderInUse(
                 f"{folder} is being written to by another process: wait for it, or choose another folder "

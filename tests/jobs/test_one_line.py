@@ -116,8 +116,11 @@ def test_what_fits_is_not_refused(monkeypatch):
         if fits:
             memory.check_network_memory(config)
         else:
-            with pytest.raises(ConfigError, match="copies of them"):
+            with pytest.raises(ConfigError, match="there 4 times at least"):
                 memory.check_network_memory(config)
+            fixed = check(changed(PREDICTIVE, training={"trainable": ["bias"]}))
+            monkeypatch.setattr(memory, "memory_of_device", lambda: 4 * 8 * parameters // 2)
+            memory.check_network_memory(fixed)
 
 
 @pytest.mark.parametrize(
