@@ -13,7 +13,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
-from jaxtyping import PyTree
+from jaxtyping import PRNGKeyArray, PyTree
 
 from ..adjoints import Checkpointed
 from ..configuration import Config, Run, build_loss
@@ -54,24 +54,24 @@ def check_network_memory(config: Config, members: int = 1) -> None:
 
     **Arguments:** `members`: networks that are trained side by side.
     """
+
+    def parts(channels: int, outputs: int, key: PRNGKeyArray):
+        network = build_network(config, channels, outputs, key)
+        return network, eqx.partition(network, trainable(network, config.training.trainable))[0]
+
     try:
         task = build_task(config)
         outputs = build_loss(config).outputs(task)
-        shapes = eqx.filter_eval_shape(build_network, config, task.channels, outputs, jax.random.key(0))
+        shapes, trained = eqx.filter_eval_shape(parts, task.channels, outputs, jax.random.key(0))
     except ValueError:
         return  # which building it reports
-    trained, _ = eqx.partition(shapes, trainable(shapes, config.training.trainable))
-    sizes = _sizes(shapes)
-    largest, whole, copied = (
-        max(sizes, key=sizes.__getitem__),
-        sum(sizes.values()),
-        sum(_sizes(trained).values()),
-    )
+    sizes, copied = _sizes(shapes), sum(_sizes(trained).values())
+    largest, whole = max(sizes, key=sizes.__getitem__), sum(sizes.values())
+    beside = f", and {members} networks side by side" if members > 1 else ""
     _check(
         members * (whole + (COPIES - 1) * copied),
         f"the network has {shown(whole)} of parameters, most in {largest}, of which {shown(copied)} are "
-        f"trained and there {COPIES} times at least"
-        + (f", and {members} networks side by side" * (members > 1)),
+        f"trained and there {COPIES} times at least{beside}",
         "make network.layers smaller (size), or leave out the recurrent connection",
     )
 
