@@ -71,7 +71,7 @@ def read(path: Path) -> dict[str, Any]:
     **Raises:** `ConfigError`.
     """
     path = Path(path)
-    if path.suffix == ".ckpt":
+    if path.suffix == ".ckpt" and path.is_file():
         raise ConfigError(
             f"{path} is a checkpoint: name a configuration file (TOML), or the folder of its run"
         )

@@ -97,7 +97,7 @@ def check_batch_memory(config: Config, run: Run) -> None:
         steps, item = trials.stimulus.shape[1], trials.stimulus.dtype.itemsize
         neurons = max(math.prod(layer.shape) for layer in run.network.layers)
         currents = stage.batch // part.training.accumulate * steps * neurons * item
-        if isinstance(stage.simulators[0].adjoint, Checkpointed):
+        if isinstance(getattr(stage.simulators[0], "adjoint", None), Checkpointed):
             currents = 0  # only those of a stretch of time
         _check(
             (whole + currents) // devices,
