@@ -1,5 +1,10 @@
 """spikejax: a functional, differentiable simulator of spiking neural networks in JAX."""
 
+from .starting import end_quietly_when_interrupted
+
+end_quietly_when_interrupted()  # before the imports that take long
+
+# ruff: noqa: E402
 from .adjoints import Autodiff, Checkpointed, Costate
 from .component import option, parameter, part
 from .connections import AbstractConnection, Dense, Ports

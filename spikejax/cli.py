@@ -5,10 +5,15 @@ schema that also checks the files, so that a wrong key gets the same one-line an
 """
 
 import argparse
+import contextlib
+import errno
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+import jax
 
 from . import __version__
 from .configuration.load import import_plugins, read
@@ -17,11 +22,15 @@ from .fitting import command as _fit  # noqa: F401 (registers the command)
 from .jobs import commands as _jobs  # noqa: F401 (registers the commands)
 from .jobs.cache import use_compile_cache
 from .jobs.command import COMMANDS, AbstractCommand, add_options
-from .training import TrainingStopped
+from .jobs.memory import out_of_memory
+from .starting import INTERRUPTED, stop_ending
+from .training import Interrupted, TrainingStopped
 from .training.checkpoint import CheckpointError
 
 BAD_INPUT = 2
 """Exit code for input that cannot be used, and for training that stopped early."""
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""Errors of a disk, or a user's share of it, that is full."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -99,28 +108,53 @@ def _import_plugins_for_help(words: list[str]) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Entry point; returns the exit code: 0, or 2 for bad input and for training that stopped early."""
-    try:
-        _import_plugins_for_help(sys.argv[1:] if argv is None else argv)
-    except ConfigError as error:
-        print(f"spikejax: {in_one_line(error)}", file=sys.stderr)
-        return BAD_INPUT
-    args, rest = _parser().parse_known_args(argv)
-    kind = COMMANDS.find(args.command)
-    try:
-        command = _command(kind, args)
-        use_compile_cache(command.compile_cache)
-        command.execute(key_values(rest))
-    except (ConfigError, CheckpointError, TrainingStopped) as error:
-        print(f"spikejax: {in_one_line(error)}", file=sys.stderr)
-        return BAD_INPUT
-    except KeyboardInterrupt:
-        print(f"spikejax: interrupted; what was written stays{kind.after_interrupt}", file=sys.stderr)
-        return BAD_INPUT
-    except OSError as error:
-        print(f"spikejax: {error.filename or 'file'}: {error.strerror or error}", file=sys.stderr)
-        return BAD_INPUT
+    """Entry point; returns the exit code: 0, 2 for bad input and for training that stopped early, or 130
+    after Ctrl-C."""
+    kind: type[AbstractCommand] | None = None
+    with _lines_for_warnings():
+        try:
+            stop_ending()
+            _import_plugins_for_help(sys.argv[1:] if argv is None else argv)
+            args, rest = _parser().parse_known_args(argv)
+            kind = COMMANDS.find(args.command)
+            command = _command(kind, args)
+            use_compile_cache(command.compile_cache)
+            command.execute(key_values(rest))
+        except (Exception, KeyboardInterrupt) as error:
+            line = _line(error, "" if kind is None else kind.after_interrupt)
+            if line is None:
+                raise
+            print(f"spikejax: {line}", file=sys.stderr)
+            return INTERRUPTED if isinstance(error, Interrupted | KeyboardInterrupt) else BAD_INPUT
     return 0
+
+
+def _line(error: BaseException, after_interrupt: str) -> str | None:
+    """What is said of an error that whoever gave the command can do something about; None for another one."""
+    if isinstance(error, ConfigError | CheckpointError | TrainingStopped):
+        return in_one_line(error)
+    if isinstance(error, KeyboardInterrupt):
+        return f"interrupted; what was written stays{after_interrupt}"
+    if isinstance(error, MemoryError | jax.errors.JaxRuntimeError):
+        return out_of_memory(error)
+    if not isinstance(error, OSError):
+        return None
+    line = f"{error.filename or 'file'}: {error.strerror or error}"
+    if error.errno in FULL:
+        line += "; what was written stays whole: make room, and go on from there" + after_interrupt
+    return line
+
+
+@contextlib.contextmanager
+def _lines_for_warnings() -> Iterator[None]:
+    """A context in which a warning is one line, without the place in the code."""
+
+    def show(message, category, filename, lineno, file=None, line=None):
+        print(f"spikejax: warning: {message}", file=sys.stderr)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
 
 
 __all__ = ["BAD_INPUT", "key_values", "main"]

@@ -19,6 +19,7 @@ from ..simulate import check_step
 from ..simulators import ClockDriven
 from ..tasks import AbstractTask
 from ..training import Plan, Stage, TrainState, fit_readout, make_train_step, start
+from ..training.finite import Objective
 from ..training.optimisers import check_groups
 from .assemble_network import build_network
 from .assemble_parts import (
@@ -162,6 +163,7 @@ def _stage(
         learning_rate_at=learning_rate_schedule(config),
         steps=training.steps,
         batch=training.batch,
+        objective=Objective(build_loss(config), build_noise(config)),
         choose=choose,
         plateau=build_annealing(config).plateau,
     )

@@ -43,9 +43,14 @@ def explain(error: ValidationError, data: Any, schema: type[BaseModel]) -> str:
     # One value that none of several types takes is one problem, and where a part of it is named, that part.
     deepest = [x for x in problems if not any(x == y[: len(x)] for y in problems if x != y)]
     where, count = deepest[0], len(deepest)
-    name = ".".join(map(str, where))
+    name = dotted(*where)
     more = f" (and {count - 1} more)" if count > 1 else ""
     return _sentence(name, problems[where], schema) + more
+
+
+def dotted(*keys: int | str) -> str:
+    """Keys as one path, those with dots of their own in quotes: ``sweep.grid."gate.sharpness"``."""
+    return ".".join(f'"{key}"' if "." in str(key) else str(key) for key in keys)
 
 
 def _keys(problem: ErrorDetails, data: Any) -> tuple[int | str, ...]:
@@ -139,4 +144,4 @@ def _default(field: FieldInfo) -> str:
     return "none" if default is None else json.dumps(default, default=str)
 
 
-__all__ = ["describe", "explain"]
+__all__ = ["describe", "dotted", "explain"]

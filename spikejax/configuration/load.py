@@ -78,8 +78,15 @@ def read(path: Path) -> dict[str, Any]:
     **Raises:** `ConfigError`.
     """
     path = Path(path)
+    if path.suffix == ".ckpt" and path.is_file():
+        raise ConfigError(
+            f"{path} is a checkpoint: name a configuration file (TOML), or the folder of its run"
+        )
     run = path.is_dir()
     if run:
+        for inner, of in (("points", "a sweep"), ("trials", "a search")):
+            if (path / inner).is_dir() and not (path / "config.toml").exists():
+                raise ConfigError(f"{path} is the folder of {of}: its runs are in {path / inner}, name one")
         if not (path / "config.toml").exists():
             raise ConfigError(f"{path} is not a run folder: it has no config.toml")
         path = path / "config.toml"
@@ -204,12 +211,15 @@ def _short(tree: Any) -> Any:
     return tree["kind"] if tree.keys() == {"kind"} else {name: _short(x) for name, x in tree.items()}
 
 
-def place(data: dict[str, Any], name: str, value: Any) -> None:
+def place(data: dict[str, Any], name: str, value: Any, source: str = "") -> None:
     """Set ``data["a"]["b"]`` for the name ``a.b`` (list items by number); a component that is a bare word
     becomes a table of that kind.
 
+    **Arguments:** `source`: where the name was given; default: as an option of the command line.
+
     **Raises:** `ConfigError` where there is no such place.
     """
+    source = source or f"--{name}"
     if name.startswith("network.layers.0.") and isinstance(data.get("network", {}), dict):
         # The schema's default is one layer.
         data.setdefault("network", {}).setdefault("layers", [{}])
@@ -222,7 +232,7 @@ def place(data: dict[str, Any], name: str, value: Any) -> None:
             # No more digits than a list has entries: int refuses thousands of them.
             if not (part.isdecimal() and len(part) < 9) or int(part) >= len(here):
                 raise ConfigError(
-                    f"--{name}: {'.'.join(tables[:i])} has {len(here)} item(s), numbered from 0; there is no "
+                    f"{source}: {'.'.join(tables[:i])} has {len(here)} item(s), numbered from 0; there is no "
                     f"{part!r}"
                 )
             here = here[int(part)]
@@ -233,9 +243,9 @@ def place(data: dict[str, Any], name: str, value: Any) -> None:
                 here[part] = {}
             here = here.setdefault(part, {})
         if not isinstance(here, dict | list):
-            raise ConfigError(f"--{name}: {'.'.join(tables[: i + 1])} is a value, not a table")
+            raise ConfigError(f"{source}: {'.'.join(tables[: i + 1])} is a value, not a table")
     if isinstance(here, list):
-        raise ConfigError(f"--{name}: name a field of one item, such as --{'.'.join(tables)}.0.FIELD")
+        raise ConfigError(f"{source}: name a field of one item, such as --{'.'.join(tables)}.0.FIELD")
     here[last] = value
 
 

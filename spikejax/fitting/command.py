@@ -1,11 +1,12 @@
 """``spikejax fit``."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 from ..component import option
 from ..configuration import FITS, describe, load_fit
 from ..jobs.command import COMMANDS, AbstractCommand, Overrides, announce, listed_keys
-from ..jobs.run import free_folder, name_of
+from ..jobs.run import claimed, name_of
 
 
 @COMMANDS.register("fit")
@@ -32,10 +33,11 @@ class Fit(AbstractCommand):
         from .job import fit_run, show
 
         wanted = load_fit(self.config, overrides)
-        folder = self.out or free_folder(name_of(self.config))
-        announce(f"run folder: {folder}")
-        announce(show(fit_run(wanted, folder, progress=not self.quiet)))
-        announce(f"figures and fit.json: {folder}")
+        own = claimed(name_of(self.config)) if self.out is None else nullcontext(self.out)
+        with own as folder:
+            announce(f"run folder: {folder}")
+            announce(show(fit_run(wanted, folder, progress=not self.quiet)))
+            announce(f"figures and fit.json: {folder}")
 
 
 __all__ = ["Fit"]

@@ -19,10 +19,9 @@ import numpy as np
 from tqdm import tqdm
 
 from ..configuration import CurrentClampFit, SoundFit, dump
-from ..configuration.load import new_folder
 from ..errors import ConfigError
 from ..files import write_atomically, write_json, write_text
-from ..jobs.run import versions
+from ..jobs.run import check_inside, locked, versions
 from ..training.log import MetricsLog
 from .clamp.job import ClampJob
 from .sound.job import SoundJob
@@ -37,10 +36,15 @@ def fit_run(config: CurrentClampFit | SoundFit, folder: Path, *, progress: bool 
     written, and for recordings that cannot be used with the configuration; if the fit diverges.
     """
     folder = Path(folder)
-    if (folder / "config.toml").exists():
-        raise ConfigError(f"{folder} already holds a run: choose another folder with --out")
+    with locked(folder):
+        check_inside(folder)
+        if (folder / "config.toml").exists():
+            raise ConfigError(f"{folder} already holds a run: choose another folder with --out")
+        return _fit(config, folder, progress)
+
+
+def _fit(config: CurrentClampFit | SoundFit, folder: Path, progress: bool) -> dict[str, Any]:
     job = _job(config)
-    new_folder(folder)
     write_text(folder / "config.toml", dump(config))
     write_json(folder / "versions.json", versions())
     begin = time.perf_counter()

@@ -1,6 +1,6 @@
 """``spikejax train``: from a configuration to a trained network, its results and its figures."""
 
-import json
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,20 @@ from ..files import write_json
 from ..training import distributed, train
 from .command import COMMANDS, AbstractProcessCommand, Overrides, announce
 from .evaluate import evaluate_network, shown_results
+from .memory import check_batch_memory, check_network_memory
 from .plot import plot_run
-from .run import check_same, clock, free_folder, name_of, newest_folder, prepare
+from .run import (
+    check_inside,
+    check_same,
+    claimed,
+    clock,
+    locked,
+    name_of,
+    newest_folder,
+    prepare,
+    read_summary,
+    tidy,
+)
 
 
 def train_run(
@@ -25,6 +37,7 @@ def train_run(
     devices: int | None = None,
     report: Callable[[int, float], None] | None = None,
     figures: bool = True,
+    wait: float = 0.0,
 ) -> dict[str, Any]:
     """Train, evaluate on the test split, draw the figures; returns the summary.
 
@@ -32,17 +45,34 @@ def train_run(
     alone reads and writes `folder`.
 
     **Arguments:** `devices`: number of devices of this process that every batch is cut over (0: all; default:
-    one); `report`: see `spikejax.training.train`; `figures`: whether they are drawn.
+    one); `report`: see `spikejax.training.train`; `figures`: whether they are drawn;
+    `wait`: seconds for which another process that trains into the folder is waited for.
 
-    **Raises:** `ConfigError`, before anything is computed, if the folder cannot be written, holds another
-    run, or (with `resume`) a run of another configuration; `spikejax.training.TrainingStopped` if training
+    **Raises:** `ConfigError`, before anything is computed, if the folder cannot be written, is being written
+    to (`FolderInUse`), holds another run, or (with `resume`) a run of another configuration, and if the
+    network cannot fit into memory; `spikejax.training.TrainingStopped` if training
     stops early.
     """
     folder = Path(folder)
-    distributed.call(lambda: _check_folder(config, folder, resume))
+    with locked(folder, wait):
+        distributed.call(lambda: _check_folder(config, folder, resume))
+        return _train(config, folder, resume, progress, devices, report, figures)
+
+
+def _train(
+    config: Config,
+    folder: Path,
+    resume: bool,
+    progress: bool,
+    devices: int | None,
+    report: Callable[[int, float], None] | None,
+    figures: bool,
+) -> dict[str, Any]:
     with input_errors():
         mesh = distributed.mesh(devices)
+    check_network_memory(config)
     run = build(config, mesh)
+    check_batch_memory(config, run)
     distributed.call(lambda: prepare(folder, config))
     with clock(folder / "minutes.json") as minutes:
         # A checkpoint replaces it: then it need not be solved for.
@@ -63,6 +93,7 @@ def train_run(
 
 
 def _check_folder(config: Config, folder: Path, resume: bool) -> None:
+    check_inside(folder)
     if (folder / "config.toml").exists():
         if not resume:
             raise ConfigError(
@@ -85,10 +116,12 @@ def finished_run(config: Config, folder: Path, **options) -> dict[str, Any]:
     folder = Path(folder)
 
     def there() -> tuple[bool, dict[str, Any] | None]:
-        if not (folder / "summary.json").exists():
+        summary = read_summary(folder)
+        if summary is None:
             return (folder / "config.toml").exists(), None
         check_same(config, load(folder), folder)
-        return True, json.loads((folder / "summary.json").read_text())
+        tidy(folder)
+        return True, summary
 
     begun, summary = distributed.call(there)
     return train_run(config, folder, resume=begun, **options) if summary is None else summary
@@ -118,9 +151,15 @@ class Train(AbstractProcessCommand):
         with input_errors():
             self.join()
         config, name = load(self.config, overrides), name_of(self.config)
-        folder = distributed.call(
-            lambda: self.out or (newest_folder(name) if self.resume else free_folder(name))
-        )
+        with self._folder(name) as folder:
+            self._train(config, folder)
+
+    def _folder(self, name: str) -> contextlib.AbstractContextManager[Path]:
+        if self.out is None and not self.resume:
+            return claimed(name)
+        return contextlib.nullcontext(self.out or distributed.call(lambda: newest_folder(name)))
+
+    def _train(self, config: Config, folder: Path) -> None:
         announce(f"run folder: {folder}")
         devices = 0 if self.devices == "all" else None if self.devices is None else int(self.devices)
         summary = train_run(config, folder, resume=self.resume, progress=not self.quiet, devices=devices)

@@ -64,10 +64,12 @@ def training(metrics: list[dict[str, Any]]) -> Figure:
     losses, gradients, sharpness = axes[:, 0]
     _losses(losses, metrics)
     _gradients(gradients, metrics)
-    values = np.array([m["sharpness"] for m in metrics], float).reshape(len(metrics), -1)
-    for i, one in enumerate(values.T):
+    values = [np.ravel(np.array(m.get("sharpness"), float)) for m in metrics]  # None becomes nan
+    layers = max(map(len, values))
+    for i in range(layers):
+        one = [x[i] if i < len(x) else np.nan for x in values]
         sharpness.plot(_steps(metrics), one, color=f"C{2 + i}", label=f"layer {i}")
-    if values.shape[1] > 1:
+    if layers > 1:
         sharpness.legend(frameon=False, fontsize=6)
     sharpness.set(ylabel="gate sharpness a", xlabel="update")
     return figure
@@ -78,8 +80,9 @@ def _steps(metrics: list[dict[str, Any]]) -> list[int]:
 
 
 def _series(metrics: list[dict[str, Any]], name: str) -> np.ndarray:
-    """Values of a metric, nan where it is missing."""
-    return np.array([np.nan if m.get(name) is None else m[name] for m in metrics], float)
+    """Values of a metric, nan where it is missing or no number."""
+    values = [m.get(name) for m in metrics]
+    return np.array([x if isinstance(x, bool | int | float) else np.nan for x in values], float)
 
 
 def _losses(ax: Axes, metrics: list[dict[str, Any]]) -> None:
@@ -99,7 +102,7 @@ def _losses(ax: Axes, metrics: list[dict[str, Any]]) -> None:
 def _gradients(ax: Axes, metrics: list[dict[str, Any]]) -> None:
     steps = _steps(metrics)
     ax.plot(steps, _series(metrics, "gradient"), lw=0.7, color="0.3", label="all")
-    for i, name in enumerate(sorted(n for n in metrics[-1] if n.startswith("gradient/"))):
+    for i, name in enumerate(sorted({n for m in metrics for n in m if n.startswith("gradient/")})):
         label = name.removeprefix("gradient/")
         ax.plot(steps, _series(metrics, name), lw=0.6, color=f"C{i}", alpha=0.7, label=label)
     ax.set(ylabel="gradient norm", yscale="log")

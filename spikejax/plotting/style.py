@@ -8,6 +8,8 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
+from ..files import write_atomically
+
 STYLE = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -37,7 +39,8 @@ def save_figures(folder: Path, figures: Mapping[str, Callable[[], Figure]]) -> l
     with mpl.rc_context(STYLE):  # type: ignore[arg-type]
         for name, draw in figures.items():
             paths.append(folder / f"{name}.png")
-            draw().savefig(paths[-1])
+            figure = draw()
+            write_atomically(paths[-1], lambda file: figure.savefig(file, format="png"))
     return paths
 
 

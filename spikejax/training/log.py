@@ -1,15 +1,19 @@
 """`metrics.jsonl`: one line of JSON a step."""
 
-import contextlib
 import json
+import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..files import write_atomically
+from ..files import named, parse_json, write_text
 from .distributed import leads
+
+MAX_STEP = 1 << 53
+"""Steps from which on a number is none that training wrote."""
 
 
 class MetricsLog:
@@ -21,18 +25,25 @@ class MetricsLog:
 
     def __init__(self, path: Path, resume_at: int | None = None):
         if resume_at is not None and path.exists():
-            kept = [m for m in read_metrics(path) if m["step"] <= resume_at]
-            write_atomically(path, lambda file: file.writelines(f"{json.dumps(m)}\n".encode() for m in kept))
-        self._file = open(path if leads() else os.devnull, "a", buffering=1, encoding="utf-8")  # noqa: SIM115 (closed by close)
+            kept = [line for entry, line in _lines(path) if entry["step"] <= resume_at]
+            write_text(path, "".join(f"{line}\n" for line in kept))
+        self._path = path
+        with named(path):
+            self._file = open(path if leads() else os.devnull, "a", buffering=1, encoding="utf-8")  # noqa: SIM115 (closed by close)
 
     def write(self, step: int, metrics: dict[str, Any]) -> None:
-        """Append the metrics of a step. Values that are not finite become null."""
+        """Append the metrics of a step. Values that are not finite become null.
+
+        **Raises:** `OSError` with the name of the file, if it cannot be written.
+        """
         values = {name: _plain(x) for name, x in metrics.items()}
-        self._file.write(json.dumps({"step": step, **values}) + "\n")
+        with named(self._path):
+            self._file.write(json.dumps({"step": step, **values}) + "\n")
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        with named(self._path):
+            self._file.close()
 
 
 def _plain(x):
@@ -44,16 +55,38 @@ def _plain(x):
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """All whole lines of a `metrics.jsonl`; one that a kill cut off, or that was damaged, is left out."""
+    """All whole lines of a `metrics.jsonl`; one that a kill cut off, or that was damaged, is left out, and so
+    is a value that is neither a number nor a list of numbers. Numbers that are not finite become None."""
     if not path.exists():
         return []
     found = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        with contextlib.suppress(json.JSONDecodeError):
-            entry = json.loads(line)
-            if isinstance(entry, dict) and isinstance(entry.get("step"), int):
-                found.append(entry)
+    for entry, _ in _lines(path):
+        values = {name: _number(x) for name, x in entry.items()}
+        lists = {name: [_number(y) for y in x] for name, x in entry.items() if isinstance(x, list)}
+        known = {name for name, x in entry.items() if x is None or values[name] is not None}
+        known |= {name for name, x in entry.items() if isinstance(x, float)}
+        found.append({name: x for name, x in values.items() if name in known} | lists)
     return found
+
+
+def _number(x: Any) -> bool | int | float | None:
+    """A finite number as it is, else None."""
+    try:
+        return x if isinstance(x, bool | int | float) and math.isfinite(x) else None
+    except OverflowError:
+        return None
+
+
+def _lines(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
+    """The whole lines of a file, parsed and as they stand there."""
+    # Not `splitlines`: it also cuts at characters that JSON may hold.
+    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
+        try:
+            entry = parse_json(line)
+        except ValueError:
+            continue
+        if isinstance(entry, dict) and type(entry.get("step")) is int and 0 <= entry["step"] < MAX_STEP:
+            yield entry, line
 
 
 __all__ = ["MetricsLog", "read_metrics"]

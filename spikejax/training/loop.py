@@ -1,9 +1,12 @@
 """The training loop: updates, evaluations, checkpoints and progress of one or several sessions."""
 
+import contextlib
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import equinox as eqx
 import numpy as np
@@ -104,11 +107,11 @@ def run_sessions(
     """
     plan, first = sessions[0].plan, program.step
     done = first
-    for session in sessions:
-        session.open_log(first if keep_log else None)
     vote, bar = distributed.Vote(), _progress_bar(first, plan.steps, progress)
     with Interrupt() as interrupt:
         try:
+            for session in sessions:
+                session.open_log(first if keep_log else None)
             for step in bar:
                 if all(session.stopped for session in sessions):
                     break
@@ -150,7 +153,8 @@ def _advance(program: AbstractProgram, sessions: Sequence[Session], step: int) -
     learning_rates = [
         session.learning_rate_scale * stage.learning_rate_at(within) for session, stage in pairs
     ]
-    metrics = program.update(Position(step, number, within), sharpness, learning_rates)
+    at = Position(step, number, within)
+    metrics = program.update(at, sharpness, learning_rates)
     running = [k for k, session in enumerate(sessions) if not session.stopped]
     evaluated, held_out = {}, {}
     if sessions[0].plan.evaluates_after(done):
@@ -161,9 +165,10 @@ def _advance(program: AbstractProgram, sessions: Sequence[Session], step: int) -
     for k in running:
         session, (params, network) = sessions[k], evaluated.get(k, (None, None))
         entry = {"sharpness": sharpness[k], "learning_rate": learning_rates[k], **metrics[k]}
-        action = session.after(done, entry, held_out.get(k), params)
-        if session.improved and session.folder is not None:
-            checkpoint.save(session.folder / "best.ckpt", network, step=done, score=session.best_score)
+        bad = None if bool(metrics[k]["finite"]) else program.not_finite(k, at, sharpness[k])
+        action = session.after(done, entry, held_out.get(k), params, bad)
+        if session.improved and network is not None:
+            _save_best(session, network)
         if action is Action.ROLL_BACK:
             program.restart(k, session.plan.restart(session.best, done))
         elif action is Action.STOP and len(sessions) > 1:
@@ -184,6 +189,8 @@ def restore(program: AbstractProgram, sessions: Sequence[Session], path: Path) -
 
     Collective: every process must call this.
 
+    A ``best.ckpt`` that was lost or damaged is written again from what the checkpoint holds.
+
     **Raises:** `CheckpointError` in one line if it does not fit.
     """
     like = program.saved([session.best for session in sessions])
@@ -195,9 +202,62 @@ def restore(program: AbstractProgram, sessions: Sequence[Session], path: Path) -
         parts = _parts(header)
         for session, best, part in zip(sessions, program.restore(arrays), parts, strict=True):
             session.restore(part, best)
-    except ValueError as error:
-        raise checkpoint.CheckpointError(f"{path}: {error}") from None
+        _check_step(program.step, header.get("step"), sessions)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = str(error) if isinstance(error, ValueError) else "its header is not that of a training"
+        raise checkpoint.CheckpointError(f"{path}: {reason}") from None
+    for session, network in zip(sessions, program.networks([s.best for s in sessions]), strict=True):
+        if distributed.leads() and session.folder is not None and session.best_score is not None:
+            best = session.folder / "best.ckpt"
+            try:
+                checkpoint.load(best, network)
+            except checkpoint.CheckpointError as error:
+                _save_best(session, network)
+                warnings.warn(f"{error}: written again from {path}", stacklevel=2)
     return True
+
+
+def _check_step(step: int, written: Any, sessions: Sequence[Session]) -> None:
+    """Raise `ValueError` unless training can be after so many updates, which the header of its checkpoint
+    says too."""
+    plan = sessions[0].plan
+    if type(written) is not int or written != step:
+        raise ValueError(f"its arrays are of step {step}, its header of {written}: start anew with --out")
+    if not 0 <= step <= plan.steps:
+        raise ValueError(f"it is of step {step} of {plan.steps}: start anew with --out")
+    if any(session.stage >= len(plan.stages) for session in sessions):
+        raise ValueError("it is in a stage that the configuration has not: start anew with --out")
+
+
+def lost_best(folder: Path, state: TrainState, fixed: Network) -> Network:
+    """The best network of a run whose ``best.ckpt`` was lost or damaged, from its ``last.ckpt``; the file is
+    written again.
+
+    **Arguments:** `state`, `fixed`: of an untrained network, as in `train`.
+
+    **Raises:** `CheckpointError` if it cannot be found there.
+    """
+    path = folder / "last.ckpt"
+    (_, best), header = checkpoint.load(path, (state, state.params))
+    try:
+        (part,) = _parts(header)
+        score, step = part.get("best_score", part.get("score")), part.get("best_step")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        score, step = None, None
+    if score is None:
+        raise checkpoint.CheckpointError(f"{path} is of a training that was not evaluated yet")
+    network = eqx.combine(best, fixed)
+    with contextlib.suppress(OSError):  # a folder that can only be read
+        checkpoint.save(folder / "best.ckpt", network, step=step, score=score)
+    return network
+
+
+def _save_best(session: Session, network: Network) -> None:
+    """Write a session's best network into its folder, if it has one."""
+    if session.folder is not None:
+        checkpoint.save(
+            session.folder / "best.ckpt", network, step=session.best_step, score=session.best_score
+        )
 
 
 def _parts(header: dict) -> list[dict]:
@@ -245,6 +305,7 @@ __all__ = [
     "Rollback",
     "Stage",
     "TrainingStopped",
+    "lost_best",
     "restore",
     "run_sessions",
     "save",

@@ -11,6 +11,7 @@ from ..network import Network
 from ..simulators import AbstractSimulator
 from ..tasks import AbstractTask
 from .annealing import Plateau
+from .finite import Objective
 from .step import TrainState
 
 
@@ -35,6 +36,9 @@ class Stage(NamedTuple):
     """Updates of the stage."""
     batch: int
     """Trials of an update."""
+    objective: Objective | None = None
+    """What `update` differentiates, to say where it was not finite; None: only what is simulated is looked
+    at."""
     choose: Callable[[int], int] = _first
     """Which entry of `tasks` a step of the stage is trained on."""
     plateau: Plateau | None = None

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from ..network import Network
 from . import distributed
+from .finite import first_not_finite
 from .plan import Plan, Stage
 from .step import TrainState
 
@@ -49,6 +50,18 @@ class AbstractProgram(abc.ABC):
     @abc.abstractmethod
     def evaluated(self) -> list[tuple[PyTree, Network]]:
         """Of each network, the parameters that are evaluated, and the network with them.
+
+        Collective: every process must call this.
+        """
+
+    @abc.abstractmethod
+    def networks(self, params: Sequence[PyTree]) -> list[Network]:
+        """The networks with these parameters, one for each."""
+
+    @abc.abstractmethod
+    def not_finite(self, k: int, at: Position, sharpness: Float[Array, "*layers"]) -> str | None:
+        """What was the first not to be finite in the update of network `k` that was not made
+        (`first_not_finite`).
 
         Collective: every process must call this.
         """
@@ -94,6 +107,14 @@ class SingleProgram(AbstractProgram):
     def evaluated(self):
         params = distributed.local(self.state.evaluated)
         return [(params, eqx.combine(params, self.fixed))]
+
+    def networks(self, params):
+        return [eqx.combine(params[0], self.fixed)]
+
+    def not_finite(self, k, at, sharpness):
+        stage = self.plan.stages[at.stage]
+        network = eqx.combine(distributed.local(self.state.params), self.fixed)
+        return _not_finite(stage, stage.choose(at.within), network, self.key, at, sharpness)
 
     def restart(self, k, state):
         self.state = state
@@ -173,6 +194,15 @@ class GroupProgram(AbstractProgram):
         each = [take(params, k) for k in range(len(self.members))]
         return [(own, eqx.combine(own, m.fixed)) for own, m in zip(each, self.members, strict=True)]
 
+    def networks(self, params):
+        return [eqx.combine(own, m.fixed) for own, m in zip(params, self.members, strict=True)]
+
+    def not_finite(self, k, at, sharpness):
+        member = self.members[k]
+        params = take(distributed.gather(self._state.params, self.mesh), k)
+        network = eqx.combine(params, member.fixed)
+        return _not_finite(member.plan.stages[at.stage], 0, network, member.key, at, sharpness)
+
     def restart(self, k, state):
         if self.mesh is not None:
             state = distributed.replicate(state, self.mesh)
@@ -188,6 +218,18 @@ class GroupProgram(AbstractProgram):
         state, best = jax.tree.map(jnp.asarray, saved)
         self._step, self._state = int(state.step[0]), spread(state, self.mesh)
         return [take(best, k) for k in range(len(self.members))]
+
+
+def _not_finite(
+    stage: Stage,
+    chosen: int,
+    network: Network,
+    key: PRNGKeyArray,
+    at: Position,
+    sharpness: Float[Array, "*layers"],
+) -> str | None:
+    trials = stage.tasks[chosen].batch(key, at.step, stage.batch)
+    return first_not_finite(network, trials, stage.simulators[chosen].sharpen(sharpness), stage.objective)
 
 
 def stack(trees: Sequence[PyTree]) -> PyTree:

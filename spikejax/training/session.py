@@ -2,7 +2,7 @@
 
 import enum
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,32 @@ EARLIER_NAMES = {
     "lowest": "lowest_loss",
 }
 """What older checkpoints call the parts of a session, and their names now."""
-SAVED = ("stage", *EARLIER_NAMES.values(), "stopped")
-"""What a checkpoint holds of a session, beside arrays."""
+ADDED = {"stopped": None, "best_step": None}
+"""What older checkpoints may not say."""
+
+
+def _whole(x: Any) -> bool:
+    return type(x) is int and x >= 0
+
+
+def _number(x: Any) -> bool:
+    return type(x) in (int, float) and abs(x) < math.inf
+
+
+SAVED: dict[str, Callable[[Any], bool]] = {
+    "stage": _whole,
+    "best_score": lambda x: x is None or _number(x),
+    "large_gradients": _whole,
+    "worse_evaluations": _whole,
+    "learning_rate_scale": lambda x: _number(x) and 0 < x <= 1,
+    "plateaus": _whole,
+    "window_sum": _number,
+    "window_updates": _whole,
+    "lowest_loss": lambda x: x is None or _number(x),
+    "stopped": lambda x: x is None or isinstance(x, str),
+    "best_step": lambda x: x is None or _whole(x),
+}
+"""What a checkpoint holds of a session, beside arrays, and which values it can have."""
 
 
 class Action(enum.Enum):
@@ -57,6 +81,8 @@ class Session:
         self.plan, self.name, self.folder = plan, name, folder
         self.best = _copy(params)
         self.best_score: float | None = None
+        self.best_step: int | None = None
+        """The updates after which the best parameters were found."""
         self.improved = False
         """Whether the last update was followed by an evaluation with the best score so far."""
         self.stopped: str | None = None
@@ -100,14 +126,19 @@ class Session:
     def restore(self, saved: Mapping[str, Any], best: PyTree) -> None:
         """Go on from what `saved` returned, now or under its earlier names.
 
-        **Raises:** `CheckpointError` if something is missing.
+        **Raises:** `CheckpointError` if something is missing, or has a value that no session has.
         """
-        values = {"stopped": None} | {EARLIER_NAMES.get(name, name): x for name, x in saved.items()}
-        missing = [name for name in SAVED if name not in values]
-        if missing:
-            raise CheckpointError(
-                f"no {missing[0]} in the checkpoint of an earlier version: start anew with --out"
-            )
+        values = ADDED | {EARLIER_NAMES.get(name, name): x for name, x in saved.items()}
+        for name, possible in SAVED.items():
+            if name not in values:
+                raise CheckpointError(
+                    f"no {name} in the checkpoint of an earlier version: start anew with --out"
+                )
+            if not possible(values[name]):
+                raise CheckpointError(
+                    f"{name} is {str(values[name])[:40]!r}, which training does not write: "
+                    "start anew with --out"
+                )
         self.best = best
         vars(self).update({name: values[name] for name in SAVED})
 
@@ -124,17 +155,21 @@ class Session:
         metrics: Mapping[str, Any],
         held_out: Mapping[str, float] | None = None,
         params: PyTree = None,
+        not_finite: str | None = None,
     ) -> Action:
         """Take note of an update, log it, and decide what follows.
 
         **Arguments:** `step`: updates made so far; `metrics`: those of a train step (`make_train_step`);
-        `held_out`: those of the evaluation, if one followed, and `params`: the parameters it is of.
+        `held_out`: those of the evaluation, if one followed, and `params`: the parameters it is of;
+        `not_finite`: what was the first not to be finite, where loss or gradient are not.
 
         **Returns:** what to do. For `Action.STOP` the reason is in `stopped`.
         """
         self.improved = held_out is not None and self._improves(dict(held_out), params)
+        if self.improved:
+            self.best_step = step
         self._note_loss(float(metrics["loss"]))
-        problem, action = self._problem(metrics), Action.CONTINUE
+        problem, action = self._problem(metrics, not_finite), Action.CONTINUE
         if problem:
             action = Action.ROLL_BACK if self._lower_learning_rate() else Action.STOP
         evaluated = {f"held_out/{name}": x for name, x in (held_out or {}).items()}
@@ -177,7 +212,7 @@ class Session:
             # A sharper gate has another loss: the next window is the first to compare with.
             self.plateaus, self.lowest_loss = self.plateaus + 1, None
 
-    def _problem(self, metrics: Mapping[str, Any]) -> str | None:
+    def _problem(self, metrics: Mapping[str, Any], not_finite: str | None) -> str | None:
         """Why training cannot go on from here, or None."""
         plan = self.plan
         large = float(metrics["gradient"]) > plan.gradient_limit
@@ -188,9 +223,10 @@ class Session:
             if name.startswith("gradient/")
         }
         if not bool(metrics["finite"]):
-            bad = [name for name, x in gradients.items() if not math.isfinite(x)]
-            where = f"the gradient of {bad[0]}" if bad else "the loss"
-            return f"{where} is not finite (loss {float(metrics['loss']):.3g})"
+            if not_finite is None and math.isfinite(float(metrics["loss"])):
+                bad = ", ".join(name for name, x in gradients.items() if not math.isfinite(x))
+                not_finite = f"the gradient of {bad or 'all parameters together'}"
+            return f"{not_finite or 'the loss'} is not finite (loss {float(metrics['loss']):.3g})"
         if self.large_gradients >= MAX_LARGE_GRADIENTS:
             worst = max(gradients, key=gradients.__getitem__)
             return (

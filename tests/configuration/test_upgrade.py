@@ -153,12 +153,14 @@ def test_a_trained_run_of_the_earlier_version_is_read_whole(tmp_path):
     run = tmp_path / "run"
     shutil.copytree(OLD / "trained", run)
     before = json.loads((run / "summary.json").read_text())
-    found = evaluate_run(run)
+    with pytest.warns(UserWarning, match="best.ckpt is of an earlier version, without a checksum"):
+        found = evaluate_run(run)
     for gate, expected in NOW.items():
         for name, value in expected.items():
             assert found[gate][name] == pytest.approx(value, rel=1e-8), (gate, name)
             assert value == pytest.approx(before[gate][name], rel=0.1), (gate, name)
     assert load(run).training.trainable == ("weight", "bias", "tau_mem", "tau")
     (run / "summary.json").unlink()
-    again = train_run(load(run), run, resume=True, progress=False, figures=False)
+    with pytest.warns(UserWarning, match="without a checksum"):
+        again = train_run(load(run), run, resume=True, progress=False, figures=False)
     assert again["hard"]["loss"] == pytest.approx(found["hard"]["loss"], rel=1e-9)

@@ -229,7 +229,7 @@ def test_a_users_components_are_trained_from_a_file(small, tmp_path, capsys, lab
 
     with monkeypatch.context() as patch:
         patch.setattr(lab.Evidence, "batch", interrupted)
-        assert cli.main(command("cut")) == 2
+        assert cli.main(command("cut")) == 130
     assert not (tmp_path / "cut" / "summary.json").exists()
     resumed = [*command("cut"), "--resume"]
     assert "did you mean coherence?" in fails(capsys, "train", file, "--task.coherense", "0.5")

@@ -42,7 +42,7 @@ def test_interrupt_saves_and_says_so(tmp_path):
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=120)
-    assert process.returncode == 2
+    assert process.returncode == 130
     assert "Traceback" not in error
     assert error.strip().splitlines()[-1].startswith("spikejax: interrupted after step")
     with open(tmp_path / "run" / "last.ckpt", "rb") as file:

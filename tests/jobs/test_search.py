@@ -71,14 +71,14 @@ def rows(folder):
         ("", ["no [search] table"]),
         ('[search.space]\n"gate.width" = { low = 0.1, high = 1.0 }\n', ["trials"]),
         ("[search]\ntrials = 3\n", ["space"]),
-        ("[search]\ntrials = 3\nprune = 1\n[search.space]\n", ["unknown key prune", "pruner"]),
+        ("[search]\ntrials = 3\nprune = 1\n[search.space]\n", ["unknown key search.prune", "pruner"]),
         (
             '[search]\ntrials = 3\n[search.space]\n"gate.width" = { low = 0.1 }\n',
-            ["gate.width", "low and high"],
+            ['search.space."gate.width"', "low and high"],
         ),
         (
             '[search]\ntrials = 3\n[search.space]\n"gate.width" = { low = 2.0, high = 1.0 }\n',
-            ["gate.width", "below"],
+            ['search.space."gate.width"', "below"],
         ),
         (
             '[search]\ntrials = 3\n[search.space]\n"gate.width" = { low = 0.0, high = 1.0, log = true }\n',
@@ -112,6 +112,15 @@ def rows(folder):
         (
             '[search]\ntrials = 3\n[search.space]\n"seed" = { low = 0, high = 9, integer = true }\n',
             ["luckiest"],
+        ),
+        ('[search]\ntrials = 3\n[search.space]\n"gate.width" = 3\n', ['search.space."gate.width" is 3']),
+        (
+            "[search]\ntrials = 3\n[search.space]\ngate.width = { low = 0.1, high = 1.0 }\n",
+            ['in quotes, search.space."gate.width"'],
+        ),
+        (
+            '[search]\ntrials = 3\n[search.space]\n"gate.width.x" = { low = 0.1, high = 1.0 }\n',
+            ['search.space."gate.width.x": gate.width is a value'],
         ),
     ],
 )

@@ -112,20 +112,27 @@ def test_points_that_are_one_program_are_together(tmp_path):
     ("text", "words"),
     [
         (BASE, ["no [sweep] table"]),
-        (BASE + "[sweep]\nseed = [1]\n", ["unknown key seed", "seeds"]),
+        (BASE + "[sweep]\nseed = [1]\n", ["unknown key sweep.seed", "seeds"]),
         (BASE + '[sweep.grid]\n"gate.sharpnes" = [1.0]\n', ["gate.sharpnes", "sharpness"]),
-        (BASE + '[sweep.grid]\n"gate.sharpness" = []\n', ["gate.sharpness is empty"]),
+        (BASE + '[sweep.grid]\n"gate.sharpness" = []\n', ['sweep.grid."gate.sharpness" is empty']),
         (
             BASE + '[sweep.grid]\n"gate.sharpness" = [1.0, -2.0]\n',
-            ["gate.sharpness is -2", "above 0", "sharpness=-2.0"],
+            ['(sweep.grid."gate.sharpness" = -2.0): gate.sharpness is -2', "above 0", "sharpness=-2.0"],
         ),
         (BASE + '[sweep.grid]\n"seed" = [1]\n', ["seeds"]),
         (BASE + "[sweep]\n[[sweep.list]]\nname = 3\n", ["a name is text"]),
         (
             BASE + '[sweep.grid]\n"gate.width" = [0.2]\n[[sweep.list]]\n"gate.width" = 0.3\n',
-            ["gate.width", "grid and in list"],
+            ['sweep.grid."gate.width"', "grid and in list", 'sweep.list.0."gate.width"'],
         ),
         (BASE + '[sweep.grid]\n"gate.width" = [0.2, 0.2]\n', ["twice"]),
+        (BASE + '[sweep.grid]\n"gate.width" = 0.2\n', ['sweep.grid."gate.width" is 0.2', "a list"]),
+        (BASE + "[sweep.grid]\ngate.width = [0.2]\n", ['in quotes, sweep.grid."gate.width"']),
+        (
+            BASE + '[sweep.grid]\n"gate.width.x" = [0.2]\n',
+            ['sweep.grid."gate.width.x": gate.width is a'],
+        ),
+        (BASE + '[[sweep.list]]\n"gate.widht" = 0.3\n', ['sweep.list.0."gate.widht" = 0.3', "unknown key"]),
     ],
 )
 def test_one_line_for_a_sweep_that_cannot_be(tmp_path, text, words):
@@ -192,39 +199,6 @@ def test_finished_points_are_not_run_again(done, monkeypatch):
     assert (done / "out" / "table.csv").read_text() == before
     with pytest.raises(ConfigError, match="training.steps"):
         sweep_run(load_sweep(done / "sweep.toml", [("training.steps", "6")]), done / "out", progress=False)
-
-
-def test_a_killed_sweep_goes_on(done, tmp_path, monkeypatch):
-    from spikejax.jobs.sweep import together
-
-    class Killed(BaseException):
-        pass
-
-    real, calls = together.make_group_step, []
-
-    def dying(**settings):
-        step = real(**settings)
-
-        def counted(*args):
-            calls.append(1)
-            if len(calls) == 4:
-                raise Killed
-            return step(*args)
-
-        return counted
-
-    monkeypatch.setattr(together, "make_group_step", dying)
-    points = load_sweep(done / "sweep.toml")
-    with pytest.raises(Killed):
-        sweep_run(points, tmp_path / "out", progress=False)
-    assert list((tmp_path / "out").glob("*.ckpt"))
-    sweep_run(points, tmp_path / "out", progress=False)
-    # Two steps were saved: two are made again, and one was not made yet.
-    assert len(calls) == 4 + 3
-    for point in points:
-        same_networks(tmp_path / "out" / "points" / point.name, done / "out" / "points" / point.name, 0.0)
-        metrics = (tmp_path / "out" / "points" / point.name / "metrics.jsonl").read_text().splitlines()
-        assert [json.loads(line)["step"] for line in metrics] == [1, 2, 3, 4, 5]
 
 
 def test_a_point_that_is_lost_leaves_the_others(tmp_path):

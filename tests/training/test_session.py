@@ -150,3 +150,34 @@ def test_the_log_and_warnings_once(tmp_path):
     assert (first["step"], second["step"]) == (1, 2)
     assert first["held_out/loss"] == 2.0
     assert first["rollback"] is False
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("best_score", "abc"),
+        ("best_score", []),
+        ("best_score", math.nan),
+        ("best_score", True),
+        ("best_step", -1),
+        ("learning_rate_scale", "x"),
+        ("learning_rate_scale", 0),
+        ("learning_rate_scale", 2.0),
+        ("stage", -1),
+        ("stage", 1.0),
+        ("large_gradients", True),
+        ("worse_evaluations", -3),
+        ("stopped", 3),
+        ("window_sum", math.inf),
+        ("window_updates", 1.5),
+        ("lowest_loss", {}),
+        ("plateaus", None),
+    ],
+)
+def test_a_state_that_training_never_had_is_refused(name, value):
+    one = session()
+    before = one.saved()
+    with pytest.raises(CheckpointError, match=f"^{name} is .*, which training does not write: start anew"):
+        one.restore(before | {name: value}, one.best)
+    assert one.saved() == before
+    one.restore(before, one.best)

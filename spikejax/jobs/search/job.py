@@ -10,16 +10,20 @@ SEARCH/figures/*.png
 A worker is the same command once more.
 """
 
+import contextlib
 import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ...configuration.load import new_folder
-from ...files import write_table
+from ...files import remove_leftovers, write_table
+from ...locks import Lock
 from ...training import TrainingStopped
+from ..run import LOCK
 from .space import SearchPlan
 from .study import FOLDER, LOST, MINUTES, count, is_made, objective_label, open_study
 from .worker import BEATS, DeadWorkers, train_trial
@@ -58,12 +62,27 @@ def search_run(plan: SearchPlan, folder: Path, *, progress: bool = True) -> Stud
     if not count(study.get_trials(deepcopy=False), TrialState.COMPLETE):
         reasons = [t.user_attrs[LOST] for t in study.trials if LOST in t.user_attrs] or ["all were pruned"]
         raise TrainingStopped(f"none of the {wanted} trials came to an end, the first because: {reasons[0]}")
-    _draw(study, plan, folder / "figures")
+    with _alone(folder):
+        _draw(study, plan, folder / "figures")
     return study
 
 
 def _write_table(study: Study, plan: SearchPlan, folder: Path) -> None:
     """A line for each trial that ended, the keys as they were drawn."""
+    with _alone(folder):
+        _write(study, plan, folder)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """A context in which no other worker writes the table or the figures."""
+    with Lock(folder / LOCK):
+        remove_leftovers(folder)
+        remove_leftovers(folder / "figures")
+        yield
+
+
+def _write(study: Study, plan: SearchPlan, folder: Path) -> None:
     ended = [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
     rows = [_row(trial, plan, objective_label(plan, study)) for trial in ended]
     write_table(folder / "table.csv", rows, None if rows else ["trial"])

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import Field, model_validator
 
 from ...configuration import Config
+from ...configuration.explain import dotted
 from ...configuration.load import check, override, place, read, validate
 from ...configuration.tables import Count, Finite, PositiveFloat, Table
 from ...errors import ConfigError
@@ -47,6 +48,12 @@ class SearchTable(Table):
         description="keys and their ranges, such as "
         '"training.learning_rate" = { low = 1e-3, high = 1e-1, log = true }',
     )
+
+
+class SearchFile(Table):
+    """What a search's file has beside the tables of a training run."""
+
+    search: SearchTable
 
 
 class SearchRange(Table):
@@ -113,7 +120,7 @@ class SearchPlan(NamedTuple):
         """
         one = copy.deepcopy(self.data)
         for name, value in values.items():
-            place(one, name, value)
+            place(one, name, value, f"{self.source}: {dotted('search', 'space', name)}")
         return check(one, self.source)
 
 
@@ -131,21 +138,24 @@ def load_search(path: Path, overrides: Sequence[tuple[str, str]] = ()) -> Search
         )
     if "sweep" in data:
         raise ConfigError(f"{path} has a [sweep] and a [search] table: leave one of them out")
-    search = validate(table, f"{path}, [search]", SearchTable)
-    space = {
-        name: validate(x, f"{path}, [search.space], {name}", SearchRange) for name, x in search.space.items()
-    }
+    search = validate({"search": table}, str(path), SearchFile).search
+    space = {}
+    for name, x in search.space.items():
+        inner = next((key for key, value in x.items() if isinstance(value, dict)), None)
+        if inner is not None:
+            quoted = dotted("search", "space", f"{name}.{inner}")
+            raise ConfigError(f"{path}: search.space.{name} is no range: write the key in quotes, {quoted}")
+        space[name] = validate(x, f"{path}, {dotted('search', 'space', name)}", SearchRange)
     if "seed" in space:
         raise ConfigError(
-            f"{path}, [search.space]: the seed is no key to search: the best would be the luckiest"
+            f"{path}: search.space.seed: the seed is no key to search: the best would be the luckiest"
         )
     plan = SearchPlan(search, space, data, str(path))
     first = {name: one.ends[0] for name, one in space.items()}
     for name, one in space.items():
         for value in one.ends:
-            plan._replace(source=f"{path}, [search.space], {name} = {json.dumps(value)}").at(
-                first | {name: value}
-            )
+            where = f"{path}, {dotted('search', 'space', name)} = {json.dumps(value)}"
+            plan._replace(source=where).at(first | {name: value})
     return plan
 
 

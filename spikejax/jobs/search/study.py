@@ -1,20 +1,22 @@
 """The study of a search, which all its workers share, and what it holds of each trial."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 
 from ...configuration import build_loss
 from ...errors import ConfigError
+from ..run import check_inside
 from .space import SearchPlan
 
 try:
     import optuna
-    from optuna.storages.journal import JournalFileBackend
 except ImportError as error:
     raise ConfigError("spikejax search needs Optuna: pip install 'spikejax[search]'") from error
 
+from .journal import Journal  # isort: skip
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
@@ -47,6 +49,7 @@ def open_study(plan: SearchPlan, folder: Path) -> Study:
     **Raises:** `ConfigError` if the storage cannot be used or holds another search.
     """
     search = plan.search
+    check_inside(folder)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     config = plan.at({name: one.ends[0] for name, one in plan.space.items()})
     loss = build_loss(config)
@@ -62,6 +65,8 @@ def open_study(plan: SearchPlan, folder: Path) -> Study:
             pruner=_pruner(search.pruner, search.warmup),
             load_if_exists=True,
         )
+    except ConfigError:
+        raise
     except Exception as error:  # whatever the database's driver raises
         reason = (str(error).splitlines() or [repr(error)])[0]
         raise ConfigError(f"the storage {shown} cannot be used: {reason}") from error
@@ -78,13 +83,54 @@ def open_study(plan: SearchPlan, folder: Path) -> Study:
                 f"{shown} holds another search, {search.name}: "
                 "choose another folder with --out, or search.name"
             )
+    for trial in study.get_trials(deepcopy=False):
+        _check_trial(trial, plan, shown)
     return study
+
+
+def _check_trial(trial: FrozenTrial, plan: SearchPlan, shown: str) -> None:
+    """Raise `ConfigError` for a trial that no worker of the search has written."""
+    wrong = next((name for name in trial.params if name not in plan.space), None)
+    if wrong is not None:
+        problem = f"a value of {wrong}, which is no key of [search.space]"
+    elif trial.state is TrialState.COMPLETE and set(trial.params) != set(plan.space):
+        problem = f"no value of {min(set(plan.space) - set(trial.params))}"
+    elif trial.state is TrialState.COMPLETE and not isinstance(trial.value, float):
+        problem = "no result"
+    elif FOLDER in trial.user_attrs and ordinal_in(trial) is None:
+        problem = f"the folder {str(trial.user_attrs[FOLDER])[:80]!r}, which is none of the search"
+    elif type(trial.user_attrs.get(DEATHS, 0)) is not int:
+        problem = "deaths that are no number"
+    else:
+        return
+    raise ConfigError(f"{shown}: trial {trial.number} has {problem}: choose another folder with --out")
+
+
+def ordinal_in(trial: FrozenTrial) -> int | None:
+    """The number in the folder that a trial says that it has; None if it says none, or one that no worker
+    gives."""
+    found = re.fullmatch(r"trials/([0-9]{1,9})", str(trial.user_attrs.get(FOLDER)))
+    return None if found is None else int(found[1])
+
+
+def ordinal(study: Study, number: int) -> int:
+    """Which of the trials that were asked for a trial is. One that is made again, after its worker died, is
+    the same: it has the folder of the first and draws the same values, so that a search that was killed ends
+    where it would have ended."""
+    last = -1
+    for trial in sorted(study.get_trials(deepcopy=False), key=lambda one: one.number):
+        known = ordinal_in(trial)
+        own = last + 1 if known is None else known
+        if trial.number == number:
+            return own
+        last = max(last, own)
+    raise ValueError(f"there is no trial {number}")
 
 
 def _storage(where: str):
     if "://" in where:
         return where
-    return optuna.storages.JournalStorage(JournalFileBackend(where))
+    return optuna.storages.JournalStorage(Journal(Path(where)))
 
 
 def _pruner(kind: str, warmup: int) -> optuna.pruners.BasePruner:
@@ -96,12 +142,19 @@ def _pruner(kind: str, warmup: int) -> optuna.pruners.BasePruner:
 def queue_again(study: Study, number: int, deaths: int) -> None:
     """Queue a trial that ended without a result once more, after so many deaths of its workers."""
     old = next(trial for trial in study.get_trials(deepcopy=False) if trial.number == number)
-    kept = {FOLDER: old.user_attrs.get(FOLDER, f"trials/{number}"), DEATHS: deaths}
-    study.enqueue_trial(old.params, user_attrs=kept)
+    kept = {FOLDER: folder_name(ordinal(study, number)), DEATHS: deaths}
+    # One that died while it drew draws again, in the same order.
+    whole = set(old.params) == set(study.user_attrs["search"]["space"])
+    study.enqueue_trial(old.params if whole else {}, user_attrs=kept)
+
+
+def folder_name(number: int) -> str:
+    """The folder of a trial, by its `ordinal`, in that of the search."""
+    return f"trials/{number}"
 
 
 class NumberedSampler(optuna.samplers.BaseSampler):
-    """Draws a trial from the seed and its number: one worker makes the same search every time, and no two
+    """Draws a trial from the seed and its `ordinal`: one worker makes the same search every time, and no two
     workers draw the same."""
 
     def __init__(self, kind: str, seed: int):
@@ -109,7 +162,7 @@ class NumberedSampler(optuna.samplers.BaseSampler):
         self._seed = seed
 
     def before_trial(self, study, trial):
-        seed = np.random.SeedSequence((self._seed, trial.number)).generate_state(1)[0]
+        seed = np.random.SeedSequence((self._seed, ordinal(study, trial.number))).generate_state(1)[0]
         self._inner = self._make(seed=int(seed))
         self._inner.before_trial(study, trial)
 
@@ -131,8 +184,10 @@ __all__ = [
     "MINUTES",
     "NumberedSampler",
     "count",
+    "folder_name",
     "is_made",
     "objective_label",
     "open_study",
+    "ordinal",
     "queue_again",
 ]

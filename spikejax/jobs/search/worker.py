@@ -23,10 +23,21 @@ from ...errors import ConfigError
 from ...simulators import ClockDriven
 from ...training import Interrupted, TrainingStopped
 from ...training.checkpoint import CheckpointError
-from ..run import trained
+from ..memory import out_of_memory
+from ..run import FolderInUse, trained
 from ..train import finished_run
 from .space import SearchPlan
-from .study import ALIVE, DEATHS, FOLDER, LOST, MINUTES, objective_label, queue_again
+from .study import (
+    ALIVE,
+    DEATHS,
+    FOLDER,
+    LOST,
+    MINUTES,
+    folder_name,
+    objective_label,
+    ordinal,
+    queue_again,
+)
 
 RETRIES = 3
 """How often a trial whose worker died is queued again: it may be what kills them."""
@@ -49,13 +60,21 @@ def train_trial(study: Study, plan: SearchPlan, folder: Path, progress: bool) ->
     """
     trial = study.ask()
     # One that is made again goes on in the folder of the first.
-    place = folder / trial.user_attrs.get(FOLDER, f"trials/{trial.number}")
-    trial.set_user_attr(FOLDER, str(place.relative_to(folder)))
+    name = folder_name(ordinal(study, trial.number))
+    place = folder / name
+    trial.set_user_attr(FOLDER, name)
     begin = time.perf_counter()
     with Heartbeat(trial, plan.search.grace / BEATS) as heartbeat:
         try:
             outcome = _outcome(trial, plan, place, heartbeat, progress)
         except TakenAway:
+            return
+        except FolderInUse:
+            # The worker from which it was taken has not noticed yet.
+            study.tell(trial, state=TrialState.FAIL)
+            deaths = trial.user_attrs.get(DEATHS, 0) + 1
+            if deaths <= RETRIES:
+                queue_again(study, trial.number, deaths)
             return
         except Interrupted:
             study.tell(trial, state=TrialState.FAIL)
@@ -89,19 +108,20 @@ def _outcome(
 
     try:
         config = plan.at({name: one.draw(trial, name) for name, one in plan.space.items()})
-        finished_run(config, place, progress=progress, report=report, figures=False)
+        options = {"progress": progress, "report": report, "figures": False}
+        finished_run(config, place, wait=plan.search.grace, **options)
         value = held_out_score(place, config, plan.search.objective)
         if not math.isfinite(value):
             raise TrainingStopped(f"the held-out score of the best network is {value}")
         return {"state": TrialState.COMPLETE, "values": value}
-    except (Interrupted, TakenAway):
+    except (Interrupted, TakenAway, FolderInUse):
         raise
     except Pruned:
         return {"state": TrialState.PRUNED}
-    except (ConfigError, CheckpointError, TrainingStopped, jax.errors.JaxRuntimeError) as error:
+    except (ConfigError, CheckpointError, TrainingStopped, MemoryError, jax.errors.JaxRuntimeError) as error:
         # A network that is lost is a bad result; values that do not fit together, or a device too small for
         # them, are none.
-        trial.set_user_attr(LOST, str(error).splitlines()[0])
+        trial.set_user_attr(LOST, out_of_memory(error) or str(error).splitlines()[0])
         lost = isinstance(error, TrainingStopped)
         return {"state": TrialState.PRUNED if lost else TrialState.FAIL}
 
@@ -134,6 +154,8 @@ class Heartbeat:
             except UpdateFinishedTrialError:
                 self.stopped = True
                 return
+            except OSError:
+                pass  # a full disk, which the training itself meets: perhaps there is room for the next one
             beats += 1
             self._end.wait(self._pause)
 

@@ -8,8 +8,8 @@ SWEEP/figures/*.png
 ```
 """
 
+import contextlib
 import functools
-import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import jax
 
 from ...analysis.gradients import gradient_report
 from ...configuration import Config, Run, alone, build, build_adjoint, build_loss, build_noise, load
-from ...configuration.load import new_folder
+from ...errors import ConfigError
 from ...files import write_json, write_table
 from ...losses import AbstractLoss
 from ...network import Network
@@ -28,7 +28,7 @@ from ...simulators import ClockDriven
 from ...tasks.base import first_trials
 from ...training import Interrupted, TrainingStopped, distributed
 from ..evaluate import evaluate_network
-from ..run import check_same, clock, last_stage, prepare, trained
+from ..run import check_inside, check_same, clock, last_stage, locked, prepare, read_summary, tidy, trained
 from ..train import finished_run
 from .points import Point
 from .together import groups, train_together
@@ -51,28 +51,20 @@ def sweep_run(points: list[Point], folder: Path, *, progress: bool = True) -> li
     places = {p.name: folder / "points" / p.name for p in points}
 
     def check() -> None:
+        check_inside(folder)
         for point in points:
             if (places[point.name] / "config.toml").exists():
                 check_same(point.config, load(places[point.name]), places[point.name])
-        new_folder(folder)
 
     def begin(group: list[Point]) -> bool:
         """Whether there is something left to train."""
         if all(_finished(places[p.name]) for p in group):
+            for point in group:
+                tidy(places[point.name])
             return False
         for point in group:
             prepare(places[point.name], point.config)
         return True
-
-    distributed.call(check)
-    for number, group in enumerate(groups(points)):
-        if not distributed.call(partial(begin, group)):
-            continue
-        if alone(group[0].config):
-            for point in group:
-                _train_alone(point, places[point.name], progress)
-        else:
-            _train_group(group, [places[p.name] for p in group], folder / f"group-{number}.ckpt", progress)
 
     def end() -> list[dict[str, Any]]:
         rows = [_row(p, places[p.name]) for p in points]
@@ -80,7 +72,21 @@ def sweep_run(points: list[Point], folder: Path, *, progress: bool = True) -> li
         _draw(folder / "figures", points, rows)
         return rows
 
-    return distributed.call(end)
+    with locked(folder):
+        distributed.call(check)
+        for number, group in enumerate(groups(points)):
+            state = folder / f"group-{number}.ckpt"
+            if distributed.call(partial(begin, group)):
+                if alone(group[0].config):
+                    for point in group:
+                        _train_alone(point, places[point.name], progress)
+                else:
+                    _train_group(group, [places[p.name] for p in group], state, progress)
+            # Only now: a kill before this trains nothing again.
+            if distributed.leads():
+                state.unlink(missing_ok=True)
+                state.with_suffix(".minutes").unlink(missing_ok=True)
+        return distributed.call(end)
 
 
 def _draw(folder: Path, points: list[Point], rows: list[dict[str, Any]]) -> None:
@@ -93,19 +99,19 @@ def _draw(folder: Path, points: list[Point], rows: list[dict[str, Any]]) -> None
 
 def _finished(place: Path) -> bool:
     """Whether the point's summary is there, with what a sweep adds to that of a training run."""
-    file = place / "summary.json"
-    return file.exists() and "gradient" in json.loads(file.read_text())
+    summary = read_summary(place)
+    return summary is not None and "gradient" in summary
 
 
 def _train_group(group: list[Point], folders: list[Path], state: Path, progress: bool) -> None:
-    with clock(state.with_suffix(".minutes")) as minutes:
-        found = train_together(group, folders, state, progress=progress)
-        spent = minutes() / len(group)
-    for point, place, (run, network, reason) in zip(group, folders, found, strict=True):
-        distributed.call(lambda: _finish(point.config, place, run, network, reason, spent))
-    # Only now: a kill before this trains nothing again.
-    if distributed.leads():
-        state.unlink(missing_ok=True)
+    with contextlib.ExitStack() as stack:
+        for place in folders:
+            stack.enter_context(locked(place))
+        with clock(state.with_suffix(".minutes")) as minutes:
+            found = train_together(group, folders, state, progress=progress)
+            spent = minutes() / len(group)
+        for point, place, (run, network, reason) in zip(group, folders, found, strict=True):
+            distributed.call(lambda: _finish(point.config, place, run, network, reason, spent))
 
 
 def _train_alone(point: Point, place: Path, progress: bool) -> None:
@@ -157,7 +163,9 @@ def _finish(
 
 def _row(point: Point, place: Path) -> dict[str, Any]:
     """A line of the table."""
-    summary = json.loads((place / "summary.json").read_text())
+    summary = read_summary(place)
+    if summary is None or not isinstance(summary.get("gradient"), dict):
+        raise ConfigError(f"{place} has no summary.json any more: give the same command again")
     row = dict(point.values) | {"lost": summary.get("lost") or ""}
     for gate in ("smooth", "hard"):
         row |= {

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from ...configuration import Config
+from ...configuration.explain import dotted
 from ...configuration.load import check, override, place, read, validate
 from ...configuration.tables import Table
 from ...errors import ConfigError
@@ -32,19 +33,11 @@ class SweepTable(Table):
         description="tables of keys and values, each with a name for folder, table and figures if it likes",
     )
 
-    @model_validator(mode="after")
-    def _says_something(self):
-        for name, values in self.grid.items():
-            if not values:
-                raise ValueError(f"grid.{name} is empty: give at least one value")
-        twice = self.grid.keys() & set().union(*self.list)
-        if twice:
-            raise ValueError(f"{min(twice)} is in grid and in list: set it in one of them")
-        if not all(isinstance(one.get("name", ""), str) for one in self.list):
-            raise ValueError("list: a name is text")
-        if "seed" in self.grid.keys() | set().union(*self.list):
-            raise ValueError("seed: list the seeds in seeds")
-        return self
+
+class SweepFile(Table):
+    """What a sweep's file has beside the tables of a training run."""
+
+    sweep: SweepTable
 
 
 class Point(NamedTuple):
@@ -69,22 +62,58 @@ def load_sweep(path: Path, overrides: Sequence[tuple[str, str]] = ()) -> list[Po
         raise ConfigError(
             f"{path} has no [sweep] table: it lists seeds, and values of keys under [sweep.grid]"
         )
-    sweep = validate(table, f"{path}, [sweep]", SweepTable)
+    _check_quoted(path, table)
+    sweep = validate({"sweep": table}, str(path), SweepFile).sweep
+    _check_values(path, sweep)
     points, names = [], set()
     grid = [dict(zip(sweep.grid, values, strict=True)) for values in itertools.product(*sweep.grid.values())]
-    for listed, crossed, seed in itertools.product(sweep.list, grid, sweep.seeds):
-        values = listed | crossed
-        one = copy.deepcopy(data)
-        for key, value in values.items():
-            if key != "name":
-                place(one, key, value)
+    for (i, listed), crossed, seed in itertools.product(enumerate(sweep.list), grid, sweep.seeds):
+        values, one = listed | crossed, copy.deepcopy(data)
+        whole = {key: dotted("sweep", "list", i, key) for key in listed if key != "name"}
+        whole |= {key: dotted("sweep", "grid", key) for key in crossed}
+        for key, where in whole.items():
+            place(one, key, values[key], f"{path}: {where}")
         shown = {"name": listed["name"]} | crossed if "name" in listed else values
         name = _name(shown | {"seed": seed})
         if name in names:
             raise ConfigError(f"{path}: the sweep has the point {name} twice")
         names.add(name)
-        points.append(Point(name, values | {"seed": seed}, check(one | {"seed": seed}, f"{path}, {name}")))
+        set_by = ", ".join(f"{where} = {json.dumps(values[key])}" for key, where in whole.items())
+        source = f"{path}, point {name}" + (f" ({set_by})" if set_by else "")
+        points.append(Point(name, values | {"seed": seed}, check(one | {"seed": seed}, source)))
     return points
+
+
+def _check_quoted(path: Path, table: dict[str, Any]) -> None:
+    """Raise `ConfigError` for a key of the grid that TOML has taken for a table."""
+    grid = table.get("grid")
+    for name, values in grid.items() if isinstance(grid, dict) else ():
+        if isinstance(values, dict) and values:
+            quoted = dotted("sweep", "grid", f"{name}.{min(values)}")
+            raise ConfigError(
+                f"{path}: sweep.grid.{name} is a table: write the whole key in quotes, {quoted}"
+            )
+
+
+def _check_values(path: Path, sweep: SweepTable) -> None:
+    """Raise `ConfigError` for a sweep that contradicts itself."""
+    listed = {key: i for i, one in enumerate(sweep.list) for key in one}
+    for name, values in sweep.grid.items():
+        where = dotted("sweep", "grid", name)
+        if not values:
+            raise ConfigError(f"{path}: {where} is empty: give at least one value")
+        if name == "seed":
+            raise ConfigError(f"{path}: {where}: list the seeds in sweep.seeds")
+        if name in listed:
+            raise ConfigError(
+                f"{path}: {where} is in grid and in list ({dotted('sweep', 'list', listed[name], name)}): "
+                "set it in one of them"
+            )
+    if "seed" in listed:
+        raise ConfigError(f"{path}: sweep.list.{listed['seed']}.seed: list the seeds in sweep.seeds")
+    for i, one in enumerate(sweep.list):
+        if not isinstance(one.get("name", ""), str):
+            raise ConfigError(f"{path}: sweep.list.{i}.name is {one['name']!r}, but a name is text")
 
 
 def _name(values: dict[str, Any]) -> str:

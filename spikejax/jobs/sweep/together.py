@@ -10,6 +10,7 @@ from ...training import make_group_step
 from ...training.loop import restore, run_sessions
 from ...training.program import GroupProgram, Member, group_mesh
 from ...training.session import Session
+from ..memory import check_batch_memory, check_network_memory
 from .points import Point
 
 
@@ -39,7 +40,9 @@ def train_together(
     **Raises:** `Interrupted` on Ctrl-C, with everything saved.
     """
     configs = [point.config for point in points]
+    check_network_memory(configs[0], len(configs))
     runs = [build(config) for config in configs]
+    check_batch_memory(configs[0], runs[0])
     members = [
         Member(run.plan, initial_state(config, run), run.fixed, batch_key(config))
         for config, run in zip(configs, runs, strict=True)
