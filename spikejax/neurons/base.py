@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from ..component import Component, check_order
 from ..elementary import beneath
@@ -324,15 +324,23 @@ class AbstractResetNeuron(AbstractNeuron):
 
         return jax.tree.map(jumped, end, jump)
 
+    def crossing(
+        self, state: AnyState, free: AnyState, current: Input, dt, spiked: Bool[Array, "*n"]
+    ) -> tuple[Float[Array, "*n"], AnyState]:
+        """Where it `spiked`, the time (ms) at which the flow takes `state` to the threshold, and the state
+        there; elsewhere `dt` and the end of the step, `free`. By default found by iteration (`passage`)."""
+        del free
+        return passage(self, state, current, dt, spiked)
+
     def split(self, state: AnyState, free: AnyState, current: Input, dt) -> tuple[AnyState, Path]:
         """Flow to the threshold, reset, flow the rest of the step; `state` is below the threshold. At most
         one reset per step.
 
-        The crossing time solves ``v(t*) = threshold``; it is found by iteration, and has the derivative ``dt*
-        = -dv/f`` of the implicit function theorem (`passage`).
+        The crossing time solves ``v(t*) = threshold``; its derivative is ``dt* = -dv/f``, by the implicit
+        function theorem.
         """
         spiked = self.height(free) >= 0
-        crossing, peak = passage(self, state, current, dt, spiked)
+        crossing, peak = self.crossing(state, free, current, dt, spiked)
         landed = self.on_spike(peak)
         # Where there is no spike any time will do, but for 0, at which a flow need not be differentiable.
         rest = self.flow(landed, current, dt - jnp.where(spiked, crossing, 0.0))

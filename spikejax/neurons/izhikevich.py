@@ -2,12 +2,13 @@
 
 from typing import ClassVar, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..component import option, parameter, part
 from .base import NEURONS, RESETS, AbstractReset, AbstractResetNeuron, parts
-from .solvers import quadratic, repeat
+from .solvers import quadratic, quadratic_passage, repeat
 
 
 class IzhikevichState(NamedTuple):
@@ -66,11 +67,25 @@ class Izhikevich(AbstractResetNeuron):
 
         def step(state):
             v, u = state
-            drive = 140 - self._relax(u, v, h / 2) + current
+            drive = self._drive(state, current, h)
             end, mean = quadratic(v, 0.04, 5 - conductance, drive, h, cap)
             return IzhikevichState(end, self._relax(u, mean, h))
 
         return repeat(step, state, self.substeps)
+
+    def _drive(self, state, current, dt):
+        """What is constant in the equation of v: u is that of the middle of the step."""
+        return 140 - self._relax(state.u, state.v, dt / 2) + current
+
+    def crossing(self, state, free, current, dt, spiked):
+        if self.substeps > 1:
+            return super().crossing(state, free, current, dt, spiked)
+        current, conductance = parts(current)
+        drive = self._drive(state, current, dt)
+        time, mean = quadratic_passage(state.v, 0.04, 5 - conductance, drive, self.v_th, spiked)
+        time = jnp.where(spiked, jnp.minimum(time, dt), dt)
+        peak = IzhikevichState(jnp.broadcast_to(self.v_th, time.shape), self._relax(state.u, mean, time))
+        return time, jax.tree.map(lambda a, b: jnp.where(spiked, a, b), peak, free)
 
     def velocity(self, state, current):
         current, conductance = parts(current)

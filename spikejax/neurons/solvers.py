@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PyTree
 
-from ..elementary import beneath, circle
+from ..elementary import angle, beneath, circle
 
 
 def runge_kutta(field: Callable[[PyTree], PyTree], y: PyTree, dt, rates: PyTree, substeps: int = 1) -> PyTree:
@@ -89,6 +89,29 @@ def propagator(
     return turns, jnp.where(small, series_c, cosine), h * jnp.where(small, series_s, sine)
 
 
+def time_to(
+    y: Float[Array, "*n"], x: Float[Array, "*n"], current: Float[Array, "*n"], wanted: Bool[Array, "*n"]
+) -> tuple[Float[Array, "*n"], Float[Array, "*n"]]:
+    """The time at which ``S/C`` of the `propagator` is ``y/x``, with y above 0, where it is `wanted`, and the
+    time of half a turn, 0 for ``I <= 0``.
+
+    It is ``atan2(sqrt(I) y, x)/sqrt(I)``, for I < 0 ``atanh(sqrt(-I) y/x)/sqrt(-I)``, and near ``I = 0`` the
+    series of either, ``r - I r^3/3 + ...`` with ``r = y/x``.
+    """
+    ahead = wanted & (x > 0)
+    ratio = jnp.where(ahead, y / jnp.where(ahead, x, 1.0), 0.5)
+    small = ahead & (jnp.abs(current) * ratio**2 < 1e-3)
+    positive = wanted & (current > 0) & ~small
+    negative = wanted & (current < 0) & ~small
+    root = jnp.sqrt(jnp.where(positive | negative, jnp.abs(current), 1.0))
+    z = jnp.where(small, current * ratio**2, 0.0)
+    series = ratio * (1 - z * (1 / 3 - z * (1 / 5 - z * (1 / 7 - z / 9))))
+    turning = angle(jnp.where(positive, root * y, 1.0), jnp.where(positive, x, 1.0)) / root
+    climbing = jnp.arctanh(jnp.where(negative, root * ratio, 0.5)) / root
+    time = jnp.where(positive, turning, jnp.where(negative, climbing, series))
+    return time, jnp.where(positive, jnp.pi / root, 0.0)
+
+
 def quadratic(v: Float[Array, "*n"], a, b, c, dt, cap) -> tuple[Float[Array, "*n"], Float[Array, "*n"]]:
     """v after `dt` ms of ``dv/dt = a v^2 + b v + c`` with ``a > 0``, exactly, and its mean over them.
 
@@ -119,6 +142,24 @@ def quadratic(v: Float[Array, "*n"], a, b, c, dt, cap) -> tuple[Float[Array, "*n
     longer = dt > 0
     mean = v - jnp.where(longer, (small + factor + jnp.log(left)) / (a * jnp.where(longer, dt, 1.0)), 0.0)
     return end, jnp.where(past, v + room / 2, mean)
+
+
+def quadratic_passage(
+    v: Float[Array, "*n"], a, b, c, goal, reaches: Bool[Array, "*n"]
+) -> tuple[Float[Array, "*n"], Float[Array, "*n"]]:
+    """The time (ms) that the flow of `quadratic` takes from v up to `goal`, where it `reaches` it, and the
+    mean of v on the way.
+
+    With ``y = goal - v``, p and f as there, and ``F = f + p y + a y^2`` the right-hand side at the goal,
+    ``S/C = y/(f + p y/2)`` and ``mean = v - (p t + log(f/F))/(2 a t)``.
+    """
+    way = jnp.where(reaches, goal - v, 1.0)
+    slope = 2 * a * v + b
+    speed = jnp.where(reaches, (a * v + b) * v + c, 1.0)
+    time, _ = time_to(way, speed + slope * way / 2, a * c - b**2 / 4, reaches)
+    there = jnp.where(reaches, speed + slope * way + a * way**2, 1.0)
+    mean = v - (slope * time + jnp.log(speed / there)) / (2 * a * jnp.where(reaches, time, 1.0))
+    return time, mean
 
 
 def crossing_time(
@@ -238,4 +279,15 @@ def passage_between(
     return x
 
 
-__all__ = ["crossing_time", "passage", "passage_between", "propagator", "quadratic", "repeat", "runge_kutta"]
+__all__ = [
+    "crossing_time",
+    "decay_weights",
+    "passage",
+    "passage_between",
+    "propagator",
+    "quadratic",
+    "quadratic_passage",
+    "repeat",
+    "runge_kutta",
+    "time_to",
+]

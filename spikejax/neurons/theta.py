@@ -10,7 +10,7 @@ from ..component import parameter
 from ..elementary import angle, circle
 from ..gates import Level
 from .base import NEURONS, AbstractNeuron, Drive, Path, State
-from .solvers import propagator
+from .solvers import propagator, time_to
 
 
 @NEURONS.register("theta")
@@ -100,25 +100,12 @@ def passage(
     """Time from the phase v to the next spike where there is one, and between spikes, both in units of
     ``tau_mem/(2 pi)``.
 
-    With ``x = tan phi`` the neuron is ``dx/dt = x^2 + I``, which is at infinity after ``atan2(sqrt(I) cos
-    phi, sin phi)/sqrt(I)``; for I < 0, ``atanh(sqrt(-I) cot phi)/sqrt(-I)``; near I = 0 the series of
-    either, ``c - I c^3/3 + ...`` with ``c = cot phi``.
+    With ``x = tan phi`` the neuron is ``dx/dt = x^2 + I``, which is at infinity where ``S/C`` is ``cot phi``
+    (`time_to`).
     """
     half = circle(0.5 * v)
     # cos phi = sin(pi v), sin phi = -cos(pi v).
-    cosine, sine = half[1], -half[0]
-    rising = spikes & (sine > 0)
-    cot = jnp.where(rising, cosine / jnp.where(rising, sine, 1.0), 0.5)
-    small = rising & (jnp.abs(current) * cot**2 < 1e-3)
-    positive = spikes & (current > 0) & ~small
-    negative = spikes & (current < 0) & ~small
-    root = jnp.sqrt(jnp.where(positive | negative, jnp.abs(current), 1.0))
-    series_z = jnp.where(small, current * cot**2, 0.0)
-    series = cot * (1 - series_z * (1 / 3 - series_z * (1 / 5 - series_z * (1 / 7 - series_z / 9))))
-    turning = angle(jnp.where(positive, root * cosine, 1.0), jnp.where(positive, sine, 1.0)) / root
-    climbing = jnp.arctanh(jnp.where(negative, root * cot, 0.5)) / root
-    first = jnp.where(positive, turning, jnp.where(negative, climbing, series))
-    return first, jnp.where(positive, jnp.pi / root, 0.0)
+    return time_to(half[1], -half[0], current, spikes)
 
 
 __all__ = ["Theta", "passage"]
