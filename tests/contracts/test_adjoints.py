@@ -50,8 +50,6 @@ SCALES = {
     "hodgkin_huxley": Scale(0.05, 200.0, 30.0, (0.0, -80.0), 0.1),
 }
 """A neuron that is registered has its line here."""
-FEWER = {"izhikevich": {"substeps": 1}}
-"""Options that make it quick to compile."""
 SLOW = ("hodgkin_huxley", "adex")
 """These take longest to compile: they are compared at night."""
 OTHERS = {name: cls() for name, cls in ADJOINTS.items() if cls is not Autodiff} | {
@@ -81,7 +79,7 @@ class Drawn(NamedTuple):
 
 
 def neuron_of(drawn: Drawn):
-    options = FEWER.get(drawn.neuron, {}) | ({} if drawn.reset is None else {"reset": drawn.reset})
+    options = {} if drawn.reset is None else {"reset": drawn.reset}
     made = NEURONS.make(drawn.neuron, **options)
     return functools.reduce(lambda inner, name: WRAPPERS[name](inner), drawn.wrappers, made)
 

@@ -37,7 +37,7 @@ ZOO = {
     "glif": (GLIF(tau_mem=10.0, tau_asc=(10.0, 100.0), jump_asc=(0.3, -0.2)), 0.5, 1.0),
     "eif": (EIF(), 0.25, 700.0),
     "adex": (AdEx(), 0.25, 700.0),
-    "izhikevich": (Izhikevich(substeps=1), 0.25, 12.0),
+    "izhikevich": (Izhikevich(), 0.25, 12.0),
     "hodgkin_huxley": (HodgkinHuxley(), 0.05, 12.0),
     "refractory accommodating lif": (
         Refractory(Accommodating(LIF(tau_mem=10.0), slope=0.6), tau_ref=1.7),
