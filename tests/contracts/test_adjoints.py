@@ -50,7 +50,7 @@ SCALES = {
     "hodgkin_huxley": Scale(0.05, 200.0, 30.0, (0.0, -80.0), 0.1),
 }
 """A neuron that is registered has its line here."""
-SLOW = ("hodgkin_huxley", "adex")
+SLOW = ("hodgkin_huxley", "adex", "eif")
 """These take longest to compile: they are compared at night."""
 OTHERS = {name: cls() for name, cls in ADJOINTS.items() if cls is not Autodiff} | {
     "checkpointed costate": Checkpointed(inner=Costate())
@@ -264,7 +264,7 @@ def compare(seed: int, adjoints, relative) -> None:
 def quick(seed: int) -> bool:
     """Whether the network of a seed compiles within seconds."""
     drawn = draw(seed)
-    return drawn.neuron not in (*SLOW, "eif") and len(drawn.wrappers) < 2
+    return drawn.neuron not in SLOW and len(drawn.wrappers) < 2
 
 
 DAILY = [seed for seed in range(20) if quick(seed)][:10]
