@@ -269,8 +269,8 @@ class AbstractResetNeuron(AbstractNeuron):
     the flow is and however many variables it has, with the exact derivative of the crossing time (`split`); a
     neuron that knows its own closed form overrides `split`. Further variables: a `NamedTuple` of its own with
     a field ``v``, set up in `init` and changed by a spike in `on_spike`; a threshold that moves: `threshold`.
-    What spares work, where it is known: `velocity` in closed form, or ``accelerates = False`` for a v without
-    an upswing.
+    What spares work, where it is known: `crossing` or `velocity` in closed form, or ``accelerates = False``
+    for a v without an upswing.
 
     A neuron that starts at its threshold or above it, by its ``v_init``, noise or a state handed over, spikes
     once at once.
