@@ -325,6 +325,14 @@ def check_keywords(cls: type, **values: Any) -> None:
         known[name][1].check(cls.__name__, name, value)
 
 
+def fits(own: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    """Whether an array of shape `own` is one value, or one each, for a population of this shape."""
+    try:
+        return np.broadcast_shapes(own, shape) == shape
+    except ValueError:
+        return False
+
+
 def check_shapes(component: Component, shape: tuple[int, ...]) -> None:
     """Raise `ValueError` unless every declared array fits a population of this shape: one value, or one
     each."""
@@ -333,11 +341,7 @@ def check_shapes(component: Component, shape: tuple[int, ...]) -> None:
         if not declared.trained or value is None:
             continue
         own = tuple(value.shape)[1 if declared.kinds else 0 :]
-        try:
-            fits = np.broadcast_shapes(own, shape) == shape
-        except ValueError:
-            fits = False
-        if not fits:
+        if not fits(own, shape):
             raise ValueError(
                 f"{type(component).__name__}: `{name}` has shape {tuple(value.shape)}, but the population "
                 f"has shape {shape}: give one value, or one for every neuron"
@@ -394,6 +398,7 @@ __all__ = [
     "check_shapes",
     "components",
     "declarations",
+    "fits",
     "known_numbers",
     "option",
     "parameter",

@@ -8,7 +8,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from .component import Component, option
+from .component import Component, fits, option
 
 Amount = float | Float[Array, "*n"]
 """A number, or an array: one for every neuron."""
@@ -71,11 +71,7 @@ class Noise(Component):
         for name in ("initial", "current", "tau"):
             own = np.shape(getattr(self, name))
             for i, shape in enumerate(layers):
-                try:
-                    fits = np.broadcast_shapes(own, shape) == shape
-                except ValueError:
-                    fits = False
-                if not fits:
+                if not fits(own, shape):
                     raise ValueError(
                         f"Noise: `{name}` has shape {own}, but layer {i} has the neurons {shape}: give one "
                         "number, or one for every neuron"

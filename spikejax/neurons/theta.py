@@ -4,7 +4,7 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from ..component import parameter
 from ..elementary import angle, circle
@@ -84,7 +84,10 @@ class Theta(AbstractNeuron):
         count = jax.lax.stop_gradient(jnp.floor(free.v))
         spiked = count > 0
         h = 2 * jnp.pi * dt / self.tau_mem
-        first, period = passage(state.v, current, spiked)
+        # With x = tan phi the neuron is dx/dt = x^2 + I, which is at infinity where S/C is cot phi; cos phi =
+        # sin(pi v), sin phi = -cos(pi v).
+        cosine, sine = circle(0.5 * state.v)
+        first, period = time_to(sine, -cosine, current, spiked)
         first = jnp.where(spiked, first / h, 1.0)
         last = jnp.where(spiked, first + (count - 1) * period / h, 1.0)
         landed = State(jnp.zeros_like(free.v))
@@ -94,18 +97,4 @@ class Theta(AbstractNeuron):
         return State(free.v - 1)
 
 
-def passage(
-    v: Float[Array, "*n"], current: Float[Array, "*n"], spikes: Bool[Array, "*n"]
-) -> tuple[Float[Array, "*n"], Float[Array, "*n"]]:
-    """Time from the phase v to the next spike where there is one, and between spikes, both in units of
-    ``tau_mem/(2 pi)``.
-
-    With ``x = tan phi`` the neuron is ``dx/dt = x^2 + I``, which is at infinity where ``S/C`` is ``cot phi``
-    (`time_to`).
-    """
-    half = circle(0.5 * v)
-    # cos phi = sin(pi v), sin phi = -cos(pi v).
-    return time_to(half[1], -half[0], current, spikes)
-
-
-__all__ = ["Theta", "passage"]
+__all__ = ["Theta"]
