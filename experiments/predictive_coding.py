@@ -20,12 +20,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from spikejax import ClockDriven
+from spikejax.activity import rates
 from spikejax.analysis import balance, interval_statistics, lagged_error, record, split_currents
 from spikejax.cli import key_values
 from spikejax.configuration import Config, build, build_gate, build_task, load
 from spikejax.jobs.run import trained
 from spikejax.jobs.train import finished_run
-from spikejax.metrics import rates
 from spikejax.network import Network
 from spikejax.parameters import Masked, resolve
 from spikejax.plotting import STYLE

@@ -5,6 +5,7 @@ from .starting import end_quietly_when_interrupted
 end_quietly_when_interrupted()  # before the imports that take long
 
 # ruff: noqa: E402
+from .activity import ActivityWarning
 from .adjoints import Autodiff, Checkpointed, Costate
 from .component import option, parameter, part
 from .connections import AbstractConnection, Dense, Ports
@@ -53,6 +54,7 @@ __all__ = [
     "AbstractSimulator",
     "AbstractSynapse",
     "Accommodating",
+    "ActivityWarning",
     "AdEx",
     "Autodiff",
     "Charge",

@@ -63,6 +63,8 @@ class AbstractRelease(Component):
     """Whether the active zone ends at the threshold; else it is centred on it."""
     exact: ClassVar[bool] = True
     """Whether the derivative is that of what is simulated."""
+    width: ClassVar[float] = 0.5
+    """Width of a gate that is given none, in units of v."""
 
     def check(self, neuron: Any) -> None:
         """Raise `ValueError` if `neuron` is none that this release serves."""
@@ -91,9 +93,9 @@ class Gate(Component):
     one value for every layer of the network.
 
     **Arguments:** `kernel`: an `AbstractKernel` or its name in `KERNELS`; `width`: support at sharpness 1, in
-    units of v (for `FastSigmoid` and `ArcTan`: twice the inverse slope); `sharpness`: dimensionless;
-    `release`: an `AbstractRelease` or its name in `RELEASES`: ``"charge"``, ``"graded"``, ``"surrogate"`` or
-    ``"hard"`` (`spikejax.releases`).
+    units of v (for `FastSigmoid` and `ArcTan`: twice the inverse slope), by default what the release trains
+    well with (0.5; graded and surrogate: 2); `sharpness`: dimensionless; `release`: an `AbstractRelease` or its name in
+    `RELEASES`: ``"charge"``, ``"graded"``, ``"surrogate"`` or ``"hard"`` (`spikejax.releases`).
 
     **Raises:** `ValueError` for an unknown kernel or release, a width or sharpness that is not above 0, and a
     kernel without compact support with a release that needs it.
@@ -111,12 +113,19 @@ class Gate(Component):
 
     kernel: AbstractKernel = part(KERNELS, "raised_cosine", doc="shape of the gate's density", kw_only=False)
     width: Float[Array, "*layers"] = parameter(
-        0.5, doc="width of the active zone at sharpness 1, in units of v", positive=True, kw_only=False
+        None,
+        doc="width of the active zone at sharpness 1, in units of v; default: 0.5, for graded and surrogate 2",
+        positive=True,
+        kw_only=False,
     )
     sharpness: Float[Array, "*layers"] = parameter(
         1.0, doc="by how much the zone is narrower than its width", positive=True, kw_only=False
     )
     release: AbstractRelease = part(RELEASES, "charge", doc="how charge passes the gate: the gradient method")
+
+    def __post_init__(self):
+        if self.width is None:
+            self.width = RELEASES.coerce(self.release).width
 
     def __check_init__(self):
         if self.release.needs_support and not self.kernel.compact:
@@ -154,20 +163,21 @@ class Gate(Component):
         return Gate(self.kernel, width, sharpness, release=self.release)
 
     def density(self, u: Float[Array, "*n"]) -> Float[Array, "*n"]:
-        """``g_a`` at distance `u` from the zone's centre, in 1/v. Kernels without compact support keep their
-        conventional peak of 1."""
+        """``g_a`` at distance `u` from the zone's centre, in 1/v: its integral is 1 for a kernel with compact
+        support."""
         x = u * (2 / self.support)
-        peak = 2 / self.support if self.kernel.compact else 1.0
-        return self.kernel.density(x) * peak
+        return self.kernel.density(x) * (2 / self.support)
 
     def cumulative(self, u: Float[Array, "*n"]) -> Float[Array, "*n"]:
         """``G_a`` at distance `u` from the zone's centre; from 0 to 1."""
         return self.kernel.cumulative(u * (2 / self.support))
 
-    def spike(self, u: Float[Array, "*n"], count: Float[Array, "*n"]) -> Float[Array, "*n"]:
-        """`count` in the forward direction; derivative ``g(u) du`` in the backward one (the surrogate
-        gradient)."""
-        return _surrogate(self, u, count)
+    def spike(
+        self, u: Float[Array, "*n"], count: Float[Array, "*n"], peak: Float[Array, "..."] | float = 1.0
+    ) -> Float[Array, "*n"]:
+        """`count` in the forward direction; derivative ``peak k(2 u/support)/k(0) du`` in the backward one
+        (the surrogate gradient), whose height does not depend on the width."""
+        return _surrogate(self, u, count, peak)
 
     def level(self, u: Float[Array, "*n"]) -> Level:
         """Where a potential stands at distance `u` from the zone's centre."""
@@ -240,15 +250,16 @@ class Gate(Component):
 
 
 @jax.custom_jvp
-def _surrogate(gate, u, count):
-    del gate, u
+def _surrogate(gate, u, count, peak):
+    del gate, u, peak
     return count
 
 
 @_surrogate.defjvp
 def _surrogate_jvp(primals, tangents):
-    gate, u, count = primals
-    return count, gate.density(u) * tangents[1]
+    gate, u, count, peak = primals
+    centre = gate.kernel.density(jnp.zeros((), u.dtype))
+    return count, (peak / centre) * gate.kernel.density(u * (2 / gate.support)) * tangents[1]
 
 
 __all__ = [

@@ -1,34 +1,9 @@
-"""Numbers that say how a network is doing."""
+"""Names and norms of parameters, and a table of confusions."""
 
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
-
-SILENT = 0.1
-"""Below this rate (Hz, averaged over trials) a neuron counts as silent."""
-SATURATED = 0.5
-"""Above this many spikes a step (averaged over trials and time) a neuron counts as saturated."""
-
-
-def rates(counts: Float[Array, "trials *n"], duration: float | Float[Array, " trials"]) -> Float[Array, "*n"]:
-    """Firing rates in Hz, averaged over trials.
-
-    **Arguments:** `counts`: released charge per trial and neuron (`Solution.counts`); `duration` of the
-    trials, ms.
-    """
-    duration = jnp.broadcast_to(jnp.asarray(duration), counts.shape[:1])
-    return 1e3 * jnp.sum(counts, axis=0) / jnp.sum(duration)
-
-
-def silent_fraction(rate: Float[Array, "*n"]) -> Float[Array, ""]:
-    """Fraction of neurons below `SILENT` Hz."""
-    return jnp.mean(rate < SILENT)
-
-
-def saturated_fraction(rate: Float[Array, "*n"], dt: float) -> Float[Array, ""]:
-    """Fraction of neurons above `SATURATED` spikes a step of `dt` ms."""
-    return jnp.mean(rate * dt * 1e-3 > SATURATED)
 
 
 def leaf_name(path: tuple) -> str:
@@ -61,12 +36,7 @@ def confusion(
 
 
 __all__ = [
-    "SATURATED",
-    "SILENT",
     "confusion",
     "group_norms",
     "leaf_name",
-    "rates",
-    "saturated_fraction",
-    "silent_fraction",
 ]

@@ -22,7 +22,7 @@ from .synapses import AbstractSynapse
 Create = Callable[..., AbstractConnection]
 """``create(in_shape, out_shape, key=key)``: how a connection is drawn, as `AbstractConnection.create` with
 its options given."""
-_RECURRENT = partial(Dense.create, scale=0.5)
+_RECURRENT = partial(Dense.create, scale=0.1)
 
 
 class Layer(Component):
@@ -111,13 +111,14 @@ class Layer(Component):
         feedforward: Create = Dense.create,
         recurrent: Create | None = _RECURRENT,
         self_excitation: tuple[float, float] | None = None,
-        bias: tuple[float, float] = (0.0, 0.0),
+        bias: tuple[float, float] | None = None,
         excitatory: float | None = None,
         input_sign: Float[Array, " n"] | None = None,
         reversal: tuple[float, float] | None = None,
         key: PRNGKeyArray,
     ) -> "Layer":
-        """A layer of random connections, and of biases ``U(*bias)``.
+        """A layer of random connections, and of biases ``U(*bias)``, by default from 0 to 1.2 times the
+        neuron's rheobase: so a sixth of the neurons fires without input, and weak input reaches others.
 
         **Arguments:** `in_shape`: shape of the input, that of a stimulus or the `activation_shape` of the
         layer below; `size`: shape of the population, or the number of neurons; `feedforward`, `recurrent`:
@@ -132,7 +133,7 @@ class Layer(Component):
         **Raises:** `ValueError` for `self_excitation` that a mask or a sign would take away, and for
         `reversal` without `excitatory` in a recurrent layer.
         """
-        if bias[0] > bias[1]:
+        if bias is not None and bias[0] > bias[1]:
             raise ValueError(f"`bias` is {list(bias)}, but must be [low, high]")
         if self_excitation is not None and recurrent is None:
             raise ValueError("`self_excitation` is recurrent: leave it out, or connect the layer with itself")
@@ -161,8 +162,10 @@ class Layer(Component):
                 sign = dale_signs(neurons, excitatory)
             own = wired(own, sign, reversal is not None)
         into = wired(into, input_sign, reversal is not None)
-        low, high = bias
+        low, high = (0.0, 1.2) if bias is None else bias
         start = jax.random.uniform(key_bias, shape, minval=low, maxval=high)
+        if bias is None:
+            start = start * resolve(neuron).rheobase()
         return cls(into, own, start, neuron, synapse, None if reversal is None else as_parameter(reversal))
 
     @classmethod
@@ -176,7 +179,7 @@ class Layer(Component):
         recurrent: bool = True,
         input_scale: float | tuple[float, ...] = 1.0,
         input_norm: float | None = None,
-        recurrent_scale: float | tuple[float, ...] = 0.5,
+        recurrent_scale: float | tuple[float, ...] = 0.1,
         density: float = 1.0,
         autapses: bool = True,
         key: PRNGKeyArray,
@@ -187,6 +190,12 @@ class Layer(Component):
         **Arguments:** `input_scale`, `input_norm`: `scale` and `norm` of the feed-forward connection;
         `recurrent_scale`, `density`, `autapses`: those of the recurrent one (see `Dense.create`); `options`:
         of `create`.
+
+        Scales are in units of current. With `input_scale` 1 a stimulus, or a layer below, whose values are of
+        the order of 1 makes a current of the order of 1, which is the threshold of a LIF neuron; a layer's
+        activation is 1 where it fires at the synapse's `rate_unit`. At high rates a LIF neuron without a
+        refractory period adds ``recurrent_scale/(rate_unit tau_mem)`` of activation for each that it gets:
+        above 1 the population runs away. `spikejax.training.calibrate` finds scales for a rate.
 
         **Raises:** `ValueError` as `create`, and for an `input_norm` of conductances.
         """

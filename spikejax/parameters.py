@@ -44,6 +44,11 @@ class AbstractReparametrisation(eqx.Module):
         """Number of axes of the value."""
         return len(self.shape)
 
+    def times(self, factor: Float[Array, "..."] | float) -> "AbstractReparametrisation":
+        """The parameter whose value is `factor`, above 0, times that of this one; by default `raw` is
+        scaled."""
+        return eqx.tree_at(lambda one: one.raw, self, self.raw * factor)
+
 
 class Positive(AbstractReparametrisation):
     """A positive parameter ``exp(raw)``: gradient steps on `raw` cannot make a time constant negative.
@@ -73,6 +78,9 @@ class Positive(AbstractReparametrisation):
     def value(self) -> Float[Array, "..."]:
         """``exp(raw)``."""
         return jnp.exp(self.raw)
+
+    def times(self, factor):
+        return Positive(self.raw + jnp.log(factor))
 
 
 class Masked(AbstractReparametrisation):
@@ -145,6 +153,20 @@ def positive(network: PyTree, fields: Iterable[str]) -> PyTree:
     return jtu.tree_map_with_path(wrap, network, is_leaf=_is_wrapped)
 
 
+def scaled(tree: PyTree, fields: Iterable[str], factor: Float[Array, ""] | float) -> PyTree:
+    """`tree` with every array of the named fields times `factor`, which is above 0."""
+    fields = tuple(fields)
+
+    def scale(path, leaf):
+        if field_name(path) not in fields:
+            return leaf
+        return (
+            leaf.times(factor) if _is_wrapped(leaf) else leaf * factor if eqx.is_inexact_array(leaf) else leaf
+        )
+
+    return jtu.tree_map_with_path(scale, tree, is_leaf=_is_wrapped)
+
+
 def is_floating(x: Any) -> bool:
     """Whether `x` is an array of real numbers, JAX's or numpy's."""
     return isinstance(x, jax.Array | np.ndarray | np.generic) and jnp.issubdtype(x.dtype, jnp.floating)
@@ -202,6 +224,7 @@ __all__ = [
     "positive",
     "precision",
     "resolve",
+    "scaled",
     "trainable",
     "vary_together",
 ]

@@ -42,7 +42,13 @@ class Charge(AbstractRelease):
 @RELEASES.register("graded")
 class Graded(AbstractRelease):
     """``q = G(v_free)`` and a reset in proportion, with the zone centred on the threshold: exact for *that*
-    model. It has no crossing, and releases its charge evenly over the step."""
+    model. It has no crossing, and releases its charge evenly over the step.
+
+    At every step its derivative of v through the reset is ``1 - q - g (v - v_reset)``, which exceeds 1 in size
+    for a narrow gate: the default width is 2.
+    """
+
+    width: ClassVar[float] = 2.0
 
     def check(self, neuron: AbstractNeuron) -> None:
         if not neuron.partial_reset:
@@ -70,8 +76,11 @@ class Graded(AbstractRelease):
 
 @RELEASES.register("surrogate")
 class Surrogate(AbstractRelease):
-    """``q`` is the number of threshold crossings, its derivative is taken to be ``g``: biased by
-    construction.
+    """``q`` is the number of threshold crossings, its derivative is taken to be the gate's shape with a peak
+    of ``1/(v_th - v_reset)`` (`AbstractNeuron.crossed`): biased by construction.
+
+    A narrow gate leaves neurons far from their threshold without a gradient; the default width, 2, reaches
+    from ``v_th - 1`` to ``v_th + 1``.
 
     **Arguments:** `detach_reset`: leave the reset out of the gradient; `time_gradient`: give the times of the
     crossings their exact derivative, beside the surrogate one of their number.
@@ -81,6 +90,7 @@ class Surrogate(AbstractRelease):
 
     needs_support: ClassVar[bool] = False
     exact: ClassVar[bool] = False
+    width: ClassVar[float] = 2.0
 
     detach_reset: bool = option(False, doc="leave the reset out of the gradient")
     time_gradient: bool = option(

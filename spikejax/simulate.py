@@ -9,6 +9,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
 
+from .activity import warn_of_trial
 from .adjoints import AbstractAdjoint, Costate
 from .cell import Cell
 from .gates import Gate
@@ -100,6 +101,9 @@ def simulate(
     the shortest time constant of the synapses or of leaky membranes, an active zone that reaches below the
     reset, an unknown series.
 
+    **Warns:** `spikejax.ActivityWarning`, where it is not traced, of a layer that is silent throughout or
+    runs away; of many trials `spikejax.training.make_evaluate` and `make_train_step` do.
+
     **Reference:** Huh & Sejnowski 2018, eqs. 1-5.
 
     !!! example
@@ -156,6 +160,7 @@ def simulate(
     states = tuple(c.state._replace(inputs=inputs) for c, inputs in carries)
     counts = tuple(c.count for c, _ in carries)
     duration = _duration(stimulus.shape[0], mask, dt, readout.dtype)
+    warn_of_trial(counts, duration)
     return Solution(readout, counts, records, NetworkState(states, tail, reached), duration)
 
 

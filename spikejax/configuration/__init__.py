@@ -2,7 +2,7 @@
 TOML."""
 
 from ..errors import ConfigError
-from .assemble import Run, build, initial_state, solve_readout
+from .assemble import Run, build, initial_state, with_readout
 from .assemble_network import build_network, build_neuron, build_synapse
 from .assemble_parts import (
     batch_key,
@@ -61,7 +61,7 @@ __all__ = [
     "load_fit",
     "program",
     "sharpness_schedule",
-    "solve_readout",
     "step_settings",
     "structure",
+    "with_readout",
 ]

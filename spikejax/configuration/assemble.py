@@ -18,7 +18,7 @@ from ..readouts import LinearReadout
 from ..simulate import check_step
 from ..simulators import ClockDriven
 from ..tasks import AbstractTask
-from ..training import Plan, Stage, TrainState, fit_readout, make_train_step, start
+from ..training import Calibration, Plan, Stage, TrainState, fit_readout, make_train_step, start
 from ..training.finite import Objective
 from ..training.optimisers import check_groups
 from .assemble_network import build_network
@@ -82,6 +82,10 @@ def _build(config: Config, mesh: Mesh | None) -> Run:
     at("network", loss.check_network, model)
     _check_score(config, loss)
     _check_ridge(config, task, model)
+    if config.network.calibrate is not None and not {"weight", "bias"} <= set(config.training.trainable):
+        raise ConfigError(
+            "network.calibrate scales weight and bias: training.trainable must name both, or leave it out"
+        )
     params, fixed = eqx.partition(model, trainable(model, config.training.trainable))
     at("training.learning_rate_scale", check_groups, params, config.training.learning_rate_scale)
     optimiser = build_optimiser(config)
@@ -158,7 +162,9 @@ def _stage(
     return Stage(
         tasks=tuple(task_at(config.task, dt) for dt in steps),
         simulators=tuple(ClockDriven(gate, dt, adjoint) for dt in steps),
-        update=make_train_step(fixed, **step_settings(config) | {"optimiser": optimiser, "mesh": mesh}),
+        update=make_train_step(
+            fixed, **(step_settings(config) | {"optimiser": optimiser, "mesh": mesh, "warn": False})
+        ),
         sharpness_at=sharpness_schedule(config),
         learning_rate_at=learning_rate_schedule(config),
         steps=training.steps,
@@ -195,13 +201,30 @@ def _evaluation(config: Config, task_at: TaskAt, first: Gate, final: Gate):
 
 
 def initial_state(config: Config, run: Run) -> TrainState:
-    """The state to start training from: the initial parameters, with the readout solved for if the
-    configuration asks for it."""
-    return solve_readout(config, run) if config.network.readout.init == "ridge" else run.state
+    """The state to start training from: the initial parameters, calibrated and with the readout solved for
+    where the configuration asks for it."""
+    ridge = config.network.readout.init == "ridge"
+    if config.network.calibrate is None and not ridge:
+        return run.state
+    network = calibrated(config, run)
+    if ridge:
+        network = with_readout(config, run, network)
+    params, _ = eqx.partition(network, trainable(network, config.training.trainable))
+    return run.plan.restart(params, 0)
 
 
-def solve_readout(config: Config, run: Run) -> TrainState:
-    """The state to start training from with ``network.readout.init = "ridge"``; see
+def calibrated(config: Config, run: Run) -> Network:
+    """The initial network, with its layers at the rate that ``[network.calibrate]`` asks for, if it does."""
+    if config.network.calibrate is None:
+        return run.network
+    wish: Calibration = make(config.network.calibrate, "network.calibrate")
+    trials = run.task.batch(jax.random.fold_in(batch_key(config), 2), 0, wish.trials)
+    simulator = ClockDriven(run.gate, config.dt)
+    return at("network.calibrate", wish, run.network, trials, simulator, noise=build_noise(config))
+
+
+def with_readout(config: Config, run: Run, network: Network) -> Network:
+    """The network with the readout of ``network.readout.init = "ridge"``; see
     `spikejax.training.fit_readout`."""
     readout, key, stage = config.network.readout, jax.random.fold_in(batch_key(config), 1), run.plan.stages[0]
     # In turn at the first and the last sharpness of the gate, and at every time step that training uses.
@@ -215,9 +238,7 @@ def solve_readout(config: Config, run: Run) -> TrainState:
     def target(trial):
         return trial.target.signal, trial.target.weight
 
-    network = fit_readout(run.network, trials(), target, ridge=readout.ridge, noise=build_noise(config))
-    params, _ = eqx.partition(network, trainable(network, config.training.trainable))
-    return run.plan.restart(params, 0)
+    return fit_readout(network, trials(), target, ridge=readout.ridge, noise=build_noise(config))
 
 
 def _no_trial(config: Config) -> str:
@@ -226,4 +247,4 @@ def _no_trial(config: Config) -> str:
     return f"{where} holds out no trial: hold out more"
 
 
-__all__ = ["Run", "build", "initial_state", "solve_readout"]
+__all__ = ["Run", "build", "calibrated", "initial_state", "with_readout"]

@@ -154,7 +154,7 @@ def evaluator(config: Config):
 
 @functools.cache
 def _evaluator(loss: Table, penalties: Table, noise: Table):
-    return make_evaluate(_loss(loss, penalties), noise=make(noise, "noise"))
+    return make_evaluate(_loss(loss, penalties), noise=make(noise, "noise"), warn=False)
 
 
 def try_parts(config: Config) -> None:

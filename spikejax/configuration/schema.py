@@ -22,6 +22,7 @@ from ..readouts import READOUTS
 from ..synapses import SYNAPSES
 from ..tasks import TASKS
 from ..training.annealing import Annealing
+from ..training.calibrate import Calibration
 from ..training.plan import Rollback
 from .explain import explain
 from .tables import (
@@ -88,10 +89,12 @@ class Layer(Table):
         default={}, description="input of the population"
     )
     recurrent: Annotated[
-        Any, Family(CONNECTIONS, "dense", base=Recurrent, defaults={"scale": 0.5}, switch=True)
+        Any, Family(CONNECTIONS, "dense", base=Recurrent, defaults={"scale": 0.1}, switch=True)
     ] = Field(default={}, description="connection of the population with itself, or false")
-    bias: tuple[Finite, Finite] = Field(
-        default=(0.0, 0.0), description="initial bias currents are uniform between these"
+    bias: tuple[Finite, Finite] | None = Field(
+        default=None,
+        description="initial bias currents are uniform between these; default: from 0 to 1.2 times the "
+        "rheobase of the neuron",
     )
     excitatory: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         default=None,
@@ -106,7 +109,7 @@ class Layer(Table):
 
     @model_validator(mode="after")
     def _ordered(self):
-        if self.bias[0] > self.bias[1]:
+        if self.bias is not None and self.bias[0] > self.bias[1]:
             raise ValueError(f"bias is {list(self.bias)}, but must be [low, high]")
         return self
 
@@ -136,6 +139,10 @@ class Network(Table):
     layers: tuple[Layer, ...] = Field(default=(Layer(),), min_length=1, description="from input to output")
     readout: Annotated[Any, Family(READOUTS, "linear", base=Readout)] = Field(
         default={}, description="readout"
+    )
+    calibrate: Annotated[Any, Holds(table(Calibration), optional=True)] = Field(
+        default=None,
+        description="scale the input weights and biases of the new network to a firing rate; default: not",
     )
 
 

@@ -69,6 +69,9 @@ class ALIF(AbstractResetNeuron):
     def time_constants(self):
         return {"tau_mem": self.tau_mem}
 
+    def rheobase(self):
+        return self.v_th
+
 
 class GeneralisedState(NamedTuple):
     """State of a GLIF neuron."""
@@ -151,6 +154,9 @@ class GLIF(AbstractResetNeuron):
 
     def time_constants(self):
         return {"tau_mem": self.tau_mem}
+
+    def rheobase(self):
+        return self.v_th
 
 
 def _columns(x, like):

@@ -159,6 +159,11 @@ class AbstractNeuron(Component):
         """The time constants (ms) that a step has to resolve, by name."""
         return {}
 
+    def rheobase(self) -> Float[Array, "..."] | float:
+        """The least constant current that makes a neuron at rest spike, in its unit of current, which the
+        biases of a new layer are drawn around; 0 if any does, or if it is not known."""
+        return 0.0
+
     def level(self, gate: Gate, state: AnyState) -> Level:
         """Where the state's v stands in the active zone ``[threshold - width, threshold]``.
 
@@ -221,8 +226,14 @@ class AbstractNeuron(Component):
         return centre - half, centre + half
 
     def crossed(self, gate: Gate, path: Path) -> Float[Array, "*n"]:
-        """The number of spikes, with the surrogate derivative ``g(v - threshold)``."""
-        return gate.spike(self.height(path.free), path.count)
+        """The number of spikes, with a surrogate derivative in v: the gate's shape, centred on the threshold
+        and with a peak of ``1/(v_th - v_reset)``, whatever its width.
+
+        So the derivative of v through a reset, ``1 - (v_th - v_reset) dq/dv``, is between 0 and 1, and the
+        gradient does not grow at every spike.
+        """
+        low, high = self.bounds()
+        return gate.spike(self.height(path.free), path.count, 1 / (high - low))
 
     def landing(self, free: AnyState) -> AnyState:
         """Where a whole spike takes a neuron that would end the step at `free`, without a split of the

@@ -120,6 +120,9 @@ class EIF(AbstractResetNeuron):
     def time_constants(self):
         return {"C/g_L": self.C / self.g_L}
 
+    def rheobase(self):
+        return self.g_L * (self.V_T - self.E_L - self.Delta_T)
+
 
 @NEURONS.register("adex")
 class AdEx(AbstractResetNeuron):
@@ -196,6 +199,13 @@ class AdEx(AbstractResetNeuron):
     def time_constants(self):
         turn = jnp.sqrt(self.C * self.tau_w / jnp.abs(self.a))  # of v and w about each other
         return {"C/g_L": self.C / self.g_L, "tau_w": self.tau_w, "sqrt(C tau_w/|a|)": turn}
+
+    def rheobase(self):
+        # Of a current that rises slowly: the fixed points meet on w = a (v - E_L) (Naud et al. 2008).
+        ratio = self.a / self.g_L
+        return (self.g_L + self.a) * (
+            self.V_T - self.E_L - self.Delta_T + self.Delta_T * jnp.log1p(jnp.maximum(ratio, -0.99))
+        )
 
 
 __all__ = ["EIF", "AdEx", "AdExState"]

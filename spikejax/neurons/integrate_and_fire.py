@@ -97,6 +97,9 @@ class LIF(AbstractResetNeuron):
     def time_constants(self):
         return {"tau_mem": self.tau_mem}
 
+    def rheobase(self):
+        return self.v_th
+
     def split(self, state, free, current, dt):
         current, conductance = parts(current)
         # Conductance scales time and the current: the same exponential towards I/(1 + g).

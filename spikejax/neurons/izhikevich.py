@@ -98,6 +98,10 @@ class Izhikevich(AbstractResetNeuron):
     def time_constants(self):
         return {"1/a": 1 / self.a}
 
+    def rheobase(self):
+        # Where the fixed points of v meet, on u = b v: 0.04 v^2 + (5 - b) v + 140 + I = 0.
+        return (5 - self.b) ** 2 / 0.16 - 140
+
     def hold(self, state, current, dt):
         del current
         return state._replace(u=self._relax(state.u, state.v, dt))

@@ -76,5 +76,8 @@ class Wrapper(AbstractResetNeuron):
     def time_constants(self):
         return self.neuron.time_constants()
 
+    def rheobase(self):
+        return self.neuron.rheobase()
+
 
 __all__ = ["WRAPPERS", "Wrapper"]

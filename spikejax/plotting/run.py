@@ -10,8 +10,9 @@ from jaxtyping import Array, Float, Int
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..activity import rates
 from ..gates import Gate
-from ..metrics import confusion, rates
+from ..metrics import confusion
 from ..network import Network
 from ..parameters import resolve
 from ..simulate import Solution

@@ -1,6 +1,7 @@
 """Training: a jitted step, a loop around it, checkpoints and logs."""
 
 from .annealing import Annealing, Plateau
+from .calibrate import Calibration, calibrate
 from .loop import run_sessions, train
 from .optimisers import scale_by_tensor_adam, scale_groups
 from .plan import Plan, Rollback, Stage
@@ -25,6 +26,7 @@ __all__ = [
     "AbstractProgram",
     "Action",
     "Annealing",
+    "Calibration",
     "Evaluation",
     "GroupProgram",
     "Interrupted",
@@ -38,6 +40,7 @@ __all__ = [
     "TrainState",
     "TrainingStopped",
     "apply",
+    "calibrate",
     "fit_readout",
     "gradient",
     "make_evaluate",

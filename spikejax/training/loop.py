@@ -13,6 +13,8 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 from tqdm import tqdm
 
+from ..component import components, declarations
+from ..gates import Gate
 from ..network import Network
 from ..parameters import as_parameter
 from . import checkpoint, distributed
@@ -21,12 +23,6 @@ from .program import AbstractProgram, Position, SingleProgram
 from .session import Action, Session
 from .step import TrainState
 from .stopping import Interrupt, Interrupted, TrainingStopped
-
-REMEDY = (
-    "Try a costate damping (adjoint.damping, per ms) or clip (adjoint.clip), a smaller "
-    "training.learning_rate or training.clip, a wider gate (gate.width, gate.sharpness), "
-    "gate.release surrogate, or training.rollback."
-)
 
 
 def train(
@@ -74,7 +70,7 @@ def train(
         how_to_resume="continue with --resume",
     )
     if session.stopped:
-        raise TrainingStopped(f"stopped at {session.stopped}. {REMEDY}")
+        raise TrainingStopped(f"stopped at {session.stopped}. Try {remedies(plan, session.stage)}.")
     return distributed.local(program.state), eqx.combine(session.best, fixed)
 
 
@@ -229,6 +225,24 @@ def _check_step(step: int, written: Any, sessions: Sequence[Session]) -> None:
         raise ValueError("it is in a stage that the configuration has not: start anew with --out")
 
 
+def remedies(plan: Plan, stage: int = 0) -> str:
+    """What to try where the gradient explodes, as keys of a configuration: what is not done already."""
+    simulator = plan.stages[stage].simulators[0]
+    found = []
+    damped = {"damping": "adjoint.damping (per ms)", "clip": "adjoint.clip"}
+    for one in components(simulator):
+        if damped.keys() <= declarations(type(one)).keys():
+            found += [key for name, key in damped.items() if getattr(one, name) is None]
+    gate = next((one for one in components(simulator) if isinstance(one, Gate)), None)
+    if gate is not None and gate.release.exact:
+        found.append("gate.release surrogate")
+    if gate is not None and gate.release.needs_support:
+        found.append("a wider gate (gate.width, gate.sharpness)")
+    if plan.rollback is None:
+        found.append("training.rollback")
+    return ", ".join([*found, "a smaller training.learning_rate or training.clip"])
+
+
 def lost_best(folder: Path, state: TrainState, fixed: Network) -> Network:
     """The best network of a run whose ``best.ckpt`` was lost or damaged, from its ``last.ckpt``; the file is
     written again.
@@ -299,13 +313,13 @@ def _summary(sessions: Sequence[Session]) -> dict[str, str | int]:
 
 
 __all__ = [
-    "REMEDY",
     "Interrupted",
     "Plan",
     "Rollback",
     "Stage",
     "TrainingStopped",
     "lost_best",
+    "remedies",
     "restore",
     "run_sessions",
     "save",

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
+from ..activity import complaints
 from .annealing import Plateau
 from .checkpoint import CheckpointError
 from .log import MetricsLog
@@ -250,15 +251,9 @@ class Session:
         return True
 
     def _warnings(self, step: int) -> list[str]:
-        """A line for each layer that is mostly silent or saturated, and one for a dt that is too long; each
-        once."""
-        found = {}
-        for name, x in self.entry.items():
-            kind, _, layer = name.partition("/")
-            if kind in ("silent", "saturated") and float(x) > 0.5:
-                silent = kind == "silent"
-                remedy = "a larger bias or input_scale" if silent else "a smaller input_scale, bias or dt"
-                found[name] = f"{float(x):.0%} of the neurons of layer {layer} are {kind}; try {remedy}"
+        """A line for each layer that is mostly silent or saturated or runs away, and one for a dt that is too
+        long; each once."""
+        found = complaints(self.entry)
         multiple = float(self.entry.get("held_out/multiple_spikes", 0))
         if multiple > 0.01:
             found["multiple_spikes"] = (

@@ -14,8 +14,9 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, PyTree
 
+from ..activity import activity, known, warn_of
 from ..losses import AbstractLoss, time_weights
-from ..metrics import group_norms, rates, saturated_fraction, silent_fraction
+from ..metrics import group_norms
 from ..network import Network
 from ..noise import Noise
 from ..parameters import as_parameter
@@ -180,6 +181,7 @@ def make_train_step(
     noise: Noise | None = None,
     averaging: float = 0.0,
     mesh: Mesh | None = None,
+    warn: bool = True,
 ) -> Callable[..., tuple[TrainState, dict[str, Array]]]:
     """A jitted ``step(state, trials, simulator, lr_factor=1.0) -> (state, metrics)``, which reuses the memory
     of the state it is given.
@@ -198,12 +200,16 @@ def make_train_step(
     - `averaging`: decay per update of the running average of the parameters, if the state keeps one.
     - `mesh`: devices that the trials of a batch are cut over (`spikejax.training.distributed`); the state is
       then on all of them. The update is that of one device to rounding.
+    - `warn`: whether to warn of populations that are silent, saturated or run away.
 
     **Metrics:** `loss`; what the loss reports; `gradient` (norm before the optimiser) and
     ``gradient/<parameter>``; `rate` (Hz), `silent` and, where there are steps, `saturated` (fractions) per
     layer; `finite`.
 
     **Raises:** `ValueError`, from the step, for a batch that cannot be cut into equal parts.
+
+    **Warns:** `spikejax.ActivityWarning`, at the 2nd, 3rd, 5th, 9th, ... step, of what the step before found:
+    the others wait for no result.
     """
     settings = {"loss": loss, "optimiser": optimiser, "accumulate": accumulate, "noise": noise}
     settings |= {"averaging": averaging, "mesh": mesh}
@@ -231,9 +237,34 @@ def make_train_step(
                     f"{at_once} trials at a time cannot be cut into equal parts for {mesh.size} devices"
                 )
             state, trials = replicate(state, mesh), share(trials, mesh)
-        return step((trials, simulator, as_parameter(lr_factor)), state)
+        if warn:
+            watch.look()
+        state, metrics = step((trials, simulator, as_parameter(lr_factor)), state)
+        watch.note(metrics)
+        return state, metrics
 
+    watch = _Watch()
     return train_step
+
+
+class _Watch:
+    """Warns of the activity in the metrics of a train step, now and then."""
+
+    def __init__(self):
+        self._steps = 0
+        self._last: dict[str, Array] | None = None
+
+    def note(self, metrics: dict[str, Array]) -> None:
+        """Keep the metrics of a step, after 1, 2, 4, ... of them."""
+        self._steps += 1
+        now = self._steps & (self._steps - 1) == 0
+        self._last = metrics if now and known(metrics) else None
+
+    def look(self) -> None:
+        """Warn of what was kept; it has been computed by now, or soon is."""
+        if self._last is not None:
+            warn_of(self._last, stacklevel=4)
+            self._last = None
 
 
 def make_group_step(
@@ -266,24 +297,6 @@ def make_group_step(
     return lambda networks, batches, states: step((networks, batches), states)
 
 
-def activity(
-    counts: tuple[Array, "..."], durations: Float[Array, " trials"], dt: float | None
-) -> dict[str, Array]:
-    """Mean firing rate (Hz), fraction of silent and, with steps of `dt` (ms), of saturated neurons of each
-    layer.
-
-    **Arguments:** `counts`: of each layer, ``(trials, *n)``; `durations` of the trials, ms.
-    """
-    metrics = {}
-    for i, count in enumerate(counts):
-        rate = rates(count, durations)
-        metrics[f"rate/{i}"] = jnp.mean(rate)
-        metrics[f"silent/{i}"] = silent_fraction(rate)
-        if dt is not None:
-            metrics[f"saturated/{i}"] = saturated_fraction(rate, dt)
-    return metrics
-
-
 class Evaluation(NamedTuple):
     """How a network does on fixed trials."""
 
@@ -301,13 +314,14 @@ class Evaluation(NamedTuple):
 
 
 def make_evaluate(
-    loss: AbstractLoss, *, at_once: int = 90, noise: Noise | None = None
+    loss: AbstractLoss, *, at_once: int = 90, noise: Noise | None = None, warn: bool = True
 ) -> Callable[[Network, Trial | Iterable[Trial], AbstractSimulator], Evaluation]:
     """A function ``evaluate(network, trials, simulator) -> Evaluation``, jitted, that runs `at_once` trials
     together.
 
     Its `trials` are a batch, or parts of one (`spikejax.tasks.AbstractTask.parts`), each of which is let go
-    before the next is made. `noise`: what is random within a trial, drawn with its key.
+    before the next is made. `noise`: what is random within a trial, drawn with its key; `warn`: whether to
+    warn of populations that are silent, saturated or run away (`spikejax.ActivityWarning`).
 
     **Raises:** `ValueError`, from the function, if there are no trials.
     """
@@ -337,6 +351,8 @@ def make_evaluate(
         labels = scalars.pop("label", None)
         metrics = {name: float(jnp.mean(x)) for name, x in scalars.items()}
         metrics |= {name: float(x) for name, x in activity(counts, durations, simulator.time_step).items()}
+        if warn:
+            warn_of(metrics)
         return Evaluation(metrics, labels, counts, classes, durations)
 
     return evaluate
@@ -356,7 +372,6 @@ __all__ = [
     "MAX_RELEASE",
     "Evaluation",
     "TrainState",
-    "activity",
     "apply",
     "gradient",
     "make_evaluate",

@@ -40,9 +40,7 @@ def test_density_is_the_derivative_of_the_cumulative(name):
     gate = Gate(name, width=0.3, sharpness=1.7, release=release_of(name))
     u = jnp.linspace(-0.2, 0.2, 401) + 1.3e-4
     slope = jax.vmap(jax.grad(gate.cumulative))(u)
-    # A surrogate keeps its conventional peak of 1; its cumulative has the slope of the scale.
-    peak = 1.0 if name in COMPACT else 2 / gate.support
-    np.testing.assert_allclose(slope, gate.density(u) * peak, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(slope, gate.density(u), rtol=1e-12, atol=1e-12)
     # And the difference quotient agrees with both, away from the edges of the zone.
     quotient = (gate.cumulative(u + 1e-6) - gate.cumulative(u - 1e-6)) / 2e-6
     np.testing.assert_allclose(quotient, slope, rtol=1e-6, atol=1e-4)
@@ -58,9 +56,8 @@ def test_support(name):
 
 
 @pytest.mark.parametrize("name", UNBOUNDED)
-def test_surrogates_have_unbounded_support_and_peak_one(name):
+def test_some_kernels_have_unbounded_support(name):
     gate = Gate(name, width=0.4, release="surrogate")
-    assert float(gate.density(jnp.array(0.0))) == 1
     assert float(gate.density(jnp.array(10.0))) > 0
 
 
@@ -168,7 +165,27 @@ def test_every_kernel_serves_surrogate_and_hard(name):
     u, count = jnp.array([-0.1, 0.0, 0.2]), jnp.array([0.0, 1.0, 1.0])
     value, pull = jax.vjp(lambda u: gate.spike(u, count), u)
     np.testing.assert_array_equal(value, count)
-    np.testing.assert_allclose(pull(jnp.ones(3))[0], gate.density(u))
+    np.testing.assert_allclose(
+        pull(jnp.ones(3))[0], gate.density(u) / gate.density(jnp.array(0.0)), rtol=1e-12
+    )
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_a_surrogate_is_as_high_at_any_width(name):
+    count, at = jnp.zeros(3), jnp.array([-1e3, 0.0, 1e3])
+    for width in (0.01, 0.5, 20.0):
+        gate = Gate(name, width, release="surrogate")
+        (slope,) = jax.vjp(lambda u, gate=gate: gate.spike(u, count, 0.3), at)[1](jnp.ones(3))
+        assert float(slope[1]) == pytest.approx(0.3, rel=1e-12)
+        assert np.all(np.asarray(slope[jnp.array([0, 2])]) < 0.001)
+
+
+def test_the_width_follows_the_release_unless_it_is_given():
+    widths = {release: float(Gate(release=release).width) for release in ("charge", "graded", "hard")}
+    assert widths == {"charge": 0.5, "graded": 2.0, "hard": 0.5}
+    assert float(Gate(release="surrogate").width) == 2.0
+    assert float(Gate(release=Surrogate(detach_reset=True)).width) == 2.0
+    assert float(Gate(width=0.5, release="surrogate").width) == 0.5
 
 
 def test_unknown_names():

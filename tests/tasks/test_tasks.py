@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spikejax.activity import rates, saturated_fraction, silent_fraction
 from spikejax.encoders import delta_modulation, hold
-from spikejax.metrics import confusion, rates, saturated_fraction, silent_fraction
+from spikejax.metrics import confusion
 from spikejax.tasks import Braille
 from spikejax.tasks.base import stratified
 

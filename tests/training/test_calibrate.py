@@ -1,0 +1,97 @@
+"""Networks are taken to a rate before they are trained."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from spikejax import LIF, ClockDriven, Exponential, Gate, Layer, Network, Noise, Positive
+from spikejax.activity import rates
+from spikejax.neurons import NEURONS
+from spikejax.parameters import scaled
+from spikejax.tasks import Trial
+from spikejax.training import calibrate, run_trial
+
+KEY = jax.random.key(0)
+
+
+def trials(strength: float = 1.0) -> Trial:
+    draws = jax.random.uniform(jax.random.key(1), (6, 200, 20))
+    return Trial(jnp.where(draws < 0.05, strength, 0.0), jnp.zeros(6, int))
+
+
+def network(neuron, **options) -> Network:
+    return Network.dense(20, (30, 30), 3, neuron=neuron, synapse=Exponential(10.0), key=KEY, **options)
+
+
+def rate_of(network: Network, simulator: ClockDriven, trials: Trial):
+    solution = eqx.filter_jit(jax.vmap(lambda trial: run_trial(network, trial, simulator)))(trials)
+    return [np.asarray(rates(count, solution.duration)) for count in solution.counts]
+
+
+@pytest.mark.parametrize(
+    ("name", "strength"),
+    [("lif", 0.01), ("lif", 100.0), ("theta", 1.0), pytest.param("eif", 1.0, marks=pytest.mark.nightly)],
+)
+def test_every_layer_comes_to_the_rate(name, strength):
+    simulator = ClockDriven(Gate(), 1.0)
+    given = network(NEURONS.make(name), bias=(0.0, 0.1))
+    made = calibrate(given, trials(strength), 15.0, simulator)
+    for rate in rate_of(made, simulator, trials(strength)):
+        assert rate.mean() == pytest.approx(15.0, rel=0.05)
+    assert jax.tree.structure(made) == jax.tree.structure(given)
+    for new, old in zip(made.layers, given.layers, strict=True):
+        # One factor for weights and biases, and the recurrence as it was.
+        factor = new.bias / old.bias
+        np.testing.assert_allclose(factor, factor[0], rtol=1e-10)
+        np.testing.assert_allclose(new.feedforward.weight, old.feedforward.weight * factor[0], rtol=1e-10)
+        np.testing.assert_array_equal(new.recurrent.weight, old.recurrent.weight)
+
+
+def test_every_neuron_comes_to_the_rate():
+    simulator = ClockDriven(Gate(release="hard"), 1.0)
+    given = network(LIF(), recurrent_scale=0.15)
+    made = calibrate(given, trials(), 20.0, simulator, each="neuron")
+    for before, rate in zip(
+        rate_of(given, simulator, trials()), rate_of(made, simulator, trials()), strict=True
+    ):
+        assert np.std(rate) < 0.2 * 20.0 < np.std(before)
+        assert rate.mean() == pytest.approx(20.0, rel=0.1)
+        assert rate.min() > 5.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"bias": (0.0, 0.0), "input_scale": 0.0}, "layer 0 cannot be calibrated to 15 Hz: it stays at 0 Hz"),
+        ({"recurrent_scale": 30.0}, r"layer 0 cannot be calibrated to 15 Hz: it jumps from .* to .* Hz"),
+    ],
+)
+def test_what_cannot_be_reached_is_said(changes, words):
+    with pytest.raises(ValueError, match=words):
+        calibrate(network(LIF(), **changes), trials(), 15.0, ClockDriven(Gate(release="hard"), 1.0))
+    with pytest.raises(ValueError, match="`rate` is -1 Hz, but must be above 0"):
+        calibrate(network(LIF()), trials(), -1.0, ClockDriven())
+
+
+def test_noise_that_fires_by_itself_is_said():
+    noisy, given = Noise(current=5.0, tau=5.0), trials()._replace(key=jax.random.split(KEY, 6))
+    with pytest.raises(ValueError, match="fires at .* Hz without its input"):
+        calibrate(network(LIF()), given, 1.0, ClockDriven(Gate(), 1.0), noise=noisy)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"density": 0.5}, {"autapses": False}, {"excitatory": 0.8, "reversal": (4.0, -1.0)}],
+)
+def test_weights_under_any_parametrisation_are_scaled(options):
+    layer = Layer.dense((5,), 10, LIF(), Exponential(10.0), key=KEY, **options)
+    x = jnp.arange(5.0)
+    for connection, given in ((layer.feedforward, x), (layer.recurrent, jnp.ones((1, 10)))):
+        assert connection is not None
+        np.testing.assert_allclose(
+            scaled(connection, ("weight",), 3.0)(given), 3.0 * connection(given), rtol=1e-12
+        )
+    assert float(scaled(eqx.nn.Linear(1, 1, key=KEY), ("weight",), 2.0).bias[0]) != 0
+    np.testing.assert_allclose(Positive.of(jnp.array([0.5, 2.0])).times(3.0).value, [1.5, 6.0], rtol=1e-12)
