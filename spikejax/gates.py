@@ -94,8 +94,8 @@ class Gate(Component):
 
     **Arguments:** `kernel`: an `AbstractKernel` or its name in `KERNELS`; `width`: support at sharpness 1, in
     units of v (for `FastSigmoid` and `ArcTan`: twice the inverse slope), by default what the release trains
-    well with (0.5; graded and surrogate: 2); `sharpness`: dimensionless; `release`: an `AbstractRelease` or its name in
-    `RELEASES`: ``"charge"``, ``"graded"``, ``"surrogate"`` or ``"hard"`` (`spikejax.releases`).
+    well with (0.5; graded and surrogate: 2); `sharpness`: dimensionless; `release`: an `AbstractRelease` or
+    its name in `RELEASES`: ``"charge"``, ``"graded"``, ``"surrogate"`` or ``"hard"`` (`spikejax.releases`).
 
     **Raises:** `ValueError` for an unknown kernel or release, a width or sharpness that is not above 0, and a
     kernel without compact support with a release that needs it.
@@ -114,7 +114,8 @@ class Gate(Component):
     kernel: AbstractKernel = part(KERNELS, "raised_cosine", doc="shape of the gate's density", kw_only=False)
     width: Float[Array, "*layers"] = parameter(
         None,
-        doc="width of the active zone at sharpness 1, in units of v; default: 0.5, for graded and surrogate 2",
+        doc="width of the active zone at sharpness 1, in units of v; default: 0.5, for graded and "
+        "surrogate 2",
         positive=True,
         kw_only=False,
     )

@@ -44,8 +44,8 @@ class Graded(AbstractRelease):
     """``q = G(v_free)`` and a reset in proportion, with the zone centred on the threshold: exact for *that*
     model. It has no crossing, and releases its charge evenly over the step.
 
-    At every step its derivative of v through the reset is ``1 - q - g (v - v_reset)``, which exceeds 1 in size
-    for a narrow gate: the default width is 2.
+    Its derivative of v through the reset, ``1 - q - g (v - v_reset)``, exceeds 1 in size for a narrow gate:
+    the default width is 2.
     """
 
     width: ClassVar[float] = 2.0
