@@ -62,7 +62,15 @@ def main():
     keys = jax.random.split(jax.random.key(0), 3)
     neuron, synapse = LIF(tau_mem=10.0), Exponential(10.0, rate_unit=0.02)
     network = Network.dense(
-        CHANNELS, (NEURONS,), OUT, neuron=neuron, synapse=synapse, key=keys[0], input_scale=8.0
+        CHANNELS,
+        (NEURONS,),
+        OUT,
+        neuron=neuron,
+        synapse=synapse,
+        key=keys[0],
+        input_scale=8.0,
+        recurrent_scale=0.5,
+        bias=(0.0, 0.0),
     )
     stimulus = (jax.random.uniform(keys[1], (BATCH, TIME, CHANNELS)) < 0.02).astype(jnp.float32)
     target = jax.random.normal(keys[2], (BATCH, TIME, OUT))

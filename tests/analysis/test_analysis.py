@@ -60,6 +60,7 @@ def network():
         input_scale=2.0,
         bias=(1.0, 1.4),
         key=jax.random.key(0),
+        recurrent_scale=0.5,
     )
 
 
@@ -193,12 +194,25 @@ def test_jacobian_and_its_eigenvalues(network, trials):
     np.testing.assert_allclose(np.prod(values, axis=1), np.linalg.det(found), rtol=1e-6, atol=1e-12)
     # Without spikes and recurrence: decay with the neurons' and synapses' time constants.
     quiet = Layer.dense(
-        (2,), 3, LIF(tau_mem=10.0), Exponential((3.0, 8.0), 0.02), recurrent=False, key=jax.random.key(0)
+        (2,),
+        3,
+        LIF(tau_mem=10.0),
+        Exponential((3.0, 8.0), 0.02),
+        recurrent=False,
+        key=jax.random.key(0),
+        bias=(0.0, 0.0),
     )
     single = Network(
         (quiet,),
         Network.dense(
-            2, (3,), 1, neuron=LIF(), synapse=Exponential((3.0, 8.0), rate_unit=1.0), key=jax.random.key(0)
+            2,
+            (3,),
+            1,
+            neuron=LIF(),
+            synapse=Exponential((3.0, 8.0), rate_unit=1.0),
+            key=jax.random.key(0),
+            bias=(0.0, 0.0),
+            recurrent_scale=0.5,
         ).readout,
     )
     decays = np.asarray(jacobians(single, jnp.zeros((10, 2)), SIMULATOR))

@@ -72,7 +72,14 @@ def trials():
 def solutions(trials):
     """Of both trials."""
     network = Network.dense(
-        2, (4,), 3, neuron=LIF(tau_mem=5.0), synapse=Exponential((2.0, 6.0)), key=KEY, bias=(1.2, 1.6)
+        2,
+        (4,),
+        3,
+        neuron=LIF(tau_mem=5.0),
+        synapse=Exponential((2.0, 6.0)),
+        key=KEY,
+        bias=(1.2, 1.6),
+        recurrent_scale=0.5,
     )
     run = ClockDriven(Gate(), DT)
     return jax.jit(jax.vmap(lambda x, m: run(network, x, mask=m, save=ALL_SERIES)))(

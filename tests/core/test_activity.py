@@ -18,10 +18,11 @@ from spikejax import (
     trainable,
 )
 from spikejax.activity import activity, complaints, saturated_fraction, silent_fraction
+from spikejax.gates import RELEASES
 from spikejax.losses import CrossEntropy
 from spikejax.neurons import NEURONS
 from spikejax.tasks import Trial
-from spikejax.training import make_evaluate, make_train_step, start
+from spikejax.training import gradient, make_evaluate, make_train_step, start
 
 KEY = jax.random.key(0)
 
@@ -126,3 +127,25 @@ def test_training_and_evaluation_say_it_too(loop):
     silent = make_train_step(fixed, loss, optax.sgd(0.0), warn=False)
     for _ in range(3):
         state, _ = silent(state, trials, simulator)
+
+
+def test_one_word_brings_a_gradient_of_the_same_size():
+    """Of hidden weights and biases, by every release with what it brings, in a recurrent network."""
+    given = Network.dense(
+        40,
+        (50,),
+        3,
+        neuron=LIF(tau_mem=50.0),
+        synapse=Exponential((20.0, 50.0)),
+        recurrent_scale=0.5,
+        key=KEY,
+    )
+    params, fixed = eqx.partition(given, trainable(given))
+    trials, loss = Trial(stimuli()["rates"][None], jnp.zeros(1, int)), CrossEntropy()
+    norms = {}
+    for release in RELEASES:
+        simulator = ClockDriven(Gate(release=release), 2.0)
+        _, metrics = jax.jit(lambda p, s: gradient(p, fixed, trials, s, loss=loss))(params, simulator)
+        norms[release] = float(metrics["gradient/layers.0.recurrent.weight"])
+    assert all(np.isfinite(list(norms.values())))
+    assert max(norms.values()) < 100 * min(norms.values())

@@ -65,7 +65,16 @@ def test_ranges_of_neurons(name):
             cls(reset="Split")
         with pytest.raises(ValueError, match=r"`v_th` has shape \(4,\), but the population has shape \(5,\)"):
             one = cls(v_th=jnp.full(4, float(cls().v_th)))
-            sj.Network.dense(2, (5,), 1, neuron=one, synapse=sj.Exponential(5.0), key=jax.random.key(0))
+            sj.Network.dense(
+                2,
+                (5,),
+                1,
+                neuron=one,
+                synapse=sj.Exponential(5.0),
+                key=jax.random.key(0),
+                bias=(0.0, 0.0),
+                recurrent_scale=0.5,
+            )
 
 
 @pytest.mark.parametrize(
@@ -103,7 +112,16 @@ def test_one_line_names_field_value_and_range(make, match):
     assert "\n" not in str(caught.value)
 
 
-NETWORK = sj.Network.dense(2, (3,), 2, neuron=sj.LIF(), synapse=sj.Exponential(5.0), key=jax.random.key(0))
+NETWORK = sj.Network.dense(
+    2,
+    (3,),
+    2,
+    neuron=sj.LIF(),
+    synapse=sj.Exponential(5.0),
+    key=jax.random.key(0),
+    bias=(0.0, 0.0),
+    recurrent_scale=0.5,
+)
 DENSE = NETWORK.readout.connection
 
 
@@ -183,8 +201,7 @@ def evaluated(loss, target, network=NETWORK):
         (lambda: Dense.create((2,), (3,), key=jax.random.key(0), norm=0.0), "Dense: `norm` is 0"),
         (
             lambda: sj.Layer.dense(
-                (2,), 3, sj.LIF(), sj.Exponential(5.0), bias=(1.0, 0.0), key=jax.random.key(0)
-            ),
+                (2,), 3, sj.LIF(), sj.Exponential(5.0), bias=(1.0, 0.0), key=jax.random.key(0)),
             r"`bias` is \[1.0, 0.0\], but must be \[low, high\]",
         ),
         (
@@ -258,7 +275,14 @@ def test_what_is_traced_is_not_refused():
 
 def test_counts_that_must_match():
     network = sj.Network.dense(
-        2, (3, 3), 1, neuron=sj.LIF(), synapse=sj.Exponential(5.0), key=jax.random.key(0)
+        2,
+        (3, 3),
+        1,
+        neuron=sj.LIF(),
+        synapse=sj.Exponential(5.0),
+        key=jax.random.key(0),
+        bias=(0.0, 0.0),
+        recurrent_scale=0.5,
     )
     with pytest.raises(
         ValueError, match=r"`sharpness` has 3 values, one a layer, but the network has 2 layers"

@@ -164,7 +164,9 @@ def test_a_padded_trial_remembers_its_own_end(relative):
 
 
 def test_events_through_a_network(relative):
-    network = Network.dense(3, (5,), 2, neuron=LIF(), synapse=Exponential(5.0), key=KEY, bias=(0.8, 1.2))
+    network = Network.dense(
+        3, (5,), 2, neuron=LIF(), synapse=Exponential(5.0), key=KEY, bias=(0.8, 1.2), recurrent_scale=0.5
+    )
     events = Events([2, 2, 9, 20], [0, 2, 1, 1], steps=25, channels=3)
     run = lambda n, x: jnp.sum(simulate(n, x, gate=GATE, dt=DT).readout ** 2)
     a, b = (jax.jit(jax.value_and_grad(run))(network, x) for x in (events, events.dense()))
@@ -193,7 +195,9 @@ def test_events_that_cannot_be(given, match):
 
 
 def test_bias_broadcasts(relative):
-    network = Network.dense(3, (4,), 2, neuron=LIF(), synapse=Exponential(5.0), key=KEY)
+    network = Network.dense(
+        3, (4,), 2, neuron=LIF(), synapse=Exponential(5.0), key=KEY, bias=(0.0, 0.0), recurrent_scale=0.5
+    )
     with_bias = lambda b: eqx.tree_at(lambda n: n.layers[0].bias, network, b)
     run = lambda n: simulate(n, STIMULUS, gate=GATE, dt=DT).readout
     assert relative(run(with_bias(jnp.array([1.2]))), run(with_bias(jnp.full(4, 1.2)))) < 1e-13

@@ -36,7 +36,14 @@ class Unrolled(AbstractLoop):
 def test_like_the_scan(loop, masked, relative):
     neuron = Refractory(LIF(), tau_ref=1.2)
     network = Network.dense(
-        3, (4, 4), 2, neuron=neuron, synapse=Exponential((3.0, 8.0)), key=jax.random.key(0), bias=(1.0, 2.0)
+        3,
+        (4, 4),
+        2,
+        neuron=neuron,
+        synapse=Exponential((3.0, 8.0)),
+        key=jax.random.key(0),
+        bias=(1.0, 2.0),
+        recurrent_scale=0.5,
     )
     mask = jnp.arange(7) < 5 if masked else None
 

@@ -27,6 +27,7 @@ def network(tau=(2.0, 6.0)):
         synapse=Exponential(tau, 0.02),
         key=jax.random.key(0),
         bias=(1.2, 1.6),
+        recurrent_scale=0.5,
     )
 
 

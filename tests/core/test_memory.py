@@ -9,7 +9,16 @@ from spikejax import LIF, Autodiff, Checkpointed, Costate, Exponential, Gate, Ne
 
 def temporaries(adjoint, steps: int) -> int:
     """Bytes of temporaries of one gradient of a network of 64 neurons with a spike-count loss."""
-    network = Network.dense(3, (64,), 2, neuron=LIF(), synapse=Exponential(5.0, 0.02), key=jax.random.key(0))
+    network = Network.dense(
+        3,
+        (64,),
+        2,
+        neuron=LIF(),
+        synapse=Exponential(5.0, 0.02),
+        key=jax.random.key(0),
+        bias=(0.0, 0.0),
+        recurrent_scale=0.5,
+    )
 
     def loss(network, x):
         return jnp.sum(simulate(network, x, gate=Gate(), dt=1.0, adjoint=adjoint).counts[0] ** 2)

@@ -271,6 +271,7 @@ def test_lif_spikes_are_those_of_the_event_driven_solution():
         synapse=Exponential(5.0, rate_unit=1.0),
         recurrent=False,
         key=jax.random.key(0),
+        bias=(0.0, 0.0),
     )
     network = eqx.tree_at(lambda n: n.layers[0].feedforward.weight, network, jnp.array([[1.7]]))
     run = simulate(

@@ -12,7 +12,14 @@ from spikejax.parameters import cast, precision
 from .variants import VARIANTS
 
 NETWORK = Network.dense(
-    2, (3,), 1, neuron=LIF(), synapse=Exponential(10.0), bias=(1.2, 1.8), key=jax.random.key(0)
+    2,
+    (3,),
+    1,
+    neuron=LIF(),
+    synapse=Exponential(10.0),
+    bias=(1.2, 1.8),
+    key=jax.random.key(0),
+    recurrent_scale=0.5,
 )
 STIMULUS = np.random.default_rng(0).uniform(0.5, 1.5, (9, 2))
 LOW = cast(NETWORK, jnp.float32)

@@ -283,7 +283,14 @@ def test_shapes_that_do_not_fit():
 
 def test_autapses():
     layer = Layer.dense(
-        (3,), 5, LIF(), Exponential((1.0, 2.0), rate_unit=1.0), autapses=False, key=jax.random.key(0)
+        (3,),
+        5,
+        LIF(),
+        Exponential((1.0, 2.0), rate_unit=1.0),
+        autapses=False,
+        key=jax.random.key(0),
+        bias=(0.0, 0.0),
+        recurrent_scale=0.5,
     )
     weight = np.asarray(resolve(layer).recurrent.weight)
     assert np.all(np.einsum("iki->ki", weight) == 0)

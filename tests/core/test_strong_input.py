@@ -204,7 +204,16 @@ def test_a_start_above_the_threshold_has_no_more_spikes_than_the_current_makes()
     ids=lambda x: type(x).__name__,
 )
 def test_a_step_that_cannot_resolve_the_neuron_is_named(neuron, dt, named):
-    network = Network.dense(1, (2,), 1, neuron=neuron, synapse=Exponential(10.0), key=jax.random.key(0))
+    network = Network.dense(
+        1,
+        (2,),
+        1,
+        neuron=neuron,
+        synapse=Exponential(10.0),
+        key=jax.random.key(0),
+        bias=(0.0, 0.0),
+        recurrent_scale=0.5,
+    )
     with pytest.raises(ValueError, match=re.escape(named)):
         check_step(network, Gate(width=1.0), dt)
 

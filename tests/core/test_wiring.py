@@ -30,6 +30,7 @@ SYNAPSE, KEY = Exponential((3.0, 10.0), 0.1), jax.random.key(0)
 
 
 def layer(size=40, shape=(3,), **options):
+    options = {"bias": (0.0, 0.0), "recurrent_scale": 0.5} | options
     return Layer.dense(shape, size, LIF(tau_mem=10.0), SYNAPSE, key=KEY, **options)
 
 
@@ -179,7 +180,17 @@ def test_wiring_that_makes_no_sense(options, words):
 
 def test_conductances_that_do_not_fit():
     with pytest.raises(ValueError, match="which Theta neurons do not take"):
-        Layer.dense((3,), 5, Theta(), SYNAPSE, excitatory=0.5, reversal=(4.0, -0.5), key=KEY)
+        Layer.dense(
+            (3,),
+            5,
+            Theta(),
+            SYNAPSE,
+            excitatory=0.5,
+            reversal=(4.0, -0.5),
+            key=KEY,
+            bias=(0.0, 0.0),
+            recurrent_scale=0.5,
+        )
     with pytest.raises(ValueError, match="reversal potentials"):
         Layer(Dense(jnp.ones((5, 3)), (3,)), None, jnp.zeros(5), LIF(), SYNAPSE, jnp.array([4.0, -0.5]))
     with pytest.raises(ValueError, match="one shape"):
@@ -190,7 +201,14 @@ def test_conductances_that_do_not_fit():
 def test_white_background_current(dt):
     """The membrane's variance is ``current^2/(2 tau_mem)`` at any dt (with 1 ms as the unit of the noise)."""
     own = Layer.dense(
-        (1,), 400, LIF(tau_mem=10.0, v_th=100.0), SYNAPSE, recurrent=False, input_scale=0.0, key=KEY
+        (1,),
+        400,
+        LIF(tau_mem=10.0, v_th=100.0),
+        SYNAPSE,
+        recurrent=False,
+        input_scale=0.0,
+        key=KEY,
+        bias=(0.0, 0.0),
     )
     noise = Noise(current=2.0)
     steps = round(300 / dt)
@@ -233,7 +251,9 @@ def test_noise_needs_a_key_and_repeats_with_it():
 
 def test_noise_is_an_argument_and_differs_between_neurons(relative):
     # Nothing spikes, so that v is linear in the amounts.
-    own = Layer.dense((3,), 3, LIF(tau_mem=10.0, v_th=100.0), SYNAPSE, key=KEY)
+    own = Layer.dense(
+        (3,), 3, LIF(tau_mem=10.0, v_th=100.0), SYNAPSE, key=KEY, bias=(0.0, 0.0), recurrent_scale=0.5
+    )
     net, x = network(own), jnp.zeros((20, 3))
 
     def voltages(noise):

@@ -29,7 +29,14 @@ def test_new_neuron(blocks):
     neuron = namespace["QuadraticIF"](tau_mem=8.0)
     synapse = spikejax.Exponential(5.0, rate_unit=0.02)
     network = spikejax.Network.dense(
-        2, (5,), 1, neuron=neuron, synapse=synapse, key=jax.random.key(0), bias=(0.3, 0.9)
+        2,
+        (5,),
+        1,
+        neuron=neuron,
+        synapse=synapse,
+        key=jax.random.key(0),
+        bias=(0.3, 0.9),
+        recurrent_scale=0.5,
     )
     gate = spikejax.Gate(width=0.3)
 

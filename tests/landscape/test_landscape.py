@@ -55,8 +55,7 @@ def network():
     return Network.dense(
         2, (4,), 1, neuron=LIF(tau_mem=10.0), synapse=Exponential((3.0, 8.0), 0.02), input_scale=2.0,
         bias=(1.0, 1.4),
-        autapses=False, density=0.7, key=jax.random.key(0),
-    )  # fmt: skip
+        autapses=False, density=0.7, key=jax.random.key(0), recurrent_scale=0.5)  # fmt: skip
 
 
 @pytest.fixture(scope="module")

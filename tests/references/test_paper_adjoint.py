@@ -21,8 +21,7 @@ def make(neuron, sizes=(5,), **options):
         neuron=neuron,
         synapse=Exponential((3.0, 10.0), 0.05),
         key=jax.random.key(0),
-        bias=(1.0, 1.5),
-        **options,
+        **{"bias": (1.0, 1.5), "recurrent_scale": 0.5} | options,
     )
 
 

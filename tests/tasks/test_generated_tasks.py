@@ -210,7 +210,14 @@ def test_costs():
 def test_lingering_in_the_zone_costs():
     # A neuron that comes to rest within the zone, and one that passes it again and again.
     network = Network.dense(
-        1, (2,), 1, neuron=LIF(), synapse=Exponential(5.0, rate_unit=1.0), key=jax.random.key(0)
+        1,
+        (2,),
+        1,
+        neuron=LIF(),
+        synapse=Exponential(5.0, rate_unit=1.0),
+        key=jax.random.key(0),
+        bias=(0.0, 0.0),
+        recurrent_scale=0.5,
     )
     network = eqx.tree_at(lambda n: n.layers[0].recurrent.weight, network, replace_fn=jnp.zeros_like)
     trial = Trial(jnp.zeros((800, 1)), jnp.zeros((800, 1)))

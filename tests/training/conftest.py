@@ -20,6 +20,7 @@ def problem():
         key=keys[0],
         input_scale=4.0,
         bias=(0.8, 1.3),
+        recurrent_scale=0.5,
     )
     x = (jax.random.uniform(keys[1], (8, 20, 4)) < 0.3).astype(float)
     return network, Trial(x, jnp.arange(8) % 3), Gate("raised_cosine", 0.5)

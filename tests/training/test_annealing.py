@@ -94,7 +94,14 @@ def test_the_loop_sharpens_on_plateaus_and_resumes(tmp_path):
 
 def test_a_gate_for_every_layer():
     network = Network.dense(
-        2, (4, 3), 1, neuron=LIF(), synapse=Exponential(5.0, rate_unit=1.0), key=jax.random.key(0)
+        2,
+        (4, 3),
+        1,
+        neuron=LIF(),
+        synapse=Exponential(5.0, rate_unit=1.0),
+        key=jax.random.key(0),
+        bias=(0.0, 0.0),
+        recurrent_scale=0.5,
     )
     network = eqx.tree_at(
         lambda n: [layer.bias for layer in n.layers], network, [jnp.full(4, 1.2), jnp.full(3, 1.1)]

@@ -8,10 +8,14 @@ import pytest
 
 from spikejax import LIF, ClockDriven, Exponential, Gate, Layer, Network, Noise, Positive
 from spikejax.activity import rates
+from spikejax.configuration import build, check, initial_state
+from spikejax.errors import ConfigError
 from spikejax.neurons import NEURONS
 from spikejax.parameters import scaled
 from spikejax.tasks import Trial
 from spikejax.training import calibrate, run_trial
+
+from ..configs import XOR
 
 KEY = jax.random.key(0)
 
@@ -95,3 +99,24 @@ def test_weights_under_any_parametrisation_are_scaled(options):
         )
     assert float(scaled(eqx.nn.Linear(1, 1, key=KEY), ("weight",), 2.0).bias[0]) != 0
     np.testing.assert_allclose(Positive.of(jnp.array([0.5, 2.0])).times(3.0).value, [1.5, 6.0], rtol=1e-12)
+
+
+@pytest.mark.parametrize("readout", ["normal", "ridge"])
+def test_a_configuration_calibrates_before_training(readout):
+    table = XOR | {"network": {**XOR["network"], "calibrate": {"rate": 25.0, "trials": 16}}}
+    table["network"]["readout"] = {"init": readout, "batches": 2}
+    config = check(table)
+    run = build(config)
+    network = eqx.combine(initial_state(config, run).params, run.fixed)
+    simulator, trials = ClockDriven(run.gate, config.dt), run.task.batch(jax.random.key(5), 0, 32)
+    for new, old in zip(
+        rate_of(network, simulator, trials), rate_of(run.network, simulator, trials), strict=True
+    ):
+        assert abs(np.mean(new) - 25.0) < 0.2 * 25.0 < abs(np.mean(old) - 25.0)
+
+
+def test_what_is_calibrated_must_be_trained():
+    table = XOR | {"network": {**XOR["network"], "calibrate": {"rate": 25.0}}}
+    table["training"] = {**XOR["training"], "trainable": ["weight"]}
+    with pytest.raises(ConfigError, match=r"network.calibrate scales weight and bias: training.trainable"):
+        build(check(table))

@@ -25,7 +25,14 @@ OBJECTIVE = Objective(CrossEntropy())
 def network():
     keys = jax.random.key(0)
     return Network.dense(
-        3, (5, 4), 2, neuron=LIF(tau_mem=10.0), synapse=Exponential((5.0,)), key=keys, bias=(0.8, 1.3)
+        3,
+        (5, 4),
+        2,
+        neuron=LIF(tau_mem=10.0),
+        synapse=Exponential((5.0,)),
+        key=keys,
+        bias=(0.8, 1.3),
+        recurrent_scale=0.5,
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 
+from spikejax import Autodiff, ClockDriven, Costate, Gate
 from spikejax.losses import CrossEntropy
 from spikejax.training import (
     GroupProgram,
@@ -22,7 +23,7 @@ from spikejax.training import (
     train,
 )
 from spikejax.training.log import read_metrics
-from spikejax.training.loop import restore
+from spikejax.training.loop import remedies, restore
 
 from .stepping import plan_for
 
@@ -136,3 +137,25 @@ def test_a_report_can_stop_training(problem, tmp_path):
     assert [m["held_out/loss"] for m in read_metrics(tmp_path / "metrics.jsonl")[1::2]] == [
         score for _, score in seen
     ]
+
+
+@pytest.mark.parametrize(
+    ("adjoint", "gate", "said", "left_out"),
+    [
+        (Costate(), Gate(), ["adjoint.damping", "adjoint.clip", "gate.release surrogate", "gate.width"], []),
+        (Costate(damping=0.1), Gate(), ["adjoint.clip", "gate.release surrogate"], ["adjoint.damping"]),
+        (
+            Costate(damping=0.1, clip=1.0),
+            Gate(release="surrogate"),
+            ["training.rollback", "training.learning_rate"],
+            ["adjoint", "gate"],
+        ),
+        (Autodiff(), Gate(release="hard"), ["gate.release surrogate"], ["adjoint", "gate.width"]),
+    ],
+)
+def test_what_is_set_already_is_not_recommended(problem, adjoint, gate, said, left_out):
+    plan, _, _ = plan_for(problem)
+    stage = plan.stages[0]._replace(simulators=(ClockDriven(gate, 1.0, adjoint),))
+    words = remedies(plan._replace(stages=(stage,)))
+    assert all(word in words for word in said)
+    assert not any(word in words for word in left_out)

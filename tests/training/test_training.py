@@ -209,6 +209,7 @@ def test_metrics_do_not_hang_on_the_padding():
         synapse=Exponential(5.0),
         key=jax.random.key(0),
         bias=(20.0, 90.0),
+        recurrent_scale=0.5,
     )
     evaluate, steps, found = make_evaluate(CrossEntropy(windows=2)), 12, []
     for extra in (0, 5, 20):
