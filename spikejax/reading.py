@@ -1,6 +1,7 @@
 """Files that others made, read strictly: whatever is wrong with one is a `FileError` in one line, and no file
 takes more memory than it can justify."""
 
+import abc
 import contextlib
 import io
 import math
@@ -19,6 +20,8 @@ RATIO = 100
 """How many times its own size a file may take: more than recordings are ever compressed by."""
 LARGEST = 1e15
 """Numbers that recordings stay below: products of larger ones overflow in single precision."""
+SHOWN = 12
+"""Names that an error lists at most."""
 HEADER = 1 << 17
 """Bytes at the start of an array in which its header ends: numpy writes some hundred."""
 
@@ -50,40 +53,59 @@ def allowance(size: int) -> int:
     return max(FREE, RATIO * size)
 
 
-class Arrays:
+class AbstractArrays(abc.ABC):
+    """The arrays of an opened file, by name. Whatever is wrong with one is a `FileError` that names file and
+    array."""
+
+    path: Path
+
+    @property
+    @abc.abstractmethod
+    def names(self) -> tuple[str, ...]:
+        """What there is."""
+
+    @abc.abstractmethod
+    def get(self, key: str, ndim: int | None = None) -> np.ndarray:
+        """One array, of `ndim` axes if that is given. Objects are never read."""
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.names
+
+    def numbers(self, key: str, ndim: int | None = None) -> np.ndarray:
+        """One array of finite real numbers."""
+        return real_numbers(f"{self.path}: {key}", self.get(key, ndim))
+
+    def text(self, key: str) -> tuple[str, ...]:
+        """One array of names with one axis, as text."""
+        return words(f"{self.path}: {key}", self.get(key, 1))
+
+    def inventory(self) -> str:
+        """What there is, in words."""
+        found = sorted(self.names)
+        more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+        return f"it has {', '.join(found[:SHOWN]) or 'nothing'}{more}"
+
+
+class Arrays(AbstractArrays):
     """The arrays of an opened ``.npz`` file; see `arrays_of`."""
 
     def __init__(self, path: Path, archive: zipfile.ZipFile, size: int):
         self.path, self._archive, self._left = path, archive, allowance(size)
         self._members = {name.removesuffix(".npy"): name for name in archive.namelist()}
 
-    def get(self, key: str, ndim: int | None = None) -> np.ndarray:
-        """One array, of `ndim` axes if that is given. Objects are never read.
+    @property
+    def names(self):
+        return tuple(self._members)
 
-        **Raises:** `FileError` naming file and array.
-        """
+    def get(self, key, ndim=None):
         where = f"{self.path}: {key}"
         if key not in self._members:
-            raise FileError(f"{self.path} has no array {key!r}")
+            raise FileError(f"{self.path} has no array {key!r}: {self.inventory()}")
         with one_line(f"{where} cannot be read"):
             array = self._read(where, self._archive.getinfo(self._members[key]))
         if ndim is not None and array.ndim != ndim:
             raise FileError(f"{where} has shape {array.shape}; expected {ndim} axes")
         return array
-
-    def numbers(self, key: str, ndim: int | None = None) -> np.ndarray:
-        """One array of finite real numbers.
-
-        **Raises:** `FileError` naming file and array.
-        """
-        return real_numbers(f"{self.path}: {key}", self.get(key, ndim))
-
-    def text(self, key: str) -> tuple[str, ...]:
-        """One array of names with one axis, as text.
-
-        **Raises:** `FileError` naming file and array.
-        """
-        return words(f"{self.path}: {key}", self.get(key, 1))
 
     def _read(self, where: str, member: zipfile.ZipInfo) -> np.ndarray:
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -205,6 +227,7 @@ def words(where: str, array: np.ndarray) -> tuple[str, ...]:
 
 
 __all__ = [
+    "AbstractArrays",
     "Arrays",
     "FileError",
     "allowance",

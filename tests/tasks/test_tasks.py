@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from spikejax.encoders import delta_modulation, hold
 from spikejax.metrics import confusion, rates, saturated_fraction, silent_fraction
 from spikejax.tasks import Braille
-from spikejax.tasks.base import stratified
+from spikejax.tasks.splits import stratified
 
 
 @settings(max_examples=30, deadline=None)
