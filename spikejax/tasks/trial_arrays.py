@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Num, Shaped, UInt8
+from jaxtyping import Array, Float, Int, Integer, Num, Shaped, UInt8
 
 from ..encoders import hold, step_of
 from ..reading import class_numbers, real_numbers, whole_numbers
@@ -18,10 +18,10 @@ class EventTrials(eqx.Module):
     """Stimuli of many trials as lists of events, one after the other: ``x[index]`` is the array of those
     trials. Takes the memory of the events, however many steps and channels there are."""
 
-    step: Int[Array, " events"]
-    channel: Int[Array, " events"]
+    step: Integer[Array, " events"]
+    channel: Integer[Array, " events"]
     value: Num[Array, " events"]
-    offsets: Int[Array, " trials+1"]
+    offsets: Int[Array, " ends"]
     """Trial i has the events ``offsets[i]`` to ``offsets[i + 1]``."""
     steps: int = eqx.field(static=True)
     channels: int = eqx.field(static=True)
