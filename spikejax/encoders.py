@@ -184,7 +184,8 @@ def population_coding(
 
 
 def delta_modulation(
-    signal: Num[np.ndarray, "*trials time channels"] | Num[Array, "*trials time channels"], threshold: float
+    signal: Num[np.ndarray, "*trials time channels"] | Num[Array, "*trials time channels"],
+    threshold: float | Float[Array, ""],
 ) -> UInt8[np.ndarray, "*trials time events"] | UInt8[Array, "*trials time events"]:
     """Delta modulation: a spike for every `threshold` that a signal moves.
 

@@ -80,8 +80,10 @@ class HDF5File(AbstractArrays):
         import h5py
 
         found = self.dataset(key, ndim)
-        if found.dtype.kind == "O" and not isinstance(h5py.check_string_dtype(found.dtype), tuple):
-            raise FileError(f"{self.path}: {key} holds lists, not one number or text for every entry")
+        if found.dtype.kind == "O":
+            if h5py.check_string_dtype(found.dtype) is None:
+                raise FileError(f"{self.path}: {key} holds lists, not one number or text for every entry")
+            self._take_lists(key, found, 1, "texts")
         with one_line(f"{self.path}: {key} cannot be read"):
             return np.asarray(found[()])
 
@@ -96,15 +98,22 @@ class HDF5File(AbstractArrays):
                 f"{self.path}: {name} holds {inner or found.dtype}; expected {what}, one list for "
                 "each recording"
             )
+        self._take_lists(name, found, 0, "lists")
+        return found
+
+    def _take_lists(self, name: str, found: Any, kind: int, what: str) -> None:
+        """Check a dataset whose entries have a length of their own; `kind`: of lists 0, of texts 1."""
+        import h5py
+
+        inner = h5py.check_vlen_dtype(found.dtype)
         with one_line(f"{self.path}: {name} cannot be read"):
             # The lowest bits of what follows the class say whether it is a list or a text. At anything else
             # the HDF5 library ends the process.
-            if found.id.get_type().encode()[3] & 0x0F:
-                raise FileError(f"{self.path}: {name} is damaged: its entries are no lists")
+            if found.id.get_type().encode()[3] & 0x0F != kind:
+                raise FileError(f"{self.path}: {name} is damaged: its entries are no {what}")
             lengths = self._lengths(found)
         if lengths is not None:
-            self._take(name, int(lengths.sum()) * inner.itemsize)
-        return found
+            self._take(name, int(lengths.sum()) * (inner.itemsize if isinstance(inner, np.dtype) else 1))
 
     def _take(self, name: str, size: int) -> None:
         self._left -= size

@@ -303,7 +303,10 @@ def _targets(kind, targets, labels, period, dt):
         return _Targets(classes, classes, names), None
     if len(labels):
         raise ValueError("`labels` names classes, but `targets` are signals: leave one of them out")
-    signals, lengths = held(*dense_trials("targets", targets), period, dt)
+    signals, lengths = dense_trials("targets", targets)
+    if lengths is None and isinstance(targets, list | tuple):
+        lengths = np.full(len(signals), signals.shape[1])
+    signals, lengths = held(signals, lengths, period, dt)
     return _Targets(signals.astype(jnp.result_type(float)), None, ()), lengths
 
 

@@ -33,7 +33,7 @@ def split_trials(
     *,
     classes: Int[np.ndarray, " trials"] | None = None,
     names: Sequence[str] = (),
-    groups: Shaped[np.ndarray, " trials"] | None = None,
+    groups: Shaped[np.ndarray, " _"] | None = None,
     split: Sequence[str] | Mapping[str, Sequence[int]] | np.ndarray | None = None,
     validation: float = 0.1,
     test: float = 0.2,
