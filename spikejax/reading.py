@@ -20,8 +20,8 @@ RATIO = 100
 """How many times its own size a file may take: more than recordings are ever compressed by."""
 LARGEST = 1e15
 """Numbers that recordings stay below: products of larger ones overflow in single precision."""
-SHOWN = 12
-"""Names that an error lists at most."""
+SHOWN, LONGEST_NAME = 12, 40
+"""Names that an error lists at most, and how much of each."""
 HEADER = 1 << 17
 """Bytes at the start of an array in which its header ends: numpy writes some hundred."""
 
@@ -53,6 +53,11 @@ def allowance(size: int) -> int:
     return max(FREE, RATIO * size)
 
 
+def shown(name: str) -> str:
+    """A name from a file as it can stand in a line of text."""
+    return name if name.isprintable() and len(name) < LONGEST_NAME else ascii(name[:LONGEST_NAME])
+
+
 class AbstractArrays(abc.ABC):
     """The arrays of an opened file, by name. Whatever is wrong with one is a `FileError` that names file and
     array."""
@@ -81,7 +86,7 @@ class AbstractArrays(abc.ABC):
 
     def inventory(self) -> str:
         """What there is, in words."""
-        found = sorted(self.names)
+        found = [shown(name) for name in sorted(self.names)]
         more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
         return f"it has {', '.join(found[:SHOWN]) or 'nothing'}{more}"
 
@@ -235,6 +240,7 @@ __all__ = [
     "class_numbers",
     "one_line",
     "real_numbers",
+    "shown",
     "whole_numbers",
     "words",
 ]

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..component import option
 from ..encoders import steps_held
-from ..reading import AbstractArrays, FileError, allowance, arrays_of, one_line, whole_numbers
+from ..reading import AbstractArrays, FileError, allowance, arrays_of, one_line, shown, whole_numbers
 from ..stimulus import steps_in
 from .base import TASKS
 from .hdf5 import HDF5File, opened
@@ -24,7 +24,7 @@ KNOWN = (
     "times", "units", "trial", "offsets", "duration", "stimuli", "lengths", "targets", "labels", "groups",
     "split",
 )  # fmt: skip
-"""The arrays that a file may have; others are not read."""
+"""The arrays that a file may have."""
 
 
 @TASKS.register("recordings")
@@ -270,11 +270,13 @@ def _arrays(path: Path, target: str) -> dict[str, Any]:
 
 
 def _check_names(file: AbstractArrays) -> None:
-    """Raise `FileError` for a slip in a name: an array that is not read would be missed by nobody."""
+    """Raise `FileError` for an array of another name: groups that are called subjects would be missed by
+    nobody."""
     for name in file.names:
-        near = difflib.get_close_matches(name, KNOWN, n=1, cutoff=0.8)
-        if name not in KNOWN and near and near[0] not in file:
-            raise FileError(f"{file.path} has an array {name!r}: did you mean {near[0]}?")
+        if name not in KNOWN:
+            near = difflib.get_close_matches(name, KNOWN, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"leave it out; known are {', '.join(KNOWN)}"
+            raise FileError(f"{file.path} has an array {shown(name)}: {hint}")
 
 
 def _targets(file: AbstractArrays, target: str) -> np.ndarray:

@@ -13,6 +13,10 @@ from ..encoders import hold, step_of
 from ..reading import class_numbers, real_numbers, whole_numbers
 from ..stimulus import Events, steps_in
 
+LARGEST_TRIAL = 1 << 26
+"""Numbers that the array of one trial may have: 256 MB in single precision, and many times that in training.
+A wrong time or unit among the events would otherwise take all memory."""
+
 
 class EventTrials(eqx.Module):
     """Stimuli of many trials as lists of events, one after the other: ``x[index]`` is the array of those
@@ -166,10 +170,10 @@ def event_trials(
     if len(units) and not 0 <= units.min() <= units.max() < channels:
         wrong = units.min() if units.min() < 0 else units.max()
         raise ValueError(f"`units` holds unit {wrong}, but there are {channels}: 0 to {channels - 1}")
+    steps_in(float(times.max(initial=0)), dt, "`times`: the time up to the last event")
     step = step_of(times, dt).astype(np.int64)
     if duration is None:
-        steps, lengths = max(int(step.max(initial=0)) + 1, 1), None
-        steps_in(steps * dt, dt, "the last event's trial")
+        steps, lengths = int(step.max(initial=0)) + 1, None
     else:
         length = _lengths_in_steps(duration, trials, dt)
         steps, beyond = int(length.max()), step >= length[trial]
@@ -182,6 +186,11 @@ def event_trials(
             )
         step, units, trial = (x[~beyond] for x in (step, units, trial))
         lengths = None if (length == steps).all() else length
+    if steps * channels > LARGEST_TRIAL:
+        raise ValueError(
+            f"a trial of {steps} steps ({steps * dt:g} ms) of {channels} units is more than {LARGEST_TRIAL} "
+            "numbers: is each time in ms, and each unit one that there is? If so, use longer steps"
+        )
     # Several events of a unit in a step are one of a higher value.
     place, count = np.unique((trial * steps + step) * channels + units, return_counts=True)
     values = {"count": count, "root": np.sqrt(count), "binary": np.ones_like(count)}[value]
