@@ -5,6 +5,7 @@ import abc
 import contextlib
 import io
 import math
+import struct
 import warnings
 import zipfile
 from collections.abc import Iterator
@@ -22,6 +23,8 @@ LARGEST = 1e15
 """Numbers that recordings stay below: products of larger ones overflow in single precision."""
 SHOWN, LONGEST_NAME = 12, 40
 """Names that an error lists at most, and how much of each."""
+END, MANY = struct.Struct("<10xH10x"), 0xFFFF
+"""The last bytes of an archive, with the number of its members; this one stands for more."""
 HEADER = 1 << 17
 """Bytes at the start of an array in which its header ends: numpy writes some hundred."""
 
@@ -172,9 +175,23 @@ def arrays_of(path: Path, advice: str = "") -> Iterator[Arrays]:
         try:
             with one_line(str(path)):
                 archive = stack.enter_context(zipfile.ZipFile(file))
+                _check_count(file, archive)
         except FileError:
             raise FileError(f"{path} cannot be read (not an .npz file, or a damaged one){more}") from None
         yield Arrays(path, archive, size)
+
+
+def _check_count(file: Any, archive: zipfile.ZipFile) -> None:
+    """Raise an error unless an archive lists as many members as its end says: zipfile does not look, and an
+    array that may be absent would be missed by nobody."""
+    at = file.tell()
+    file.seek(max(file.seek(0, 2) - END.size, 0))
+    end = file.read(END.size)
+    file.seek(at)
+    if len(end) == END.size and end.startswith(b"PK\x05\x06"):
+        (count,) = END.unpack(end)
+        if count not in (MANY, len(archive.namelist())):
+            raise ValueError(f"it lists {len(archive.namelist())} arrays, but has {count}")
 
 
 def real_numbers(where: str, array: np.ndarray) -> np.ndarray:
