@@ -6,6 +6,7 @@ end_quietly_when_interrupted()  # before the imports that take long
 
 # ruff: noqa: E402
 from .adjoints import Autodiff, Checkpointed, Costate
+from .checking import check_neuron
 from .component import option, parameter, part
 from .connections import AbstractConnection, Dense, Ports
 from .gates import Gate
@@ -84,6 +85,7 @@ __all__ = [
     "Surrogate",
     "Theta",
     "Zero",
+    "check_neuron",
     "check_step",
     "option",
     "parameter",
