@@ -13,6 +13,7 @@ from ..adjoints import AbstractAdjoint
 from ..component import components, declarations
 from ..connections import ActivationShape, Dense
 from ..gates import Gate
+from ..kernels import RaisedCosine
 from ..network import Layer, Network
 from ..neurons import AbstractNeuron
 from ..parameters import field_name
@@ -67,7 +68,7 @@ class Trial(NamedTuple):
     @property
     def gate(self) -> Gate:
         """A gate that every release serves."""
-        return Gate("raised_cosine", WIDTH * self.room)
+        return Gate(RaisedCosine(), jnp.asarray(WIDTH * self.room))
 
     @property
     def spread(self) -> np.ndarray:
@@ -113,7 +114,7 @@ class Trial(NamedTuple):
             None,
             drive,
             self.neuron,
-            Exponential(tau_syn, 1 / tau_syn),
+            Exponential(jnp.asarray(tau_syn), 1 / tau_syn),
         )
         weight = jnp.linspace(1.0, 2.0, size).reshape(1, 1, *self.shape)
         return Network(

@@ -46,6 +46,12 @@ def test_a_report_of_what_is_right():
     assert lines[-1] == f"all {len(report.checks)} checks passed"
 
 
+@pytest.mark.parametrize("name", NEURONS)
+def test_every_neuron_keeps_the_precision_of_its_parameters(name):
+    report = check_neuron(NEURONS.make(name), only=("types",))
+    assert report.passed, str(report)
+
+
 @pytest.mark.nightly
 @pytest.mark.parametrize("name", NEURONS)
 def test_every_neuron_passes(name):

@@ -55,8 +55,8 @@ def test_the_network_has_a_gradient_in_the_neurons_own_parameter(page):
 def test_conductances(page, relative):
     namespace, _ = page
     layer = Layer.dense(
-        (2,), 4, namespace["AdaptingIF"](), Exponential(10.0), recurrent=False, input_scale=0.6, bias=(1.5, 2.0),
-        reversal=(3.0, -0.5), key=jax.random.key(1),
+        (2,), 4, namespace["AdaptingIF"](), Exponential(10.0), recurrent=False, input_scale=0.6,
+        bias=(1.5, 2.0), reversal=(3.0, -0.5), key=jax.random.key(1),
     )  # fmt: skip
     network = Network((layer,), LinearReadout.create((1, 4), 1, key=jax.random.key(2)))
 
