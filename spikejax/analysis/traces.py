@@ -17,6 +17,7 @@ from ..simulate import Series
 from ..simulators import ClockDriven
 from ..stimulus import Events
 from ..tasks import Trial
+from ..training.step import randomness, run_trial
 from .currents import split_currents
 
 SAVED: tuple[Series, ...] = ("v", "release", "activation", "current")
@@ -149,17 +150,20 @@ def _checked(network: Network, series: str | Iterable[str]) -> tuple[str, ...]:
 
 
 def _one(network: Network, trial: Trial, simulator: ClockDriven, noise: Noise | None, wanted: set[str]):
-    """The series of one trial. It is run in stretches of one step: the state between two of them is all that
-    a network carries, so that every variable in it can be kept."""
+    """The series of one trial, layer by layer, its stimulus and the readout."""
+    plain: tuple[Series, ...] = tuple(name for name in SAVED if name in wanted)
     stimulus = trial.stimulus.dense() if isinstance(trial.stimulus, Events) else trial.stimulus
-    random = noise is not None and not noise.silent and trial.key is not None
-    keywords = {"key": trial.key, "noise": noise} if random else {}
-    plain = tuple(name for name in SAVED if name in wanted)
+    if wanted <= {*SAVED}:
+        solution = run_trial(network, trial, simulator, save=plain, noise=noise)
+        found = [{name: getattr(record, name) for name in plain} for record in solution.layers]
+        return found, stimulus, solution.readout
 
+    # In stretches of one step: the state between two of them is all that a network carries, so that every
+    # variable in it can be kept.
     def step(state, xs):
         x, alive = xs
-        alive = None if alive is None else alive[None]
-        run = simulator(network, x[None], save=plain, state=state, mask=alive, **keywords)
+        piece = trial._replace(stimulus=x[None], mask=None if alive is None else alive[None])
+        run = run_trial(network, piece, simulator, save=plain, noise=noise, state=state)
         found = []
         for record, layer in zip(run.layers, run.state.layers, strict=True):
             saved = {name: getattr(record, name)[0] for name in plain}
@@ -167,7 +171,7 @@ def _one(network: Network, trial: Trial, simulator: ClockDriven, noise: Noise | 
             found.append(saved | {name: x for name, x in variables.items() if name in wanted - {*plain}})
         return run.state, (found, run.readout[0])
 
-    start = network.init(**keywords)
+    start = network.init(**randomness(trial, noise))
     _, (found, readout) = jax.lax.scan(step, start, (stimulus, trial.mask))
     return found, stimulus, readout
 
