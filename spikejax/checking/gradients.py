@@ -30,7 +30,10 @@ def _evaluate(case: Case, name: str) -> tuple[Any, Any]:
 def _gradient(case: Case, name: str, finer: int = 1) -> tuple[float, dict[str, np.ndarray]]:
     """Loss, and gradient by field."""
     params, evaluate = _evaluate(case, name)
-    value, gradient = evaluate(params, *case.trial.arguments(finer))
+    stimulus, weight, live, dt = case.trial.arguments(finer)
+    # One program of the costate serves all steps; the others are not asked for finer ones.
+    n = len(live) if name == "costate" else case.trial.steps
+    value, gradient = evaluate(params, stimulus[:n], weight[:n], live[:n], dt)
     return float(value), {name: np.asarray(x) for name, x in named_leaves(gradient).items()}
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import in_one_line
 from ..neurons import AbstractNeuron
-from ..parameters import cast, resolve
+from ..parameters import cast, is_floating, resolve
 from . import gradients, motion, structure
 from .asking import PLACE, Case, Finding, Question
 from .report import Check, NeuronReport
@@ -61,6 +61,7 @@ def check_neuron(
     _check_arguments(neuron, dt, duration)
     asked = _asked(only)
     with (
+        _on_cpu(),
         jax.enable_x64(True),
         jax.numpy_dtype_promotion("standard"),
         jax.numpy_rank_promotion("allow"),
@@ -81,6 +82,14 @@ def _check_arguments(neuron, dt, duration) -> None:
             raise ValueError(f"`{name}` is {value}, but must be finite and above 0: give it in ms")
 
 
+def _on_cpu() -> contextlib.AbstractContextManager:
+    """A context that computes on the CPU where there is one: small programs in double precision."""
+    try:
+        return jax.default_device(jax.devices("cpu")[0])
+    except RuntimeError:
+        return contextlib.nullcontext()
+
+
 def _asked(only: tuple[str, ...]) -> list[Question]:
     """The questions of those names, and what they need, in order."""
     known = {question.name: question for question in QUESTIONS}
@@ -93,7 +102,9 @@ def _asked(only: tuple[str, ...]) -> list[Question]:
 
 
 def _check(neuron, dt, drive, duration, sets, asked) -> NeuronReport:
-    neuron = cast(resolve(neuron), jnp.float64)
+    # Through numpy, from whatever device its arrays are on.
+    neuron = jax.tree.map(lambda x: np.asarray(x) if is_floating(x) else x, resolve(neuron))
+    neuron = cast(neuron, jnp.float64)
     name, shape = type(neuron).__name__, population(neuron)
     dt = sensible_step(neuron) if dt is None else float(dt)
     # A square, which a checkpointed run cuts into equal chunks.
