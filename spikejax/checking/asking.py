@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..neurons import AbstractNeuron
-from .trial import FINER, Series, Trial
+from .trial import FINER, Motion, Setting
 
 PLACE = "in the neuron's "
 """What a note of an error begins with that says where it was raised."""
@@ -41,10 +41,12 @@ class Case:
     """A neuron in double precision, the trial it is checked in, and what it did there, found when it is asked
     for."""
 
-    def __init__(self, trial: Trial, sets: tuple[str, ...]):
+    def __init__(self, trial: Setting, sets: tuple[str, ...], idle: tuple[str, ...]):
         self.trial = trial
         self.sets = sets
         """State variables that a spike is meant to set anew."""
+        self.idle = idle
+        """Parameters that are meant to be without effect."""
         self.searched = False
         """Whether the current was looked for, and not given."""
         self.gradients: dict[str, Any] = {}
@@ -57,7 +59,7 @@ class Case:
         return self.trial.neuron
 
     @functools.cached_property
-    def series(self) -> dict[int, Series]:
+    def series(self) -> dict[int, Motion]:
         """What the neurons did, at each of the steps ``dt/finer``."""
         return {finer: self.trial.run(finer) for finer in FINER}
 

@@ -37,20 +37,17 @@ def _gradient(case: Case, name: str, finer: int = 1) -> tuple[float, dict[str, n
     return float(value), {name: np.asarray(x) for name, x in named_leaves(gradient).items()}
 
 
+def _size(case: Case, name: str, x: np.ndarray) -> np.ndarray:
+    """What a small change of a parameter is small against: its own size, and of a potential, or of what is 0,
+    a part of the way to the threshold."""
+    part = 0.01 * case.trial.room
+    return np.where(x == 0, part, np.abs(x)) + part * name.startswith("v_")
+
+
 def _contributions(case: Case, gradient: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The gradient by what a change of each number by its own size, or by a hundredth of the potentials',
-    makes."""
+    """The gradient by what a change of each parameter by its size makes: parameters have many units."""
     params = named_leaves(_evaluate(case, "costate")[0])
-    sizes = {
-        name: np.abs(np.asarray(p)) + 0.01 * case.trial.room * name.startswith("v_")
-        for name, p in params.items()
-    }
-    return {name: g * sizes[name] for name, g in gradient.items()}
-
-
-def _own(name: str) -> bool:
-    """Whether a field is of the neuron, and not of what is around it."""
-    return name.rstrip("'") not in ("weight", "bias", "tau_syn", "rate_unit")
+    return {name: g * _size(case, name, np.asarray(params[name])) for name, g in gradient.items()}
 
 
 def _finite(case: Case) -> Finding:
@@ -64,11 +61,11 @@ def _finite(case: Case) -> Finding:
 
 
 def _parameters(case: Case) -> Finding:
-    _, gradient = _gradient(case, "costate")
-    idle = [name for name, x in gradient.items() if _own(name) and x.size and not np.any(x)]
-    if idle:
-        return Finding(False, f"no gradient at all in {', '.join(f'`{name}`' for name in idle)}")
-    return Finding(True)
+    params, evaluate = _evaluate(case, "costate")
+    own = evaluate(params, *case.trial.arguments())[1].layers[0].neuron
+    idle = [name for name, x in named_leaves(own).items() if x.size and not np.any(x)]
+    idle = [f"`{name}`" for name in idle if name not in case.idle]
+    return Finding(False, f"no gradient at all in {', '.join(idle)}") if idle else Finding(True)
 
 
 def _adjoints(case: Case) -> Finding:
@@ -99,9 +96,7 @@ def _differences(case: Case) -> Finding:
     for i, (name, x, slope) in enumerate(zip(names, leaves, slopes, strict=True)):
         if not x.size:
             continue
-        # Each number by its own size, or a potential by a part of the way to the threshold.
-        size = np.abs(np.asarray(x)) + 0.01 * case.trial.room * name.startswith("v_")
-        direction = size * (0.5 + np.random.default_rng(i).random(x.shape))
+        direction = _size(case, name, x) * (0.5 + np.random.default_rng(i).random(x.shape))
         way = [direction if k == i else 0.0 for k in range(len(leaves))]
         exact = float(np.vdot(slope, direction))
         scale = max(float(np.abs(slope * direction).sum()), 1e-4 * abs(value(0.0, way)))
@@ -220,7 +215,8 @@ QUESTIONS = (
         "parameters",
         "does the loss depend on every parameter of the neuron?",
         _parameters,
-        "use it in `flow`, `threshold` or `on_spike`, without stop_gradient; what is none is an `option`",
+        "use it in `flow`, `threshold` or `on_spike`, without stop_gradient; what is no parameter is "
+        "an `option`; one that is without effect on purpose: check_neuron(neuron, idle=('g',))",
         ("finite",),
     ),
     Question(

@@ -15,7 +15,7 @@ from ..parameters import cast, is_floating, resolve
 from . import gradients, motion, structure
 from .asking import PLACE, Case, Finding, Question
 from .report import Check, NeuronReport
-from .trial import Trial, population, sensible_step, with_drive
+from .trial import Setting, population, sensible_step, with_drive
 
 QUESTIONS: tuple[Question, ...] = (*structure.QUESTIONS, *motion.QUESTIONS, *gradients.QUESTIONS)
 DURATION = 50.0
@@ -30,6 +30,7 @@ def check_neuron(
     drive: float | None = None,
     duration: float = DURATION,
     sets: tuple[str, ...] = (),
+    idle: tuple[str, ...] = (),
     only: tuple[str, ...] = (),
 ) -> NeuronReport:
     """Check what every neuron owes: that it is an elementwise function of arrays, moves as it says, spikes,
@@ -43,8 +44,9 @@ def check_neuron(
     **Arguments:** `neuron`: an instance, with one value or one a neuron for each parameter; `dt`: the step
     that it is to be used at, ms (default: a twentieth of its shortest time constant, at most 0.5); `drive`:
     mean current, in the neuron's unit (default: one for which it spikes four to eight times); `duration` of
-    the trial, ms; `sets`: names of state variables that a spike sets to a constant on purpose; `only`: names
-    of checks, to make no others but those that they need (default: all).
+    the trial, ms; `sets`: names of state variables that a spike sets to a constant on purpose; `idle`: names
+    of parameters that are without effect on purpose, as those of a variant; `only`: names of checks, to make
+    no others but those that they need (default: all).
 
     **Returns:** a `NeuronReport`: ``print`` shows the table, ``passed`` says whether all is well, and
     ``report["flow"]`` is one check.
@@ -66,7 +68,7 @@ def check_neuron(
         jax.numpy_dtype_promotion("standard"),
         jax.numpy_rank_promotion("allow"),
     ):
-        return _check(neuron, dt, drive, duration, sets, asked)
+        return _check(neuron, dt, drive, duration, (sets, idle), asked)
 
 
 def _check_arguments(neuron, dt, duration) -> None:
@@ -101,7 +103,7 @@ def _asked(only: tuple[str, ...]) -> list[Question]:
     return [question for question in QUESTIONS if question.name in wanted]
 
 
-def _check(neuron, dt, drive, duration, sets, asked) -> NeuronReport:
+def _check(neuron, dt, drive, duration, allowed, asked) -> NeuronReport:
     # Through numpy, from whatever device its arrays are on.
     neuron = jax.tree.map(lambda x: np.asarray(x) if is_floating(x) else x, resolve(neuron))
     neuron = cast(neuron, jnp.float64)
@@ -109,7 +111,7 @@ def _check(neuron, dt, drive, duration, sets, asked) -> NeuronReport:
     dt = sensible_step(neuron) if dt is None else float(dt)
     # A square, which a checkpointed run cuts into equal chunks.
     steps = max(2, round((duration / dt) ** 0.5)) ** 2
-    case = Case(Trial(neuron, shape, dt, steps, 1.0 if drive is None else float(drive)), sets)
+    case = Case(Setting(neuron, shape, dt, steps, 1.0 if drive is None else float(drive)), *allowed)
     checks: dict[str, Check] = {}
     for question in asked:
         if question.name == "spikes" and drive is None and _all_passed(checks, question.needs):

@@ -1,5 +1,6 @@
 """Is a neuron a function of arrays: traced, typed, elementwise, batched?"""
 
+import inspect
 from typing import Any
 
 import equinox as eqx
@@ -34,7 +35,10 @@ def _with_travel(neuron, dt):
 def _start(case: Case) -> Finding:
     neuron, shape = case.neuron, case.trial.shape
     key = jax.random.key(0)
-    ways = {"init(shape)": {}, "with a key": {"key": key}, "with noise": {"key": key, "noise": 0.1}}
+    ways: dict[str, dict[str, Any]] = {"init(shape)": {}, "init with a key": {"key": key}}
+    # One that sets up its state by itself need not know about noise.
+    if "noise" in inspect.signature(neuron.init).parameters:
+        ways["init with noise"] = {"key": key, "noise": 0.1}
     for way, keywords in ways.items():
         state = neuron.init(shape, **keywords)
         if not hasattr(state, "_replace") or not hasattr(state, "v"):

@@ -35,7 +35,7 @@ LOWEST, HIGHEST = -10, 17
 NICE = np.array([k * 10.0**p for p in range(-5, 1) for k in (1, 2, 5)])
 
 
-class Series(NamedTuple):
+class Motion(NamedTuple):
     """What a population did in every step, step by step."""
 
     states: Any
@@ -48,8 +48,8 @@ class Series(NamedTuple):
     """State at the end."""
 
 
-class Trial(NamedTuple):
-    """A population of one kind of neuron, and what drives it."""
+class Setting(NamedTuple):
+    """The trial: a population of one kind of neuron, how long it runs, and what drives it."""
 
     neuron: AbstractNeuron
     shape: tuple[int, ...]
@@ -95,14 +95,14 @@ class Trial(NamedTuple):
         wave = (1 + SWING * self.wave(finer)).reshape(-1, *([1] * len(self.shape)))
         return self.drive * wave * self.spread
 
-    def run(self, finer: int = 1) -> Series:
+    def run(self, finer: int = 1) -> Motion:
         """The population at a step of ``dt/finer``, without gate and synapse."""
         live = self.live(finer)
         start = self.neuron.init(self.shape)
         found = _forward(self.neuron, start, jnp.asarray(self.currents(finer)), self.dt / finer, live)
         found = jax.tree.map(np.asarray, found)
         n = self.steps * finer
-        return Series(jax.tree.map(lambda x: x[:n], found[0]), found[1][:n], found[2][:n], found[3])
+        return Motion(jax.tree.map(lambda x: x[:n], found[0]), found[1][:n], found[2][:n], found[3])
 
     def network(self) -> Network:
         """The population with one input, the slow part of the current, and synapses whose activation the loss
@@ -147,7 +147,7 @@ def _forward(neuron, state, currents, dt, live):
     return states, count, first, last
 
 
-def losses(trial: Trial, adjoint: AbstractAdjoint):
+def losses(trial: Setting, adjoint: AbstractAdjoint):
     """What is differentiated, and a compiled function ``(it, *arguments) -> loss, gradient``.
 
     The loss is linear in the activation, with weights that change slowly in time: it has no jumps, so that
@@ -184,7 +184,7 @@ def sensible_step(neuron: AbstractNeuron) -> float:
     return float(NICE[min([0.5, *(tau / 20 for tau in taus)]) * (1 + 1e-6) >= NICE][-1])
 
 
-def with_drive(trial: Trial) -> Trial:
+def with_drive(trial: Setting) -> Setting:
     """The trial with a current that makes every neuron spike a few times, found by doubling and bisection in
     its logarithm; with the one that makes most spikes where there is none."""
 
@@ -224,8 +224,8 @@ __all__ = [
     "HIGHEST",
     "LOWEST",
     "WANTED",
-    "Series",
-    "Trial",
+    "Motion",
+    "Setting",
     "losses",
     "named_leaves",
     "population",

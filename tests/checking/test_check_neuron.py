@@ -13,8 +13,8 @@ from .neurons import RIGHT, WRONG, Plain, Right
 
 FIRST = ("state", "jit", "types", "elementwise", "vmap", "conductances")
 """Checks that take no more than a second."""
-BY_ITSELF = {"hodgkin_huxley": {"dt": 0.05}}
-"""What a neuron has to be told: this one names no time constants."""
+TOLD = {"hodgkin_huxley": {"dt": 0.05, "idle": ("g_M", "V_T", "tau_max")}}
+"""What a neuron has to be told: this one names no time constants, and these are of other kinetics."""
 
 
 def marked(name: str, slow: bool):
@@ -55,7 +55,7 @@ def test_every_neuron_keeps_the_precision_of_its_parameters(name):
 @pytest.mark.nightly
 @pytest.mark.parametrize("name", NEURONS)
 def test_every_neuron_passes(name):
-    report = check_neuron(NEURONS.make(name), **BY_ITSELF.get(name, {}))
+    report = check_neuron(NEURONS.make(name), **TOLD.get(name, {}))
     assert report.passed, str(report)
 
 
@@ -123,6 +123,12 @@ def test_a_spike_may_set_a_variable_anew_if_it_says_so():
     report = check_neuron(Refractory(LIF()), only=("memory",))
     assert report.passed
     assert "left" in report["memory"].note
+
+
+@pytest.mark.nightly
+def test_a_parameter_may_be_without_effect_if_it_says_so():
+    idle, _ = WRONG["a parameter without effect"]
+    assert check_neuron(idle, only=("parameters",), idle=("jump",)).passed
 
 
 def test_what_comes_after_a_neuron_without_spikes_is_not_made():
