@@ -41,7 +41,7 @@ def _size(case: Case, name: str, x: np.ndarray) -> np.ndarray:
     """What a small change of a parameter is small against: its own size, and of a potential, or of what is 0,
     a part of the way to the threshold."""
     part = 0.01 * case.trial.room
-    return np.where(x == 0, part, np.abs(x)) + part * name.startswith("v_")
+    return np.asarray(np.where(x == 0, part, np.abs(x)) + part * name.startswith("v_"))
 
 
 def _contributions(case: Case, gradient: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
