@@ -1,8 +1,9 @@
 """spikejax: a functional, differentiable simulator of spiking neural networks in JAX."""
 
-from .starting import end_quietly_when_interrupted
+from .starting import end_quietly_when_interrupted, one_thread_for_small_matrices
 
 end_quietly_when_interrupted()  # before the imports that take long
+one_thread_for_small_matrices()  # before NumPy is imported
 
 # ruff: noqa: E402
 from .adjoints import Autodiff, Checkpointed, Costate

@@ -1,5 +1,6 @@
 """``spikejax plot``: the figures of a run."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import equinox as eqx
@@ -14,6 +15,7 @@ from ..tasks.base import first_trials
 from ..training import make_evaluate, run_trial
 from ..training.log import read_metrics
 from .command import COMMANDS, AbstractCommand, Overrides, announce
+from .options import FigureOptions
 from .run import changed, trained
 
 
@@ -22,10 +24,10 @@ def _simulated(network, trial, simulator):
     return run_trial(network, trial, simulator, save=("release", "v", "activation"))
 
 
-def plot_run(folder: Path, config: Config | None = None) -> list[Path]:
+def plot_run(folder: Path, config: Config | None = None, *, formats: Sequence[str] = ("png",)) -> list[Path]:
     """Draw the figures of a run into ``figures/``; returns their paths.
 
-    **Arguments:** `config`: the run's own, with changes.
+    **Arguments:** `config`: the run's own, with changes; `formats`: of the files.
     """
     # Here for start-up time: Matplotlib is slow to import.
     from ..plotting import save_figures
@@ -42,20 +44,20 @@ def plot_run(folder: Path, config: Config | None = None) -> list[Path]:
     name = f"test trial 0 ({labels[int(trial.label)]})" if labels else "test trial 0"
     shown = ShownTrial(name, np.asarray(trial.stimulus), solution, network, gate, config.dt)
     metrics = read_metrics(folder / "metrics.jsonl")
-    return save_figures(folder / "figures", run_figures(metrics, shown, result, labels))
+    return save_figures(folder / "figures", run_figures(metrics, shown, result, labels), formats)
 
 
 @COMMANDS.register("plot")
-class Plot(AbstractCommand):
+class Plot(FigureOptions, AbstractCommand):
     """Draw the figures of one run."""
 
     summary = "draw the figures of a run again"
-    example = "spikejax plot runs/braille"
+    example = "spikejax plot runs/braille --format pdf png"
 
     run: Path = option(doc="folder of the run")
 
     def execute(self, overrides: Overrides) -> None:
-        announce(*plot_run(self.run, changed(self.run, overrides)))
+        announce(*plot_run(self.run, changed(self.run, overrides), formats=self.format))
 
 
 __all__ = ["Plot", "plot_run"]

@@ -1,6 +1,7 @@
 """Training: a jitted step, a loop around it, checkpoints and logs."""
 
 from .annealing import Annealing, Plateau
+from .log import LOGGERS, Logger
 from .loop import run_sessions, train
 from .optimisers import scale_by_tensor_adam, scale_groups
 from .plan import Plan, Rollback, Stage
@@ -22,12 +23,14 @@ from .step import (
 from .stopping import Interrupted, TrainingStopped
 
 __all__ = [
+    "LOGGERS",
     "AbstractProgram",
     "Action",
     "Annealing",
     "Evaluation",
     "GroupProgram",
     "Interrupted",
+    "Logger",
     "Member",
     "Plan",
     "Plateau",

@@ -1,6 +1,6 @@
 """Figures of a current-clamp fit. Every axis says what it shows and in which unit."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,9 +38,9 @@ class Shown(NamedTuple):
     """Spike counts of the sweeps left out, interpolated between their neighbours."""
 
 
-def clamp_figures(folder: Path, shown: Shown) -> None:
-    """Write ``traces.png`` and ``counts.png`` into `folder`, made if it is not there."""
-    save_figures(folder, {"traces": lambda: _traces(shown), "counts": lambda: _counts(shown)})
+def clamp_figures(folder: Path, shown: Shown, formats: Sequence[str] = ("png",)) -> None:
+    """Write ``traces.png`` and ``counts.png``, or other `formats`, into `folder`, made if it is not there."""
+    save_figures(folder, {"traces": lambda: _traces(shown), "counts": lambda: _counts(shown)}, formats)
 
 
 def _traces(shown: Shown) -> Figure:

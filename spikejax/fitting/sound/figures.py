@@ -1,5 +1,6 @@
 """Figures of a fit to sound. Every axis says what it shows and in which unit."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +16,21 @@ SHOWN_MS = 400.0
 MODEL, OTHER = "C3", "C0"
 
 
-def sound_figures(folder: Path, data: BinnedSound, fit: FittedSound, scores: dict[str, Score]) -> None:
-    """Write ``rate.png``, ``bits.png`` and ``filters.png`` into `folder`, made if it is not there."""
+def sound_figures(
+    folder: Path,
+    data: BinnedSound,
+    fit: FittedSound,
+    scores: dict[str, Score],
+    formats: Sequence[str] = ("png",),
+) -> None:
+    """Write ``rate.png``, ``bits.png`` and ``filters.png``, or other `formats`, into `folder`, made if it is
+    not there."""
     figures = {
         "rate": lambda: _rate(data, fit),
         "bits": lambda: _bits(scores),
         "filters": lambda: _filters(data, fit),
     }
-    save_figures(folder, figures)
+    save_figures(folder, figures, formats)
 
 
 def _rate(data: BinnedSound, fit: FittedSound) -> Figure:

@@ -1,6 +1,6 @@
 """A fit to sound from its configuration to its scores, predictions and figures."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from ...configuration import SoundFit
 from ...configuration.making import at
+from ..ranges import described
 from ..recordings import read_sound_spikes
 from .figures import sound_figures
 from .fit import (
@@ -20,6 +21,7 @@ from .fit import (
     sound_scores,
     sound_standard_errors,
 )
+from .model import RANGES
 
 __all__ = ["SoundJob"]
 
@@ -65,16 +67,13 @@ class SoundJob:
             report=lambda step, loss: report("likelihood", step, loss),
         )
         errors = sound_standard_errors(found.model, self.data, fit.ridge)
+        values = {name: float(x) for name, x in found.model.values.items()}
         self.scores = sound_scores(self.data, found, score.glm_stimulus, score.glm_history)
-        units = found.model.units()
         result = {
             "dt_ms": self.config.dt,
             "sampling_ms": self.sampling,
             "resample": self.config.data.resample,
-            "parameters": {
-                n: {"value": float(x), "standard_error": errors[n], "unit": units[n]}
-                for n, x in found.model.values.items()
-            },
+            "parameters": described(RANGES, values, standard_error=errors),
             "standard_error": (
                 "from the inverse Hessian of the penalised log-likelihood, with the stimulus filters held "
                 "fixed"
@@ -85,11 +84,11 @@ class SoundJob:
         arrays = {"weight": np.asarray(found.model.weight), "bias": np.asarray(found.model.bias)}
         return result, arrays | {"with_history": found.with_history, "stimulus_only": found.stimulus_only}
 
-    def draw(self, folder: Path) -> None:
+    def draw(self, folder: Path, formats: Sequence[str]) -> None:
         """Write the figures of what `fit` found into `folder`.
 
         **Raises:** `ValueError` before the fit.
         """
         if self.found is None:
             raise ValueError("nothing is fitted yet: call `fit` first")
-        sound_figures(folder, self.data, self.found, self.scores)
+        sound_figures(folder, self.data, self.found, self.scores, formats)
