@@ -1,5 +1,5 @@
-"""What has to be said before anything slow is imported, of the command line's own process only: that Ctrl-C is
-one line, and how many threads NumPy's linear algebra has."""
+"""What has to be said before anything slow is imported, of the command line's own process only: that Ctrl-C
+is one line, and how many threads NumPy's linear algebra has."""
 
 import itertools
 import os
@@ -29,9 +29,9 @@ def one_thread_for_small_matrices() -> None:
     """Have NumPy's linear algebra use one thread, if this is the command line's process and the user has not
     said otherwise.
 
-    The matrices of an analysis are many and small: threads that share one of them wait for each other, twenty
-    times as long where another program runs beside it (`spikejax.analysis` cuts such work over threads itself).
-    XLA has threads of its own, which this does not change.
+    The matrices of an analysis are many and small: threads that share one of them wait for each other,
+    twenty times as long where another program runs beside it (`spikejax.analysis` cuts such work over threads
+    itself). XLA has threads of its own, which this does not change.
     """
     if _is_command_line(sys.argv[0] if sys.argv else "", sys.orig_argv):
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

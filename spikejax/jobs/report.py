@@ -45,7 +45,7 @@ COMPONENTS = 10
 DIRECTIONS = 100
 """Lyapunov exponents that are computed."""
 EIGENVALUES = 40 * 512**3
-"""Most steps whose eigenvalues are computed, times the cube of the state's size, which their time goes with."""
+"""Most steps whose eigenvalues are computed, times the cube of the state's size: their time goes with it."""
 EXPONENTS = 10
 """Lyapunov exponents that are written down, the largest."""
 
@@ -176,9 +176,8 @@ def _stability(network: Network, probe: Probe, simulator: ClockDriven) -> Report
     spans = _spans(probe, steps * dt)
     parts = {name: jacobian[round(begin / dt) : round(end / dt)] for name, (begin, end) in spans.items()}
     exponents = {name: growth(part, dt, DIRECTIONS) for name, part in parts.items() if len(part)}
-    middles = {
-        f"at {sum(span) / 2:.0f} ms": min(round(sum(span) / 2 / dt), steps - 1) for span in spans.values()
-    }
+    centres = [(begin + end) / 2 for begin, end in spans.values()]
+    middles = {f"at {at:.0f} ms": min(round(at / dt), steps - 1) for at in centres}
     # Eigenvalues of every step, or where those would take minutes of as many, evenly spread.
     many = min(steps, max(round(EIGENVALUES / len(jacobian[0]) ** 3), 2))
     looked_at = np.unique([*np.linspace(0, steps - 1, many).round().astype(int), *middles.values()])
