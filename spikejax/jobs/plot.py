@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -10,7 +11,9 @@ import numpy as np
 from ..component import option
 from ..configuration import Config, build_noise
 from ..configuration.load import new_folder
+from ..losses import CrossEntropy, Sum
 from ..simulators import ClockDriven
+from ..tasks import Trial
 from ..tasks.base import first_trials
 from ..training import make_evaluate, run_trial
 from ..training.log import read_metrics
@@ -22,6 +25,17 @@ from .run import changed, trained
 @eqx.filter_jit
 def _simulated(network, trial, simulator):
     return run_trial(network, trial, simulator, save=("release", "v", "activation"))
+
+
+def shown_target(kind: str, trial: Trial) -> np.ndarray | None:
+    """The signal ``(time, out)`` that the readout of a trial should be; None if its target is none.
+
+    **Arguments:** `kind`: of the task's target (`AbstractTask.target`).
+    """
+    known: Any = getattr(trial.target, "signal", trial.target)
+    if kind == "class" or not isinstance(known, jax.Array | np.ndarray) or known.ndim != 2:
+        return None
+    return np.asarray(known)
 
 
 def plot_run(folder: Path, config: Config | None = None, *, formats: Sequence[str] = ("png",)) -> list[Path]:
@@ -39,10 +53,27 @@ def plot_run(folder: Path, config: Config | None = None, *, formats: Sequence[st
     test, gate, labels = run.task.parts("test"), run.final_gate, run.task.labels
     trial = jax.tree.map(lambda x: x[0], first_trials(test, 1))
     simulator = ClockDriven(gate, config.dt)
+    # What follows the end of a shorter trial is not shown.
+    there = len(trial.stimulus) if trial.mask is None else max(int(np.asarray(trial.mask).sum()), 1)
     solution = _simulated(network, trial, simulator)
+    readout, layers = jax.tree.map(lambda x: x[:there], (solution.readout, solution.layers))
+    solution = solution._replace(readout=readout, layers=layers)
     result = make_evaluate(run.loss, noise=build_noise(config))(network, test, simulator)
     name = f"test trial 0 ({labels[int(trial.label)]})" if labels else "test trial 0"
-    shown = ShownTrial(name, np.asarray(trial.stimulus), solution, network, gate, config.dt)
+    target, first = shown_target(run.task.target, trial), run.loss
+    while isinstance(first, Sum):
+        first = first.parts[0]
+    shown = ShownTrial(
+        name,
+        np.asarray(trial.stimulus)[:there],
+        solution,
+        network,
+        gate,
+        config.dt,
+        target=None if target is None else target[:there],
+        windows=first.windows if isinstance(first, CrossEntropy) else 1,
+        labels=labels,
+    )
     metrics = read_metrics(folder / "metrics.jsonl")
     return save_figures(folder / "figures", run_figures(metrics, shown, result, labels), formats)
 
