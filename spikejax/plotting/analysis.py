@@ -22,11 +22,15 @@ def _hues(names: tuple[str, ...]) -> list[Any]:
 
 
 def _moments(ax: Axes, probe: Probe) -> None:
-    """Mark the moments of a trial, with their names."""
+    """Mark the moments of a trial, with their names; of two that are close, one name is under the other."""
     style = {"xycoords": ("data", "axes fraction"), "rotation": 90, "fontsize": 6, "ha": "right", "va": "top"}
-    for name, at in probe.moments.items():
+    first, last = ax.get_xlim()
+    before, height = -np.inf, 1.0
+    for name, at in sorted(probe.moments.items(), key=lambda item: item[1]):
+        height = height - 0.4 if at - before < 0.06 * (last - first) and height > 0.5 else 1.0
         ax.axvline(at, color="k", lw=0.6, ls=":")
-        ax.annotate(name, (at, 1.0), **style)
+        ax.annotate(name, (at, height), **style)
+        before = at
 
 
 def trajectories(found: Components, recording: Recording, probe: Probe) -> Figure:

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from ..component import declarations
 from ..gates import Gate
@@ -17,12 +18,13 @@ from ..network import Layer, Network
 from ..parameters import resolve
 from ..simulate import Solution
 from ..training import Evaluation
-from .style import above, beside, colours, limits, mark_outside, named_ticks, page
+from .style import above, beside, colours, limits, log_axis, mark_outside, named_ticks, page
 
 SHOWN_NEURONS = 4
 """Neurons of a layer whose membrane potentials are drawn."""
 MOST_WAYS = 3.0
-"""How far from the threshold potentials are shown, in ways from reset to threshold."""
+"""How far from the threshold potentials are shown, in ways there from the reset, or of a neuron that has none
+from where it is half of the time."""
 FEW_LINES = 10
 """Channels of a signal, and readout units, up to which each is a line; more are an image."""
 FEW_CHANNELS = 3
@@ -90,6 +92,7 @@ def training(metrics: list[dict[str, Any]]) -> Figure:
             beside(sharpness)
         sharpness.set(ylabel="gate sharpness a\n(1 = as wide as gate.width)")
     axes[-1, 0].set(xlabel="update")
+    axes[-1, 0].xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
 
 
@@ -103,24 +106,13 @@ def _series(metrics: list[dict[str, Any]], name: str) -> np.ndarray:
     return np.array([x if isinstance(x, bool | int | float) else np.nan for x in values], float)
 
 
-def _logarithmic(ax: Axes, *values: np.ndarray) -> None:
-    """A logarithmic y axis, if the values are above 0, that shows one of their decades or more."""
-    x = np.concatenate([np.ravel(one) for one in values])
-    x = x[np.isfinite(x)]
-    if not x.size or x.min() < 0 or x.max() <= 0:
-        return
-    low, high = limits(np.log10(x[x > 0]))
-    middle, half = (low + high) / 2, max(high - low, 1.1) / 2
-    ax.set(yscale="log", ylim=(10 ** (middle - half), 10 ** (middle + half)))
-
-
 def _losses(ax: Axes, metrics: list[dict[str, Any]]) -> None:
     loss = _series(metrics, "loss")
     ax.plot(_steps(metrics), loss, color="0.6", lw=0.7, label="training batch")
     held = [m for m in metrics if "held_out/loss" in m]
     held_loss = _series(held, "held_out/loss")
     ax.plot(_steps(held), held_loss, "o-", ms=3, color="C0", label="held-out trials")
-    _logarithmic(ax, loss, held_loss)
+    log_axis(ax, "y", [*loss, *held_loss])
     ax.set(ylabel="loss (dimensionless)")
     score = next((name for name in ("accuracy", "error") if held and f"held_out/{name}" in held[0]), None)
     if score is None:
@@ -144,7 +136,7 @@ def _gradients(ax: Axes, metrics: list[dict[str, Any]]) -> None:
     for name, course, colour in zip(names, courses, colours(len(names)), strict=True):
         label = name.removeprefix("gradient/")
         ax.plot(steps, course, lw=0.6, color=colour, alpha=0.7, label=label)
-    _logarithmic(ax, every, *courses)
+    log_axis(ax, "y", [x for x in np.ravel([every, *courses]) if x > 0])
     ax.set(ylabel="gradient norm\n(loss per unit of weight)")
     beside(ax, fontsize=6)
 
@@ -171,7 +163,7 @@ def raster(shown: ShownTrial) -> Figure:
     figure, axes = page(1 + len(layers), 1, 7.4, 2.0 + 2.6 * len(layers), sharex=True)
     top, *others = axes[:, 0]
     _input(figure, top, shown)
-    top.set(title=f"Input and released charge, {shown.name}")
+    figure.suptitle(f"Input and released charge, {shown.name}", fontsize="medium")
     for i, (ax, record) in enumerate(zip(others, layers, strict=True)):
         release = np.asarray(record.release).reshape(length, -1)
         whole = bool(np.all((release == 0) | (release == 1)))
@@ -228,10 +220,10 @@ def voltages(shown: ShownTrial) -> Figure:
             ax.axhspan(low[n], high[n], color="C1", alpha=0.25, lw=0, label="active zone of the gate")
             ax.plot(_time(len(v), shown.dt), v[:, n], color="C0", label="membrane potential")
             ax.set_ylabel(f"v ({unit}),\nlayer {i}, neuron {n}", fontsize=7)
-            # The way from reset to threshold stays a third of the axis, however far v falls.
+            # That way stays a third of the axis, however far v falls.
             edges = float(low[n]), float(high[n])
-            begin = getattr(layer.neuron, "v_reset", low)
-            way = MOST_WAYS * max(edges[1] - float(np.broadcast_to(begin, low.shape)[n]), edges[1] - edges[0])
+            begin = np.broadcast_to(getattr(layer.neuron, "v_reset", np.median(v, axis=0)), low.shape)
+            way = MOST_WAYS * (edges[1] - min(float(begin[n]), edges[0]))
             ax.set_ylim(limits(np.clip(v[:, n], edges[1] - way, edges[1] + way), keep=edges))
             mark_outside(ax, v[:, n])
     above(figure, axes[0, 0], title=f"Membrane potential of the busiest neurons, {shown.name}")
@@ -262,7 +254,7 @@ def activations(shown: ShownTrial) -> Figure:
         ax.set(ylabel=f"neuron (layer {i})\ntau_syn {float(np.mean(synapse.tau_syn[k])):g} ms")
     _readout(figure, last, shown)
     last.set(xlabel="time (ms)", xlim=(0, len(shown.stimulus) * shown.dt))
-    axes[0, 0].set(title=f"Synaptic activation and readout, {shown.name}")
+    figure.suptitle(f"Synaptic activation and readout, {shown.name}", fontsize="medium")
     return figure
 
 

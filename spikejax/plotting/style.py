@@ -11,6 +11,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from ..files import write_atomically
 
@@ -81,9 +82,19 @@ def colour_key(figure: Figure, ax: Axes, names: Sequence[str], label: str, hues:
 
 
 def beside(ax: Axes, **kwargs: Any) -> None:
-    """The legend of an axis to the right of it, where it hides nothing."""
-    style = {"frameon": False, "fontsize": 7, "title_fontsize": 7, "borderaxespad": 0.0} | kwargs
-    ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), **style)
+    """The legend of an axis where it hides nothing: a short one in a row over it, else to the right of it."""
+    style: dict[str, Any] = {
+        "frameon": False,
+        "fontsize": 7,
+        "title_fontsize": 7,
+        "borderaxespad": 0.2,
+    } | kwargs
+    handles = style.pop("handles", None) or ax.get_legend_handles_labels()[0]
+    names = [str(handle.get_label()) for handle in handles]
+    short = len(names) <= 4 and len("".join(names)) <= 44 and "title" not in style
+    where = (1.0, 1.0) if short else (1.01, 1.0)
+    style |= {"loc": "lower right", "ncols": len(names)} if short else {"loc": "upper left"}
+    ax.legend(handles, names, bbox_to_anchor=where, **style)
 
 
 def above(figure: Figure, ax: Axes, columns: int = 4, **kwargs: Any) -> None:
@@ -120,6 +131,44 @@ def named_ticks(
     every = max(int(np.ceil(size * across / room - 0.01)), 1)
     ticks = ax.set_xticks if axis == "x" else ax.set_yticks
     ticks(list(at)[::every], list(names)[::every], fontsize=size, rotation=90.0 if upright else 0.0)
+
+
+def log_axis(ax: Axes, axis: str, values: Any, most: int = 5) -> bool:
+    """Make an axis logarithmic, if all `values` are above 0, with at most `most` labels, so that they do not
+    lie over each other; whether it is.
+
+    Values that are not finite are ignored.
+    """
+    x = np.asarray(values, float).reshape(-1)
+    x = x[np.isfinite(x)]
+    if not x.size or x.min() <= 0:
+        return False
+    low, high = limits(np.log10(x))
+    first, last = int(np.floor(low)), int(np.ceil(high))
+    # From coarse to fine: every n-th decade, every decade, and parts of it.
+    found = [np.arange(first, last + 1, every, dtype=float) for every in range(last - first, 0, -1)]
+    decades = np.arange(first, last + 1)
+    found += [(decades[:, None] + np.log10(parts)).ravel() for parts in ((1, 3), (1, 2, 5), range(1, 10))]
+    inside = [t[(t >= low) & (t <= high)] for t in found]
+    ticks = [10.0**t for t in inside if 2 <= len(t) <= most]
+    chosen = ticks[-1] if ticks else np.array([10**low, 10**high]) if high - low < 1e-9 else None
+    if chosen is None:  # a small part of a decade
+        linear = np.asarray(MaxNLocator(3).tick_values(10**low, 10**high))
+        chosen = linear[(linear >= 10**low) & (linear <= 10**high)]
+    ax.set(**{f"{axis}scale": "log", f"{axis}lim": (10**low, 10**high)})
+    (ax.set_xticks if axis == "x" else ax.set_yticks)(chosen, [_number(t) for t in chosen])
+    (ax.xaxis if axis == "x" else ax.yaxis).set_minor_locator(NullLocator())
+    return True
+
+
+def _number(x: float) -> str:
+    """A number that is short: 0.02, 300, $10^{6}$."""
+    if 1e-3 <= abs(x) < 1e4:
+        return f"{x:.4g}"
+    power = int(np.floor(np.log10(abs(x))))
+    factor = x / 10.0**power
+    times = "" if abs(factor - 1) < 1e-6 else f"{factor:.3g}" + r" \cdot "
+    return f"${times}10^{{{power}}}$"
 
 
 def limits(values: Any, keep: Sequence[float] = (), part: float = 0.01) -> tuple[float, float]:
@@ -163,6 +212,7 @@ __all__ = [
     "colour_key",
     "colours",
     "limits",
+    "log_axis",
     "mark_outside",
     "named_ticks",
     "page",

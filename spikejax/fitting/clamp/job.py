@@ -13,6 +13,7 @@ from ...configuration import CurrentClampFit
 from ...configuration.making import at
 from ...gates import Gate
 from ...kernels import KERNELS
+from ...plotting import save_figures
 from ..ranges import described
 from ..recordings import CurrentClamp, Stepped, read_current_clamp, step_current_clamp
 from ..scores import SpikeScores, interpolate, mean_scores, spike_scores
@@ -161,7 +162,7 @@ class ClampJob:
         return spike_scores(recorded, times, self._duration(), window=self.config.coincidence, counts=counts)
 
     def draw(self, folder: Path, formats: Sequence[str]) -> None:
-        """Write the figures of what `fit` found into `folder`."""
+        """Write the figures of what `fit` found into `folder`, in these `formats`."""
         shown = Shown(
             name=f"{self.recording.name}, {self.config.model.kind}",
             recording=self.recording,
@@ -171,7 +172,7 @@ class ClampJob:
             left_out=self.left_out,
             interpolated=self.scores["left-out sweeps, interpolated"].predicted,
         )
-        clamp_figures(folder, shown, formats)
+        save_figures(folder, clamp_figures(shown), formats)
 
 
 def plan_of(config: CurrentClampFit) -> ClampPlan:

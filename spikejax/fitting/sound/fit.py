@@ -2,6 +2,7 @@
 its scores against a GLM."""
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -225,7 +226,7 @@ def fit_sound(
     `samples` free runs.
 
     **Arguments:** `steps`: most iterations; `key` of the free runs; `report`: called after every iteration
-    with its number and the loss.
+    with its number and the loss, and before the first with 0 and NaN.
     """
     # Here for start-up time: scipy.optimize is slow to import.
     from scipy.optimize import minimize
@@ -236,6 +237,7 @@ def fit_sound(
         jax.value_and_grad(lambda vector, parts: penalised_loss(unravel(vector), parts, data.dt, ridge))
     )
     done = 0
+    report(0, math.nan)
 
     def objective(vector):
         value, slope = gradient(jnp.asarray(vector, start.dtype), parts)

@@ -9,6 +9,7 @@ import numpy as np
 
 from ...configuration import SoundFit
 from ...configuration.making import at
+from ...plotting import save_figures
 from ..ranges import described
 from ..recordings import read_sound_spikes
 from .figures import sound_figures
@@ -85,10 +86,10 @@ class SoundJob:
         return result, arrays | {"with_history": found.with_history, "stimulus_only": found.stimulus_only}
 
     def draw(self, folder: Path, formats: Sequence[str]) -> None:
-        """Write the figures of what `fit` found into `folder`.
+        """Write the figures of what `fit` found into `folder`, in these `formats`.
 
         **Raises:** `ValueError` before the fit.
         """
         if self.found is None:
             raise ValueError("nothing is fitted yet: call `fit` first")
-        sound_figures(folder, self.data, self.found, self.scores, formats)
+        save_figures(folder, sound_figures(self.data, self.found, self.scores), formats)
