@@ -127,13 +127,17 @@ def similarity(
             ax.axhline(edge - 0.5, color="k", lw=0.5)
             ax.axvline(edge - 0.5, color="k", lw=0.5)
         ax.set(title=f"{window}, sorted by {name}", xlabel=f"trial, by {name}", ylabel=f"trial, by {name}")
-        figure.colorbar(image, ax=ax, label="correlation of rasters", shrink=0.8)
+        figure.colorbar(image, ax=ax, label="correlation of rasters (-1 to 1)", shrink=0.8)
         names, x = list(scores[window]), np.arange(len(scores[window]))
         bars.bar(x - 0.2, [scores[window][n][0] for n in names], 0.4, color="C0", label="same")
         bars.bar(x + 0.2, [scores[window][n][1] for n in names], 0.4, color="0.7", label="different")
         bars.axhline(0, color="k", lw=0.6)
         named_ticks(bars, "x", x, names, 3.0)
-        bars.set(ylabel="mean correlation of rasters", xlabel="property of the two trials", xlim=(-1, len(x)))
+        bars.set(
+            ylabel="mean correlation\nof rasters (-1 to 1)",
+            xlabel="property of the two trials",
+            xlim=(-1, len(x)),
+        )
         beside(bars)
     return figure
 
@@ -193,7 +197,7 @@ def _removed_synapses(ax: Axes, found: Ablation) -> None:
 
 def stability(
     eigenvalues: dict[str, Complex[np.ndarray, " state"]],
-    exponents: dict[str, Float[np.ndarray, " state"]],
+    exponents: dict[str, Float[np.ndarray, " directions"]],
     radius: Float[np.ndarray, " time"],
     time: Float[np.ndarray, " time"],
     probe: Probe,

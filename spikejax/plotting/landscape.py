@@ -11,7 +11,10 @@ from matplotlib.figure import Figure
 from ..landscape import Landscapes, Plane, Slice, SliceKey
 from .style import page
 
-AXES = {"random": "relative change, random direction", "gradient": "relative change, down the gradient"}
+AXES = {
+    "random": "change, random direction\n(relative to the norm)",
+    "gradient": "change down the gradient\n(relative to the norm)",
+}
 GRADIENT, LOSS = "C3", "0.25"
 """Colours."""
 
@@ -27,7 +30,7 @@ def landscape_figures(found: Landscapes) -> dict[str, Callable[[], Figure]]:
 
 
 def _label(name: str) -> str:
-    return AXES.get(name, f"relative change, {name} direction")
+    return AXES.get(name, f"change, {name} direction\n(relative to the norm)")
 
 
 def _symlog(axes, linear: float) -> None:
@@ -76,7 +79,7 @@ def lines(slices: dict[SliceKey, Slice], network: str, direction: str) -> Figure
     for ax, gate in zip(axes[0], gates, strict=True):
         ax.set_title(gate.replace(", ", ",\n", 1), fontsize=8)
     for ax in axes[-1]:
-        ax.set_xlabel(_label(direction).replace(", ", ",\n"), fontsize=8)
+        ax.set_xlabel(_label(direction), fontsize=8)
     handles, labels = axes[1, 0].get_legend_handles_labels()
     figure.legend(
         handles, labels, loc="outside upper center", ncols=2, frameon=False, title=f"{network} network"

@@ -153,7 +153,7 @@ def holds_spikes(stimulus: Float[np.ndarray, "time channels"]) -> bool:
         return False
     there = stimulus > 0
     stretches = (there & ~np.roll(there, 1, axis=0))[1:].sum() + there[:1].sum()
-    return stimulus.shape[1] > FEW_CHANNELS or there.sum() <= BRIEF * max(stretches, 1)
+    return bool(stimulus.shape[1] > FEW_CHANNELS or there.sum() <= BRIEF * max(stretches, 1))
 
 
 def raster(shown: ShownTrial) -> Figure:

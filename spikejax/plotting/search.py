@@ -49,7 +49,7 @@ def _history(found: SearchResult) -> Figure:
     left.plot(found.numbers, values, "o", ms=4, alpha=0.7, label="trial")
     left.step(found.numbers, best.accumulate(values), where="post", label="best so far")
     left.xaxis.set_major_locator(MaxNLocator(integer=True))
-    left.set(xlabel="number of the trial", ylabel=found.label)
+    left.set(xlabel="number of the trial", ylabel=_objective(found))
     if _spans_decades(values):
         log_axis(left, "y", values)
     beside(left)
@@ -81,13 +81,17 @@ def _slices(found: SearchResult) -> Figure:
             ax.locator_params(axis="x", nbins=4)
         ax.set_xlabel(key.name)
     for row in axes:
-        row[0].set_ylabel(found.label)
+        row[0].set_ylabel(_objective(found))
     if _spans_decades(found.objective):
         log_axis(axes[0, 0], "y", found.objective)
     if points is not None:
         ticks = MaxNLocator(5, integer=True)
         figure.colorbar(points, ax=list(used), label="number of the trial", ticks=ticks)
     return figure
+
+
+def _objective(found: SearchResult) -> str:
+    return f"{found.label}\n({'higher' if found.maximised else 'lower'} is better)"
 
 
 def _spans_decades(values: np.ndarray) -> bool:

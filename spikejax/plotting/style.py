@@ -91,7 +91,7 @@ def beside(ax: Axes, **kwargs: Any) -> None:
     } | kwargs
     handles = style.pop("handles", None) or ax.get_legend_handles_labels()[0]
     names = [str(handle.get_label()) for handle in handles]
-    short = len(names) <= 4 and len("".join(names)) <= 44 and "title" not in style
+    short = len(names) <= 4 and len("".join(names)) <= 44 and "title" not in style and not ax.get_title()
     where = (1.0, 1.0) if short else (1.01, 1.0)
     style |= {"loc": "lower right", "ncols": len(names)} if short else {"loc": "upper left"}
     ax.legend(handles, names, bbox_to_anchor=where, **style)

@@ -13,7 +13,7 @@ from .style import above, limits, log_axis, mark_outside, named_ticks, page
 
 SCORES = {
     "accuracy": "accuracy (fraction)",
-    "error": "normalised squared error",
+    "error": "error (1 = a readout of 0)",
     "loss": "loss (dimensionless)",
 }
 """Columns of a table in the order in which they are preferred, with their names on an axis."""

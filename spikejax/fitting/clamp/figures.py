@@ -105,7 +105,8 @@ def _counts(shown: Shown) -> Figure:
                 lw=0,
                 label="its runs, mean +- SD",
             )
-    ax.plot(amount[left_out], shown.interpolated, "x", color="k", label="interpolated between neighbours")
+    label = "interpolated between neighbours"
+    ax.plot(amount[left_out], shown.interpolated, "x", color="k", label=label)
     ax.set(
         xlabel="current, mean over the sweep (pA)", ylabel="number of spikes in the sweep", title=shown.name
     )

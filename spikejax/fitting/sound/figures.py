@@ -57,7 +57,7 @@ def _bits(scores: dict[str, Score]) -> Figure:
     ax = axes[0, 0]
     for k, (name, score) in enumerate(scores.items()):
         bar = ax.bar(k, score.test, color=MODEL if name.startswith("model") else "0.7")
-        ax.bar_label(bar, fmt="%.2f")
+        ax.bar_label(bar, fmt="%.2f", label_type="center")
         ax.plot(np.full(len(score.trials), k), score.trials, "k.", ms=4, label=None if k else "each trial")
     names = [name.replace(", ", "\n").replace("glm", "GLM") for name in scores]
     ax.set_xticks(range(len(scores)), names, fontsize=8)
@@ -81,7 +81,7 @@ def _filters(data: BinnedSound, fit: FittedSound) -> Figure:
     ax.axhline(0, color="0.8", lw=0.7)
     ax.set(
         xlabel="time before (ms)",
-        ylabel="weight at the knot (widths of the escape zone)",
+        ylabel="weight at the knot\n(widths of the escape zone)",
         title="Stimulus filters",
     )
     beside(ax)
