@@ -108,8 +108,9 @@ def show(result: dict[str, Any]) -> str:
     """A fit in lines for the terminal: its scores, and the parameters at the border of their range."""
     if "bits_per_spike" in result:
         lines = [
-            f"bits per spike, test part, {name}: {score['test']:.3f}"
-            for name, score in result["bits_per_spike"].items()
+            f"bits per spike, {part}, {name}: {score['test']:.3f}"
+            for part, key in (("test part", "bits_per_spike"), ("test_file", "bits_per_spike_test_file"))
+            for name, score in result.get(key, {}).items()
         ]
         return "\n".join(lines + _borders("", result["parameters"], ""))
     lines = [

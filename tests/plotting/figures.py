@@ -13,7 +13,7 @@ from spikejax.fitting.clamp.predict import Predicted
 from spikejax.fitting.recordings import CurrentClamp
 from spikejax.fitting.sound.figures import sound_figures
 from spikejax.fitting.sound.fit import BinnedSound, FittedSound, Score
-from spikejax.fitting.sound.model import SoundModel
+from spikejax.fitting.sound.model import Basis, SoundModel
 from spikejax.kernels import KERNELS
 from spikejax.landscape import Landscapes, Slice
 from spikejax.landscape.report import Plane, SliceKey
@@ -236,7 +236,8 @@ def fits(sweeps):
     bins, knots = 300, np.linspace(0, 30, 12)
     data = BinnedSound(
         0.25, 4, 100, rng.exponential(size=(2, bins)), np.zeros((3 * 11 + 4, 4 * bins, 2)),
-        (rng.random((2, bins)) < 0.1).astype(float), np.zeros((bins, 4, 2)), knots,
+        (rng.random((2, bins)) < 0.1).astype(float), np.zeros((bins, 4, 2)),
+        Basis(knots, np.zeros(3), np.ones(3), 0.1, 0.25),
     )  # fmt: skip
     fitted = FittedSound(SoundModel.start(3 * 11 + 4), 1.0, rng.random((2, bins)), rng.random((2, bins)))
     kinds = ("stimulus alone", "with history")

@@ -74,7 +74,7 @@ def _filters(data: BinnedSound, fit: FittedSound) -> Figure:
     """The stimulus filters of the three channels."""
     figure, axes = page(1, 1, 6.0, 3.6)
     ax = axes[0, 0]
-    lags = data.knots[:-1]
+    lags = data.basis.knots[:-1]
     weights = np.asarray(fit.model.weight)[: 3 * len(lags)].reshape(3, -1)
     for row, label in zip(weights, ("amplitude", "logarithm", "square"), strict=True):
         ax.plot(lags, row, ".-", ms=3, label=label)
