@@ -5,6 +5,7 @@ import re
 from spikejax.jobs.options import FORMATS
 from spikejax.training import LOGGERS, Logger
 
+from ..configs import PREDICTIVE, toml
 from ..places import ROOT
 
 PAGE = (ROOT / "docs" / "watching.md").read_text(encoding="utf-8")
@@ -12,7 +13,8 @@ MODULE, USE = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
 def test_a_logger_of_ones_own(tmp_path, monkeypatch, capsys):
-    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "braille.toml").write_text(toml(PREDICTIVE))  # a smaller one of that name
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(LOGGERS, "_classes", dict(LOGGERS))
     namespace = {}
