@@ -73,6 +73,7 @@ def plot_run(folder: Path, config: Config | None = None, *, formats: Sequence[st
         target=None if target is None else target[:there],
         windows=first.windows if isinstance(first, CrossEntropy) else 1,
         labels=labels,
+        channel=run.task.channel_label,
     )
     metrics = read_metrics(folder / "metrics.jsonl")
     return save_figures(folder / "figures", run_figures(metrics, shown, result, labels), formats)

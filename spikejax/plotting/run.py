@@ -50,6 +50,8 @@ class ShownTrial(NamedTuple):
     """Stretches of time with readouts of their own, one for each class."""
     labels: tuple[str, ...] = ()
     """Names of the classes."""
+    channel: str = "channel"
+    """What the channels of the stimulus are."""
 
 
 def run_figures(
@@ -189,7 +191,7 @@ def _input(figure: Figure, ax: Axes, shown: ShownTrial) -> None:
     if holds_spikes(x):
         t, channel = np.nonzero(x)
         ax.scatter((t + 1) * shown.dt, channel, s=3, marker="|", color="k")
-        ax.set(ylabel="input spikes\n(channel)", ylim=(-1, x.shape[1]))
+        ax.set(ylabel=f"input spikes\n({shown.channel})", ylim=(-1, x.shape[1]))
     elif x.shape[1] <= FEW_LINES:
         for k, (row, colour) in enumerate(zip(x.T, colours(x.shape[1]), strict=True)):
             ax.plot(_time(len(x), shown.dt), row, color=colour, label=f"channel {k}")
@@ -197,7 +199,7 @@ def _input(figure: Figure, ax: Axes, shown: ShownTrial) -> None:
         beside(ax)
     else:
         _image(figure, ax, x, shown.dt, "input signal\n(dimensionless)")
-        ax.set(ylabel="input channel")
+        ax.set(ylabel=f"input ({shown.channel})")
 
 
 def voltages(shown: ShownTrial) -> Figure:
