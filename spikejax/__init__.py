@@ -4,9 +4,10 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from .starting import end_quietly_when_interrupted
+from .starting import end_quietly_when_interrupted, one_thread_for_small_matrices
 
 end_quietly_when_interrupted()  # before the imports that take long
+one_thread_for_small_matrices()  # before NumPy is imported
 
 # ruff: noqa: E402
 from .activity import ActivityWarning

@@ -7,6 +7,7 @@ schema that also checks the files, so that a wrong key gets the same one-line an
 import argparse
 import contextlib
 import errno
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -137,12 +138,25 @@ def _line(error: BaseException, after_interrupt: str) -> str | None:
         return f"interrupted; what was written stays{after_interrupt}"
     if isinstance(error, MemoryError | jax.errors.JaxRuntimeError):
         return out_of_memory(error)
+    if isinstance(error, RuntimeError | AssertionError):
+        return _no_such_platform()
     if not isinstance(error, OSError):
         return None
     line = f"{error.filename or 'file'}: {error.strerror or error}"
     if error.errno in FULL:
         line += "; what was written stays whole: make room, and go on from there" + after_interrupt
     return line
+
+
+def _no_such_platform() -> str | None:
+    """What is said where JAX was told to use a device that it cannot use here; None if it can."""
+    wanted = os.environ.get("JAX_PLATFORMS")
+    try:
+        jax.devices()
+    except Exception:
+        extras = " or ".join(f"pip install 'spikejax[{extra}]'" for extra in ("cuda", "tpu"))
+        return f"JAX_PLATFORMS is {wanted}, which JAX cannot use here: {extras}, or unset it"
+    return None
 
 
 @contextlib.contextmanager

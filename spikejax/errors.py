@@ -1,6 +1,7 @@
 """Errors that whoever ran a command can put right."""
 
 import contextlib
+import importlib.util
 from collections.abc import Iterator
 
 LONGEST = 1000
@@ -25,10 +26,19 @@ def input_errors() -> Iterator[None]:
         raise ConfigError(str(error)) from error
 
 
+def check_extra(package: str, extra: str, what: str) -> None:
+    """Raise `ConfigError`, which says what to install, unless a package that an extra has is there.
+
+    **Arguments:** `what`: what needs it.
+    """
+    if importlib.util.find_spec(package) is None:
+        raise ConfigError(f"{what} needs {package}: pip install 'spikejax[{extra}]'")
+
+
 def in_one_line(error: Exception) -> str:
     """The message of an error: a value in it may have lines of its own, or thousands of digits."""
     text = " ".join(str(error).split())
     return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} [...] {text[-LONGEST // 2 :]}"
 
 
-__all__ = ["ConfigError", "in_one_line", "input_errors"]
+__all__ = ["ConfigError", "check_extra", "in_one_line", "input_errors"]

@@ -1,4 +1,5 @@
-"""Ctrl-C while the command line is still importing what it needs, which takes seconds: one line."""
+"""What has to be said before anything slow is imported, of the command line's own process only: that Ctrl-C
+is one line, and how many threads NumPy's linear algebra has."""
 
 import itertools
 import os
@@ -24,6 +25,18 @@ def end_quietly_when_interrupted() -> None:
             pass
 
 
+def one_thread_for_small_matrices() -> None:
+    """Have NumPy's linear algebra use one thread, if this is the command line's process and the user has not
+    said otherwise.
+
+    The matrices of an analysis are many and small: threads that share one of them wait for each other,
+    twenty times as long where another program runs beside it (`spikejax.analysis` cuts such work over threads
+    itself). XLA has threads of its own, which this does not change.
+    """
+    if _is_command_line(sys.argv[0] if sys.argv else "", sys.orig_argv):
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
 def stop_ending() -> None:
     """Have Ctrl-C raise `KeyboardInterrupt` again."""
     if signal.getsignal(signal.SIGINT) is _end:
@@ -46,4 +59,4 @@ def _end(signum: int, frame: FrameType | None) -> None:
     os._exit(INTERRUPTED)
 
 
-__all__ = ["INTERRUPTED", "end_quietly_when_interrupted", "stop_ending"]
+__all__ = ["INTERRUPTED", "end_quietly_when_interrupted", "one_thread_for_small_matrices", "stop_ending"]

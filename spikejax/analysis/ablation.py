@@ -1,6 +1,7 @@
 """Which neurons and synapses a trained network cannot do without."""
 
 import math
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import equinox as eqx
@@ -14,9 +15,12 @@ from ..losses import AbstractLoss
 from ..network import Network
 from ..noise import Noise
 from ..parameters import resolve
+from ..simulate import Series
 from ..simulators import AbstractSimulator
 from ..tasks import Trial
 from ..training.step import run_trial
+
+SAVED: tuple[Series, ...] = ("activation",)
 
 
 class Ablation(NamedTuple):
@@ -71,6 +75,45 @@ def _silenced(network: Network, layer: int, alive: Bool[Array, " n"]) -> Network
     return eqx.tree_at(where, network, [weight * alive for weight in where(network)])
 
 
+@eqx.filter_jit
+def _score_without(
+    network: Network,
+    trials: Trial,
+    loss: AbstractLoss,
+    simulator: AbstractSimulator,
+    noise: Noise | None,
+    layer: int,
+    neuron: Int[Array, ""],
+    synapse: Int[Array, ""],
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Mean loss and accuracy without a neuron and a recurrent synapse, -1 for none: one program for
+    everything that is removed, since compiling takes most of the time."""
+    size = math.prod(network.layers[layer].shape)
+    network = _silenced(network, layer, jnp.arange(size) != neuron)
+    if network.layers[layer].recurrent is not None:
+        weight = _weight(network, layer)
+        there = (jnp.arange(weight.size) != synapse).reshape(weight.shape)
+        network = _with_weight(network, layer, weight * there)
+    return _score(network, trials, loss, simulator, noise)
+
+
+def _without(
+    network: Network,
+    trials: Trial,
+    loss: AbstractLoss,
+    simulator: AbstractSimulator,
+    noise: Noise | None,
+    layer: int,
+    removed: Iterable[tuple[int, int]],
+) -> Float[np.ndarray, "2 parts"]:
+    """Loss and accuracy for each pair of a neuron and a synapse that is removed, -1 for none."""
+    found = [
+        _score_without(network, trials, loss, simulator, noise, layer, jnp.asarray(i), jnp.asarray(j))
+        for i, j in removed
+    ]
+    return np.array(jax.device_get(found)).T
+
+
 def ablate_neurons(
     network: Network,
     trials: Trial,
@@ -89,18 +132,10 @@ def ablate_neurons(
     network = resolve(network)
     _check(network, layer)
     size = math.prod(network.layers[layer].shape)
-
-    @eqx.filter_jit
-    def run(network, trials, simulator):
-        def without(i):
-            left = _silenced(network, layer, jnp.arange(size) != i)
-            return _score(left, trials, loss, simulator, noise)
-
-        return _score(network, trials, loss, simulator, noise), jax.lax.map(without, jnp.arange(size))
-
-    whole, (value, accuracy) = run(network, trials, simulator)
-    intact = float(whole[0]), float(whole[1])
-    return Ablation(intact, np.asarray(value), np.asarray(accuracy), np.arange(size)[:, None])
+    removed = [(-1, -1), *((i, -1) for i in range(size))]
+    value, accuracy = _without(network, trials, loss, simulator, noise, layer, removed)
+    intact = float(value[0]), float(accuracy[0])
+    return Ablation(intact, value[1:], accuracy[1:], np.arange(size)[:, None])
 
 
 def ablate_synapses(
@@ -128,30 +163,40 @@ def ablate_synapses(
     _check(network, layer)
     if network.layers[layer].recurrent is None:
         raise ValueError(f"layer {layer} has no recurrent synapses to ablate")
-
-    @eqx.filter_jit
-    def predict(network, trials, simulator):
-        weight = _weight(network, layer)
-        value = lambda w: _score(_with_weight(network, layer, w), trials, loss, simulator, noise)[0]
-        carried = jnp.abs(weight) * _activity(network, layer, trials, simulator, noise)
-        return -weight * jax.grad(value)(weight), carried
-
-    @eqx.filter_jit
-    def run(network, trials, simulator, chosen):
-        weight = _weight(network, layer)
-
-        def without(i):
-            rest = weight.reshape(-1).at[i].set(0.0).reshape(weight.shape)
-            return _score(_with_weight(network, layer, rest), trials, loss, simulator, noise)
-
-        return _score(network, trials, loss, simulator, noise), jax.lax.map(without, chosen)
-
-    predicted, carried = map(np.asarray, predict(network, trials, simulator))
+    predicted, carried = map(np.asarray, _predicted(network, trials, loss, simulator, noise, layer))
     chosen = np.argsort(-carried.reshape(-1))[:count]
-    whole, (value, accuracy) = run(network, trials, simulator, jnp.asarray(chosen))
+    removed = [(-1, -1), *((-1, j) for j in chosen.tolist())]
+    value, accuracy = _without(network, trials, loss, simulator, noise, layer, removed)
     parts = np.stack(np.unravel_index(chosen, predicted.shape), axis=1)
-    intact = float(whole[0]), float(whole[1])
-    return Ablation(intact, np.asarray(value), np.asarray(accuracy), parts, predicted.reshape(-1)[chosen])
+    intact = float(value[0]), float(accuracy[0])
+    return Ablation(intact, value[1:], accuracy[1:], parts, predicted.reshape(-1)[chosen])
+
+
+@eqx.filter_jit
+def _predicted(
+    network: Network,
+    trials: Trial,
+    loss: AbstractLoss,
+    simulator: AbstractSimulator,
+    noise: Noise | None,
+    layer: int,
+) -> tuple[Float[Array, "n kinds n"], Float[Array, "n kinds n"]]:
+    """Change of the loss that the gradient predicts without each synapse, and ``|w| <|s|>``."""
+    weight = _weight(network, layer)
+
+    def mean_loss(weight):
+        def one(trial):
+            changed = _with_weight(network, layer, weight)
+            save = tuple(dict.fromkeys((*loss.series, *SAVED)))
+            solution = run_trial(changed, trial, simulator, save=save, noise=noise)
+            activation = jnp.asarray(solution.layers[layer].activation)
+            return loss(solution, trial)[0], jnp.mean(jnp.abs(activation), axis=0)
+
+        value, activity = jax.vmap(one)(trials)
+        return jnp.mean(value), jnp.mean(activity, axis=0)
+
+    slope, activity = jax.grad(mean_loss, has_aux=True)(weight)
+    return -weight * slope, jnp.abs(weight) * activity
 
 
 def _weight(network: Network, layer: int) -> Float[Array, "n kinds n"]:
@@ -164,18 +209,6 @@ def _weight(network: Network, layer: int) -> Float[Array, "n kinds n"]:
 
 def _with_weight(network: Network, layer: int, weight: Float[Array, "n kinds n"]) -> Network:
     return eqx.tree_at(lambda n: n.layers[layer].recurrent.weight, network, weight)
-
-
-def _activity(
-    network: Network, layer: int, trials: Trial, simulator: AbstractSimulator, noise: Noise | None
-) -> Float[Array, "kinds n"]:
-    """Mean size of the activations of a layer."""
-
-    def one(trial):
-        solution = run_trial(network, trial, simulator, save="activation", noise=noise)
-        return jnp.mean(jnp.abs(jnp.asarray(solution.layers[layer].activation)), axis=0)
-
-    return jnp.mean(jax.vmap(one)(trials), axis=0)
 
 
 __all__ = ["Ablation", "ablate_neurons", "ablate_synapses"]

@@ -1,5 +1,7 @@
 """What can be read out of a population, and when."""
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -33,15 +35,20 @@ def decode(
     classes = np.unique(label)
     target = (label[:, None] == classes).astype(float)
     fold = np.random.default_rng(0).permutation(trials) % folds
-    right = np.zeros(steps)
-    for f in range(folds):
+
+    def right(f: int) -> Float[np.ndarray, " time"]:
+        """How many trials of a fold are decoded correctly."""
         kept, held = fold != f, fold == f
         frozen = None if train_at is None else _Decoder.fit(activity[kept, train_at], target[kept], ridge)
+        count = np.zeros(steps)
         for t in range(steps):
             decoder = frozen or _Decoder.fit(activity[kept, t], target[kept], ridge)
             guess = classes[np.argmax(decoder(activity[held, t]), axis=1)]
-            right[t] += np.sum(guess == label[held])
-    return right / trials
+            count[t] = np.sum(guess == label[held])
+        return count
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return np.sum(list(pool.map(right, range(folds))), axis=0) / trials
 
 
 class _Decoder(NamedTuple):

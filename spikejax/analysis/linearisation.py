@@ -1,5 +1,8 @@
 """The stability of a trajectory: how small differences of the state grow from step to step."""
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+
 import equinox as eqx
 import jax
 import numpy as np
@@ -44,17 +47,24 @@ def one_step_eigenvalues(
 ) -> Complex[np.ndarray, "time state"]:
     """Eigenvalues of the one-step map at every step: size 1 is a direction that neither grows nor shrinks,
     and a real value x < 1 one that decays with the time constant ``-dt/log x``."""
-    return np.linalg.eigvals(np.asarray(jacobian, float)).astype(complex)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = list(pool.map(np.linalg.eigvals, np.asarray(jacobian, float)))
+    return np.stack(found).astype(complex)
 
 
-def growth(jacobian: Float[np.ndarray, "time state state"], dt: float) -> Float[np.ndarray, " state"]:
+def growth(
+    jacobian: Float[np.ndarray, "time state state"], dt: float, directions: int | None = None
+) -> Float[np.ndarray, " directions"]:
     """Finite-time Lyapunov exponents over the whole stretch, 1/s, largest first: the mean rates at which
     differences of the state grow, from the QR factors of the product of the one-step maps.
 
+    **Arguments:** `directions`: number of the exponents, the first that are found, which are about the
+    largest; default: all.
+
     **Reference:** Eckmann & Ruelle, Rev. Mod. Phys. 57, 1985.
     """
-    basis = np.eye(jacobian.shape[1])
-    total = np.zeros(len(basis))
+    basis = np.eye(jacobian.shape[1])[:, :directions]
+    total = np.zeros(basis.shape[1])
     for one in np.asarray(jacobian, float):
         basis, r = np.linalg.qr(one @ basis)
         total += np.log(np.maximum(np.abs(np.diag(r)), 1e-300))

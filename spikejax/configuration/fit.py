@@ -259,6 +259,11 @@ class SoundDataTable(Table):
     train: Annotated[float, Field(gt=0, lt=1)] = Field(
         default=0.75, description="part of every trial, from its start, that is fitted; the rest is predicted"
     )
+    test_file: Path | None = Field(
+        default=None,
+        description="another file with further trials of the neuron to predict, whole",
+        strict=False,
+    )
 
 
 class SoundModelTable(Table):

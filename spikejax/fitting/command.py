@@ -6,11 +6,12 @@ from pathlib import Path
 from ..component import option
 from ..configuration import FITS, describe, load_fit
 from ..jobs.command import COMMANDS, AbstractCommand, Overrides, announce, listed_keys
+from ..jobs.options import FigureOptions
 from ..jobs.run import claimed, name_of
 
 
 @COMMANDS.register("fit")
-class Fit(AbstractCommand):
+class Fit(FigureOptions, AbstractCommand):
     """Fit one model."""
 
     summary = "fit a model to recordings of a real neuron, and predict what was left out"
@@ -18,7 +19,7 @@ class Fit(AbstractCommand):
 
     config: Path = option(doc="configuration file (TOML) of a fit, or the folder of one")
     out: Path | None = option(None, doc="folder of the run; default: a new folder runs/NAME")
-    quiet: bool = option(False, doc="no progress bar")
+    quiet: bool = option(False, doc="no progress bar, no line on the way")
 
     @classmethod
     def keys(cls) -> str:
@@ -36,7 +37,7 @@ class Fit(AbstractCommand):
         own = claimed(name_of(self.config)) if self.out is None else nullcontext(self.out)
         with own as folder:
             announce(f"run folder: {folder}")
-            announce(show(fit_run(wanted, folder, progress=not self.quiet)))
+            announce(show(fit_run(wanted, folder, progress=not self.quiet, formats=self.format)))
             announce(f"figures and fit.json: {folder}")
 
 

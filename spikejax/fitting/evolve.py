@@ -1,5 +1,6 @@
 """A random search around starts of a fit, without a gradient: a small evolution strategy."""
 
+import math
 from collections.abc import Callable
 
 import jax
@@ -34,7 +35,8 @@ def search(
 
     **Arguments:** `raw`: starts as unbounded numbers; `value`: their loss; `loss`: of any number of starts;
     `draws`: steps tried in a round, for all starts together; `step`: standard deviation of the steps in the
-    first round; `report`: called after a round with its number and the least loss.
+    first round; `report`: called after a round with its number and the least loss, and
+    before the first with 0 and NaN.
 
     **Returns:** the best start of every family and its loss, never above the one it came with.
 
@@ -42,6 +44,7 @@ def search(
     """
     starts, each = len(value), max(draws // len(value), 1)
     rows = np.arange(starts)
+    report(0, math.nan)
     for i in range(rounds):
         # Sorted, so that the order of the parameters does not change what is drawn.
         keys = dict(zip(sorted(raw), jax.random.split(jax.random.fold_in(key, i), len(raw)), strict=True))

@@ -1,5 +1,7 @@
 """``spikejax landscape``: the loss around a trained network and around its initialisation."""
 
+import itertools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +14,35 @@ from ..configuration import Config, build_damping, build_noise, initial_state
 from ..configuration.load import new_folder
 from ..errors import input_errors
 from ..files import write_atomically, write_table
-from ..landscape.report import LandscapeOptions, compared_simulators, curves, landscapes, table
+from ..landscape.report import (
+    LandscapeOptions,
+    compared_simulators,
+    curves,
+    landscape_parts,
+    landscapes,
+    table,
+)
+from ..progress import Progress
 from ..simulators import ClockDriven
 from ..tasks.base import first_trials
 from .command import COMMANDS, AbstractCommand, Overrides, announce
+from .options import FigureOptions
 from .run import changed, last_stage, trained
 
 
 def landscape_run(
-    folder: Path, options: LandscapeOptions | None = None, config: Config | None = None
+    folder: Path,
+    options: LandscapeOptions | None = None,
+    config: Config | None = None,
+    *,
+    progress: bool = True,
+    formats: Sequence[str] = ("png",),
 ) -> list[Path]:
     """Landscapes around a run's trained network and around its initialisation; returns the paths of what it
     writes into ``landscape/``: figures, ``landscape.csv`` (the numbers of a line in each row) and
     ``landscape.npz`` (the curves).
 
-    **Arguments:** `config`: the run's own, with changes.
+    **Arguments:** `config`: the run's own, with changes; `formats`: of the figures.
 
     **Raises:** `ConfigError` for options that make no landscape of this run.
     """
@@ -47,9 +63,21 @@ def landscape_run(
             raise ValueError(
                 f"`trial` is {options.trial}, but the {options.split} split has {count} trials, from 0 on"
             )
-        for simulator in compared_simulators(final, options).values():
+        simulators = compared_simulators(final, options)
+        for simulator in simulators.values():
             simulator.check(run.network)
-        found = landscapes(networks, trials, run.loss, final, options, noise=build_noise(config))
+        total = landscape_parts(len(networks), count, len(simulators), options)
+        with Progress(total, shown=progress, unit="part") as bar:
+            begun = itertools.count()
+
+            def report(what: str) -> None:
+                bar.advance(min(next(begun), 1))
+                bar.phase(what)
+
+            found = landscapes(
+                networks, trials, run.loss, final, options, noise=build_noise(config), report=report
+            )
+            bar.advance()
     rows = [
         {k: v if isinstance(v, str | int) else f"{v:.4g}" for k, v in row.items()}
         for row in table(found.slices)
@@ -60,21 +88,23 @@ def landscape_run(
     return [
         target / "landscape.csv",
         target / "landscape.npz",
-        *save_figures(target, landscape_figures(found)),
+        *save_figures(target, landscape_figures(found), formats),
     ]
 
 
 @COMMANDS.register("landscape")
-class Landscape(LandscapeOptions, AbstractCommand):
+class Landscape(LandscapeOptions, FigureOptions, AbstractCommand):
     """Draw the landscapes of one run."""
 
     summary = "draw the loss around a trained network and around its initialisation, and what gradients say"
     example = "spikejax landscape runs/braille --directions random --sharpness 2.5 10 --no-plane"
 
     run: Path = option(doc="folder of the run")
+    quiet: bool = option(False, doc="no progress bar, no line on the way")
 
     def execute(self, overrides: Overrides) -> None:
-        announce(*landscape_run(self.run, self, changed(self.run, overrides)))
+        config = changed(self.run, overrides)
+        announce(*landscape_run(self.run, self, config, progress=not self.quiet, formats=self.format))
 
 
 __all__ = ["Landscape", "landscape_run"]

@@ -1,5 +1,6 @@
 """All analyses of a trained network: numbers, and what draws the figures behind them."""
 
+import contextlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -41,8 +42,16 @@ FEW_TRIALS = 60
 """Trials on which neurons and synapses are removed."""
 COMPONENTS = 10
 """Principal components."""
+DIRECTIONS = 100
+"""Lyapunov exponents that are computed."""
+EIGENVALUES = 40 * 512**3
+"""Most steps whose eigenvalues are computed, times the cube of the state's size: their time goes with it."""
 EXPONENTS = 10
 """Lyapunov exponents that are written down, the largest."""
+
+
+PARTS = ("recording", "state space", "decoding", "similarity of rasters", "ablation", "stability", "figures")
+"""What an analysis consists of, one after the other."""
 
 
 class Report(NamedTuple):
@@ -62,31 +71,37 @@ def analyse(
     *,
     every: float = 10.0,
     noise: Noise | None = None,
+    part: Callable[[str], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
 ) -> Report:
     """Run the analyses that the probe of a task allows.
 
     **Arguments:** `simulator`: with a smooth gate, which linearisation and the gradient of ablation need;
     `every`: spacing of the decoders in time, ms; `noise`: what is random within a trial (linearisation is
-    without).
+    without); `part`: a context for each of `PARTS`, by its name.
     """
-    recording = record(network, probe.trials, simulator, noise=noise)
-    parts = [
-        Report({"trials": len(recording.v), "sharpness": np.asarray(simulator.gate.sharpness).tolist()}, {}),
-        _components(recording, probe),
+    with part("recording"):
+        recording = record(network, probe.trials, simulator, noise=noise)
+    found = [
+        Report({"trials": len(recording.v), "sharpness": np.asarray(simulator.gate.sharpness).tolist()}, {})
     ]
-    if probe.groups:
-        parts.append(_decoding(recording, probe, every))
-    if probe.windows:
-        parts.append(_similarity(recording, probe))
+    few = jax.tree.map(lambda x: x[:FEW_TRIALS], probe.trials)
     last = network.layers[-1].recurrent, network.readout.connection
-    if all(connection is None or isinstance(connection, Dense) for connection in last):
-        few = jax.tree.map(lambda x: x[:FEW_TRIALS], probe.trials)
-        parts.append(_ablation(network, few, loss, simulator, noise))
-    if sum(x.size for x in jax.tree.leaves(resolve(network).init())) <= LARGEST:
-        parts.append(_stability(network, probe, simulator))
+    dense = all(connection is None or isinstance(connection, Dense) for connection in last)
+    small = sum(x.size for x in jax.tree.leaves(resolve(network).init())) <= LARGEST
+    # In the order of `PARTS`: whether it can be done, and how.
+    analyses: dict[str, tuple[bool, Callable[[], Report]]] = {
+        "state space": (True, lambda: _components(recording, probe)),
+        "decoding": (bool(probe.groups), lambda: _decoding(recording, probe, every)),
+        "similarity of rasters": (bool(probe.windows), lambda: _similarity(recording, probe)),
+        "ablation": (dense, lambda: _ablation(network, few, loss, simulator, noise)),
+        "stability": (small, lambda: _stability(network, probe, simulator)),
+    }
+    for name, (possible, run) in analyses.items():
+        with part(name):
+            found += [run()] if possible else []
     numbers, pages = {}, {}
-    for part in parts:
-        numbers, pages = numbers | part.numbers, pages | part.figures
+    for one in found:
+        numbers, pages = numbers | one.numbers, pages | one.figures
     return Report(numbers, pages)
 
 
@@ -158,18 +173,26 @@ def _stability(network: Network, probe: Probe, simulator: ClockDriven) -> Report
     stimulus = probe.trials.stimulus[0]
     steps = len(stimulus) if probe.trials.mask is None else int(np.asarray(probe.trials.mask[0]).sum())
     jacobian = np.asarray(jacobians(network, stimulus[:steps], simulator))
-    values = one_step_eigenvalues(jacobian)
-    radius = np.abs(values).max(axis=1)
     spans = _spans(probe, steps * dt)
     parts = {name: jacobian[round(begin / dt) : round(end / dt)] for name, (begin, end) in spans.items()}
-    exponents = {name: growth(part, dt) for name, part in parts.items() if len(part)}
-    middles = [(begin + end) / 2 for begin, end in spans.values()]
-    chosen = {f"at {at:.0f} ms": values[min(round(at / dt), steps - 1)] for at in middles}
+    exponents = {name: growth(part, dt, DIRECTIONS) for name, part in parts.items() if len(part)}
+    centres = [(begin + end) / 2 for begin, end in spans.values()]
+    middles = {f"at {at:.0f} ms": min(round(at / dt), steps - 1) for at in centres}
+    # Eigenvalues of every step, or where those would take minutes of as many, evenly spread.
+    many = min(steps, max(round(EIGENVALUES / len(jacobian[0]) ** 3), 2))
+    looked_at = np.unique([*np.linspace(0, steps - 1, many).round().astype(int), *middles.values()])
+    values = one_step_eigenvalues(jacobian[looked_at])
+    radius = np.abs(values).max(axis=1)
+    chosen = {name: values[np.searchsorted(looked_at, at)] for name, at in middles.items()}
     numbers = {
         "lyapunov": {name: each[:EXPONENTS].tolist() for name, each in exponents.items()},
-        "largest_eigenvalue": {"median": float(np.median(radius)), "max": float(radius.max())},
+        "largest_eigenvalue": {
+            "median": float(np.median(radius)),
+            "max": float(radius.max()),
+            "steps": len(looked_at),
+        },
     }
-    time: Float[np.ndarray, " time"] = (np.arange(steps) + 1) * dt
+    time: Float[np.ndarray, " time"] = (looked_at + 1) * dt
     return Report(numbers, {"stability": partial(figures.stability, chosen, exponents, radius, time, probe)})
 
 

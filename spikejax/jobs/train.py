@@ -1,7 +1,7 @@
 """``spikejax train``: from a configuration to a trained network, its results and its figures."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +9,13 @@ from ..component import option
 from ..configuration import Config, batch_key, build, initial_state, load
 from ..errors import ConfigError, input_errors
 from ..files import write_json
+from ..progress import Progress
 from ..training import distributed, train
+from ..training.log import MakeLogger
 from .command import COMMANDS, AbstractProcessCommand, Overrides, announce
 from .evaluate import evaluate_network, shown_results
 from .memory import check_batch_memory, check_network_memory
+from .options import FigureOptions, LogOptions
 from .plot import plot_run
 from .run import (
     check_inside,
@@ -37,6 +40,8 @@ def train_run(
     devices: int | None = None,
     report: Callable[[int, float], None] | None = None,
     figures: bool = True,
+    formats: Sequence[str] = ("png",),
+    loggers: Sequence[MakeLogger] = (),
     wait: float = 0.0,
 ) -> dict[str, Any]:
     """Train, evaluate on the test split, draw the figures; returns the summary.
@@ -45,8 +50,9 @@ def train_run(
     alone reads and writes `folder`.
 
     **Arguments:** `devices`: number of devices of this process that every batch is cut over (0: all; default:
-    one); `report`: see `spikejax.training.train`; `figures`: whether they are drawn;
-    `wait`: seconds for which another process that trains into the folder is waited for.
+    one); `report`, `loggers`: see `spikejax.training.train`; `figures`: whether they are drawn, in these
+    `formats` (see `spikejax.plotting.save_figures`); `wait`: seconds for which another process that trains
+    into the folder is waited for.
 
     **Raises:** `ConfigError`, before anything is computed, if the folder cannot be written, is being written
     to (`FolderInUse`), holds another run, or (with `resume`) a run of another configuration, and if the
@@ -56,18 +62,21 @@ def train_run(
     folder = Path(folder)
     with locked(folder, wait):
         distributed.call(lambda: _check_folder(config, folder, resume))
-        return _train(config, folder, resume, progress, devices, report, figures)
+        options = {"resume": resume, "progress": progress, "report": report, "loggers": loggers}
+        return _train(config, folder, devices, tuple(formats) if figures else (), **options)
 
 
 def _train(
     config: Config,
     folder: Path,
+    devices: int | None,
+    formats: tuple[str, ...],
+    *,
     resume: bool,
     progress: bool,
-    devices: int | None,
-    report: Callable[[int, float], None] | None,
-    figures: bool,
+    **options: Any,
 ) -> dict[str, Any]:
+    """As `train_run`. `formats`: none for no figures; `options`: of `spikejax.training.train`."""
     with input_errors():
         mesh = distributed.mesh(devices)
     check_network_memory(config)
@@ -78,15 +87,18 @@ def _train(
         # A checkpoint replaces it: then it need not be solved for.
         saved = distributed.call(lambda: resume and (folder / "last.ckpt").exists())
         state = run.state if saved else initial_state(config, run)
-        options = {"resume": resume, "progress": progress, "report": report}
+        options |= {"resume": resume, "progress": progress}
         state, network = train(run.plan, state, run.fixed, folder, key=batch_key(config), **options)
     facts = {"training_minutes": round(minutes(), 2), "steps": int(state.step), "seed": config.seed}
 
     def finish() -> dict[str, Any]:
-        summary = evaluate_network(run, network, config) | facts
-        write_json(folder / "summary.json", summary)
-        if figures:
-            plot_run(folder)
+        with Progress(2 if formats else 1, shown=progress, unit="part", stays=False) as bar:
+            with bar.part("evaluating on the test split"):
+                summary = evaluate_network(run, network, config) | facts
+                write_json(folder / "summary.json", summary)
+            if formats:
+                with bar.part("drawing figures"):
+                    plot_run(folder, formats=formats)
         return summary
 
     return distributed.call(finish)
@@ -128,7 +140,7 @@ def finished_run(config: Config, folder: Path, **options) -> dict[str, Any]:
 
 
 @COMMANDS.register("train")
-class Train(AbstractProcessCommand):
+class Train(FigureOptions, LogOptions, AbstractProcessCommand):
     """Train one network."""
 
     summary = "train a network from a configuration file, then evaluate it and draw figures"
@@ -138,7 +150,7 @@ class Train(AbstractProcessCommand):
     config: Path = option(doc="configuration file (TOML), or the folder of a run with one")
     out: Path | None = option(None, doc="folder of the run; default: a new folder runs/NAME")
     resume: bool = option(False, doc="continue the run in --out, or the newest of runs/NAME, bit for bit")
-    quiet: bool = option(False, doc="no progress bar")
+    quiet: bool = option(False, doc="no progress bar, no line on the way but warnings")
     devices: str | None = option(None, doc="cut every batch over so many devices of this machine, or all [1]")
 
     def __check_init__(self):
@@ -151,6 +163,7 @@ class Train(AbstractProcessCommand):
         with input_errors():
             self.join()
         config, name = load(self.config, overrides), name_of(self.config)
+        self.loggers()  # what is not installed is said before anything is made
         with self._folder(name) as folder:
             self._train(config, folder)
 
@@ -162,7 +175,15 @@ class Train(AbstractProcessCommand):
     def _train(self, config: Config, folder: Path) -> None:
         announce(f"run folder: {folder}")
         devices = 0 if self.devices == "all" else None if self.devices is None else int(self.devices)
-        summary = train_run(config, folder, resume=self.resume, progress=not self.quiet, devices=devices)
+        summary = train_run(
+            config,
+            folder,
+            resume=self.resume,
+            progress=not self.quiet,
+            devices=devices,
+            formats=self.format,
+            loggers=self.loggers(),
+        )
         announce(shown_results(summary))
         announce(f"figures and summary.json: {folder}")
 

@@ -2,7 +2,7 @@
 one of them."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -176,6 +176,7 @@ def landscapes(
     options: LandscapeOptions,
     *,
     noise: Noise | None = None,
+    report: Callable[[str], None] = lambda what: None,
 ) -> Landscapes:
     """The landscapes around `networks`, in float64.
 
@@ -183,7 +184,8 @@ def landscapes(
     gradient over the trials through the last gate of training.
 
     **Arguments:** `networks`: by name, of one structure; `trials`: a batch; `final`: the simulator that
-    training ended with; `noise`: of the trials.
+    training ended with; `noise`: of the trials; `report`: called with the name of each slice and plane before
+    it is computed, see `landscape_parts`.
 
     **Raises:** `ValueError` if the gradient is 0 or not finite.
     """
@@ -204,15 +206,24 @@ def landscapes(
             ):
                 position = options.extent(along) * np.linspace(-1, 1, options.points)
                 for label, simulator in simulators.items():
+                    report(f"{name} network, {along} direction, {which}, {label}")
                     slices[SliceKey(name, along, which, label)] = _slice(
                         network, directions[along], position, batch, loss, simulator, noise
                     )
             if options.plane:
                 for label in (next(iter(simulators)), HARD):
+                    report(f"{name} network, plane, {label}")
                     planes[name, label] = _plane(
                         network, directions, trials, loss, simulators[label], options, noise
                     )
     return Landscapes(slices, planes)
+
+
+def landscape_parts(networks: int, trials: int, simulators: int, options: LandscapeOptions) -> int:
+    """Number of slices and planes around so many networks, with so many trials and `compared_simulators`."""
+    sets = 2 if trials > 1 else 1
+    planes = 2 if options.plane else 0
+    return networks * (len(options.directions) * sets * simulators + planes)
 
 
 def _directions(
@@ -301,6 +312,7 @@ __all__ = [
     "all_and_single",
     "compared_simulators",
     "curves",
+    "landscape_parts",
     "landscapes",
     "table",
 ]

@@ -11,7 +11,10 @@ from matplotlib.figure import Figure
 from ..landscape import Landscapes, Plane, Slice, SliceKey
 from .style import page
 
-AXES = {"random": "relative change, random direction", "gradient": "relative change, down the gradient"}
+AXES = {
+    "random": "change, random direction\n(relative to the norm)",
+    "gradient": "change down the gradient\n(relative to the norm)",
+}
 GRADIENT, LOSS = "C3", "0.25"
 """Colours."""
 
@@ -27,7 +30,7 @@ def landscape_figures(found: Landscapes) -> dict[str, Callable[[], Figure]]:
 
 
 def _label(name: str) -> str:
-    return AXES.get(name, f"relative change, {name} direction")
+    return AXES.get(name, f"change, {name} direction\n(relative to the norm)")
 
 
 def _symlog(axes, linear: float) -> None:
@@ -56,7 +59,7 @@ def lines(slices: dict[SliceKey, Slice], network: str, direction: str) -> Figure
     figure, axes = page(
         2 * len(sets),
         len(gates),
-        2.1 * len(gates) + 0.6,
+        2.3 * len(gates) + 0.9,
         3.4 * len(sets) + 0.4,
         sharex=True,
         sharey="row",
@@ -71,12 +74,12 @@ def lines(slices: dict[SliceKey, Slice], network: str, direction: str) -> Figure
             bottom.axhline(0, color="0.8", lw=0.6, zorder=0)
         secant = np.concatenate([line.secant for line in found])
         _symlog(axes[2 * row + 1], float(np.median(np.abs(secant))))
-        axes[2 * row, 0].set(ylabel=f"loss (dimensionless),\n{which}")
-        axes[2 * row + 1, 0].set(ylabel=f"slope of the loss,\n{which}")
+        axes[2 * row, 0].set(ylabel=f"loss (dimensionless)\n{which}")
+        axes[2 * row + 1, 0].set(ylabel=f"slope of the loss\n(per relative change)\n{which}")
     for ax, gate in zip(axes[0], gates, strict=True):
         ax.set_title(gate.replace(", ", ",\n", 1), fontsize=8)
     for ax in axes[-1]:
-        ax.set_xlabel(_label(direction).replace(", ", ",\n"), fontsize=8)
+        ax.set_xlabel(_label(direction), fontsize=8)
     handles, labels = axes[1, 0].get_legend_handles_labels()
     figure.legend(
         handles, labels, loc="outside upper center", ncols=2, frameon=False, title=f"{network} network"
@@ -96,7 +99,7 @@ def scales(slices: dict[SliceKey, Slice]) -> Figure:
             _secants(ax, {gate: slices[SliceKey(*place, which, gate)] for gate in gates})
             if row == 0:
                 ax.set_title(f"{place[0]}, {place[1]} direction", fontsize=9)
-        axes[row, 0].set(ylabel=f"slope of the loss, {which}")
+        axes[row, 0].set(ylabel=f"slope of the loss\n(per relative change)\n{which}")
     for ax in axes[-1]:
         ax.set(xlabel="half of the secant's span\n(relative change)")
     handles, labels = axes[0, 0].get_legend_handles_labels()

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from .style import page
+from .style import beside, log_axis, named_ticks, page
 
 
 class SearchedKey(NamedTuple):
@@ -43,20 +43,20 @@ def search_figures(found: SearchResult) -> dict[str, Callable[[], Figure]]:
 
 def _history(found: SearchResult) -> Figure:
     importance, values = found.importance, found.objective
-    figure, axes = page(1, 2 if importance else 1, 7.6 if importance else 4.2, 3.2)
+    figure, axes = page(1, 2 if importance else 1, 8.6 if importance else 4.6, 3.4)
     left = axes[0, 0]
     best = np.maximum if found.maximised else np.minimum
     left.plot(found.numbers, values, "o", ms=4, alpha=0.7, label="trial")
     left.step(found.numbers, best.accumulate(values), where="post", label="best so far")
     left.xaxis.set_major_locator(MaxNLocator(integer=True))
-    left.set(xlabel="number of the trial", ylabel=found.label)
+    left.set(xlabel="number of the trial", ylabel=_objective(found))
     if _spans_decades(values):
-        left.set_yscale("log")
-    left.legend(fontsize="small")
+        log_axis(left, "y", values)
+    beside(left)
     if importance:
         names = list(importance)[::-1]
         axes[0, 1].barh(names, [importance[name] for name in names])
-        axes[0, 1].set(xlabel="importance (PED-ANOVA, sum 1)", xlim=(0, 1))
+        axes[0, 1].set(xlabel="importance (PED-ANOVA, of a sum of 1)", xlim=(0, 1))
     return figure
 
 
@@ -69,17 +69,29 @@ def _slices(found: SearchResult) -> Figure:
         ax.remove()
     points = None
     for ax, key in zip(used, found.keys, strict=True):
-        points = ax.scatter(key.values, found.objective, c=found.numbers, s=14, cmap="viridis")
+        names = sorted(map(str, set(key.values)))
+        at = [names.index(x) if isinstance(x, str) else x for x in key.values]
+        points = ax.scatter(at, found.objective, c=found.numbers, s=14, cmap="viridis")
         if key.log:
-            ax.set_xscale("log")
+            log_axis(ax, "x", key.values, most=4)
+        elif key.values and isinstance(key.values[0], str):
+            names = sorted(set(key.values))
+            named_ticks(ax, "x", np.arange(len(names)), names, 2.2)
+        else:
+            ax.locator_params(axis="x", nbins=4)
         ax.set_xlabel(key.name)
     for row in axes:
-        row[0].set_ylabel(found.label)
+        row[0].set_ylabel(_objective(found))
     if _spans_decades(found.objective):
-        axes[0, 0].set_yscale("log")
+        log_axis(axes[0, 0], "y", found.objective)
     if points is not None:
-        figure.colorbar(points, ax=list(used), label="number of the trial")
+        ticks = MaxNLocator(5, integer=True)
+        figure.colorbar(points, ax=list(used), label="number of the trial", ticks=ticks)
     return figure
+
+
+def _objective(found: SearchResult) -> str:
+    return f"{found.label}\n({'higher' if found.maximised else 'lower'} is better)"
 
 
 def _spans_decades(values: np.ndarray) -> bool:

@@ -7,11 +7,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import NullLocator
 
-from .style import page
+from .style import above, limits, log_axis, mark_outside, named_ticks, page
 
-SCORES = {"accuracy": "accuracy", "error": "normalised squared error", "loss": "loss"}
+SCORES = {
+    "accuracy": "accuracy (fraction)",
+    "error": "error (1 = a readout of 0)",
+    "loss": "loss (dimensionless)",
+}
 """Columns of a table in the order in which they are preferred, with their names on an axis."""
 LOGARITHMIC = ("gradient norm", "gradient noise")
 """Columns on a logarithmic axis, beside errors and losses."""
@@ -47,9 +51,9 @@ def sweep_figures(points: Sequence[Keys], rows: Sequence[dict[str, Any]]) -> dic
         Panel(f"hard {score}", f"test {SCORES[score]},\nhard threshold"),
     ]
     gradients = [
-        Panel("gradient norm", "norm of the gradient"),
+        Panel("gradient norm", "norm of the gradient\n(loss per unit of weight)"),
         Panel("gradient noise", "variance over trials\n/ squared norm"),
-        Panel("gradient agreement", "secant / gradient"),
+        Panel("gradient agreement", "secant / gradient\n(1: the gradient is right)"),
     ]
     draw = partial(_draw, points, rows, key, others)
     return {"scores": partial(draw, scores, sharey=True), "gradients": partial(draw, gradients, sharey=False)}
@@ -122,7 +126,7 @@ def _draw(
         axes[0, 0].set_ylabel(key)
         axes[0, 0].invert_yaxis()
     if others:
-        axes[0, 0].legend(title=", ".join(others), fontsize="x-small", title_fontsize="x-small")
+        above(figure, axes[0, 0], columns=3, title=", ".join(others))
     return figure
 
 
@@ -148,17 +152,22 @@ def _dots(ax: Axes, y: np.ndarray, stats, label: str | None) -> None:
 
 def _scale(ax: Axes, panel: Panel, column: np.ndarray, values: list[float] | None) -> None:
     """Logarithmic axes where they show more. `values`: those of the key, if they are numbers."""
+    axis = "x" if values is None else "y"
     small = "error" in panel.column or "loss" in panel.column or panel.column in LOGARITHMIC
-    if small and np.any(column[np.isfinite(column)] > 0):
-        (ax.set_xscale if values is None else ax.set_yscale)("log")
-        if values is None:
-            # The default writes a long label at every tick of less than a decade, one over the other.
-            ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-            ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-            ax.xaxis.set_minor_formatter(NullFormatter())
-    if values is not None and min(values) > 0 and max(values) / min(values) >= 8:
+    if not (small and log_axis(ax, axis, column, most=4 if axis == "x" else 5)):
+        ax.set(**{f"{axis}lim": limits(column)})
+        if values is not None:
+            mark_outside(ax, column)
+        else:
+            ax.locator_params(axis="x", nbins=4)
+    if values is None:
+        return
+    if min(values) > 0 and max(values) / min(values) >= 8:
         ax.set_xscale("log")
-        ax.set_xticks(values, [f"{v:g}" for v in values], minor=False)
+        ax.xaxis.set_minor_locator(NullLocator())
+        named_ticks(ax, "x", values, [f"{v:g}" for v in values], 2.6)
+    else:
+        ax.locator_params(axis="x", nbins=6)
 
 
 __all__ = ["sweep_figures"]

@@ -75,6 +75,11 @@ class AbstractTask(Component):
         return False
 
     @property
+    def channel_label(self) -> str:
+        """What the channels of the stimulus are, for an axis of a figure."""
+        return "channel"
+
+    @property
     def trials(self) -> int | None:
         """Number of training trials; None if they are generated."""
         return None

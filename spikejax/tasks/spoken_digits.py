@@ -150,6 +150,13 @@ class SpokenDigits(AbstractTask, Augmentation):
         )
 
     @property
+    def channel_label(self):
+        if len(self.delays) == 1:
+            return "band of frequencies"
+        ms = ", ".join(f"{delay:g}" for delay in self.delays)
+        return f"{self.bands} bands for each delay,\n{ms} ms"
+
+    @property
     def channels(self) -> int:
         return self.bands * len(self.delays)
 

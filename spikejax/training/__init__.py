@@ -2,6 +2,7 @@
 
 from .annealing import Annealing, Plateau
 from .calibrate import Calibration, calibrate
+from .log import LOGGERS, Logger
 from .loop import run_sessions, train
 from .optimisers import scale_by_tensor_adam, scale_groups
 from .plan import Plan, Rollback, Stage
@@ -23,6 +24,7 @@ from .step import (
 from .stopping import Interrupted, TrainingStopped
 
 __all__ = [
+    "LOGGERS",
     "AbstractProgram",
     "Action",
     "Annealing",
@@ -30,6 +32,7 @@ __all__ = [
     "Evaluation",
     "GroupProgram",
     "Interrupted",
+    "Logger",
     "Member",
     "Plan",
     "Plateau",

@@ -11,13 +11,14 @@ from typing import Any
 import equinox as eqx
 import numpy as np
 from jaxtyping import PRNGKeyArray
-from tqdm import tqdm
 
 from ..component import components, declarations
 from ..gates import Gate
 from ..network import Network
 from ..parameters import as_parameter
+from ..progress import Progress
 from . import checkpoint, distributed
+from .log import MakeLogger
 from .plan import Plan, Rollback, Stage
 from .program import AbstractProgram, Position, SingleProgram
 from .session import Action, Session
@@ -35,6 +36,7 @@ def train(
     resume: bool = False,
     progress: bool = True,
     report: Callable[[int, float], None] | None = None,
+    loggers: Sequence[MakeLogger] = (),
 ) -> tuple[TrainState, Network]:
     """Train until ``plan.steps`` updates are made; returns the last state and the best network.
 
@@ -48,13 +50,15 @@ def train(
     evaluates and writes.
 
     **Arguments:** `report`: called with the step and the score of every evaluation; a `TrainingStopped` from
-    it ends training in order; the others are those of `SingleProgram` and `run_sessions`.
+    it ends training in order; `loggers`: what makes the loggers that are told of every update, from `folder`
+    and, where training goes on, the step it goes on from (`spikejax.training.log.Logger`); the others are
+    those of `SingleProgram` and `run_sessions`.
 
     **Raises:** `TrainingStopped` if loss or gradient stop being finite or the gradient explodes, naming the
     step, the parameter and what to try; `Interrupted` on Ctrl-C; `CheckpointError` if a checkpoint does not
     fit.
     """
-    session = Session(plan, state.params, folder=folder)
+    session = Session(plan, state.params, folder=folder, loggers=loggers)
     program = SingleProgram(plan, state, fixed, key)
     last = folder / "last.ckpt"
     if resume:
@@ -103,20 +107,27 @@ def run_sessions(
     """
     plan, first = sessions[0].plan, program.step
     done = first
-    vote, bar = distributed.Vote(), _progress_bar(first, plan.steps, progress)
+    vote, bar = distributed.Vote(), Progress(plan.steps, initial=first, shown=progress)
     with Interrupt() as interrupt:
         try:
             for session in sessions:
                 session.open_log(first if keep_log else None)
-            for step in bar:
+            for step in range(first, plan.steps):
                 if all(session.stopped for session in sessions):
                     break
                 done = step + 1
-                _advance(program, sessions, step)
+                # What is compiled is new at the begin of a stage.
+                begins = step == first or plan.number_at(step)[1] == 0
+                bar.phase("compiling" if begins else "training")
+                _advance(program, sessions, step, bar)
                 for session in sessions:
                     for line in session.messages:
-                        _print(bar, f"{session.name}: {line}" if session.name else line)
-                bar.set_postfix(_summary(sessions), refresh=False)
+                        bar.line(f"{session.name}: {line}" if session.name else line)
+                summary = _summary(sessions)
+                bar.advance(**summary)
+                if plan.evaluates_after(done):
+                    shown = ", ".join(f"{name} {x}" for name, x in summary.items())
+                    bar.result(f"step {done} of {plan.steps}: {shown}")
                 if plan.saves_after(done) or all(session.stopped for session in sessions):
                     save(program, sessions, path, done)
                 if report is not None and plan.evaluates_after(done):
@@ -136,7 +147,7 @@ def run_sessions(
                 session.close_log()
 
 
-def _advance(program: AbstractProgram, sessions: Sequence[Session], step: int) -> None:
+def _advance(program: AbstractProgram, sessions: Sequence[Session], step: int, bar: Progress) -> None:
     """One update of every network, and what follows from it."""
     done = step + 1
     number, within = sessions[0].plan.number_at(step)
@@ -154,6 +165,7 @@ def _advance(program: AbstractProgram, sessions: Sequence[Session], step: int) -
     running = [k for k, session in enumerate(sessions) if not session.stopped]
     evaluated, held_out = {}, {}
     if sessions[0].plan.evaluates_after(done):
+        bar.phase("evaluating")
         networks = program.evaluated()
         evaluated = {k: networks[k] for k in running}
         results = distributed.each([partial(sessions[k].plan.evaluate, networks[k][1]) for k in running])
@@ -283,19 +295,6 @@ def _parts(header: dict) -> list[dict]:
         pairs = zip(header["members"], header["reasons"], strict=True)
         return [member | {"stopped": reason} for member, reason in pairs]
     return [header]
-
-
-def _progress_bar(first: int, steps: int, shown: bool) -> tqdm:
-    # With None, tqdm shows the bar on a terminal only.
-    hidden = None if shown and distributed.leads() else True
-    return tqdm(
-        range(first, steps), initial=first, total=steps, disable=hidden, unit="step", dynamic_ncols=True
-    )
-
-
-def _print(bar: tqdm, line: str) -> None:
-    if distributed.leads():
-        bar.write(line)
 
 
 def _summary(sessions: Sequence[Session]) -> dict[str, str | int]:

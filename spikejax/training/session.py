@@ -2,7 +2,7 @@
 
 import enum
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,10 @@ import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from ..activity import complaints
+from . import distributed
 from .annealing import Plateau
 from .checkpoint import CheckpointError
-from .log import MetricsLog
+from .log import Logger, MakeLogger, MetricsLog
 from .plan import Plan
 
 MAX_LARGE_GRADIENTS = 20
@@ -75,10 +76,19 @@ class Session:
     higher one is better.
 
     **Arguments:** `plan`: the run's; `params`: its initial parameters, the best so far; `name`: what messages
-    call it; `folder`: where its log and best network are written (None: nowhere).
+    call it; `folder`: where its log and best network are written (None: nowhere); `loggers`: what makes the
+    loggers that are told of every update, beside that of ``metrics.jsonl`` (they need a folder).
     """
 
-    def __init__(self, plan: Plan, params: PyTree, *, name: str = "", folder: Path | None = None):
+    def __init__(
+        self,
+        plan: Plan,
+        params: PyTree,
+        *,
+        name: str = "",
+        folder: Path | None = None,
+        loggers: Sequence[MakeLogger] = (),
+    ):
         self.plan, self.name, self.folder = plan, name, folder
         self.best = _copy(params)
         self.best_score: float | None = None
@@ -107,18 +117,19 @@ class Session:
         """Lines for the user about the last update."""
         self._plateau: Plateau | None = None
         self._warned: set[str] = set()
-        self._log: MetricsLog | None = None
+        self._make_loggers, self._loggers = tuple(loggers), list[Logger]()
 
     def open_log(self, resume_at: int | None = None) -> None:
-        """Open ``metrics.jsonl`` in the folder; see `MetricsLog`."""
+        """Open ``metrics.jsonl`` in the folder, see `MetricsLog`, and the loggers."""
         if self.folder is not None:
-            self._log = MetricsLog(self.folder / "metrics.jsonl", resume_at)
+            self._loggers = [MetricsLog(self.folder / "metrics.jsonl", resume_at)]
+            if distributed.leads():
+                self._loggers += [make(self.folder, resume_at) for make in self._make_loggers]
 
     def close_log(self) -> None:
-        """Close the log, if it is open."""
-        if self._log is not None:
-            self._log.close()
-            self._log = None
+        """Close the loggers that are open."""
+        while self._loggers:
+            self._loggers.pop().close()
 
     def saved(self) -> dict[str, Any]:
         """What a checkpoint's header holds of the session; the best parameters are saved as arrays."""
@@ -175,8 +186,8 @@ class Session:
             action = Action.ROLL_BACK if self._lower_learning_rate() else Action.STOP
         evaluated = {f"held_out/{name}": x for name, x in (held_out or {}).items()}
         self.entry = {**metrics, **evaluated, "rollback": action is Action.ROLL_BACK}
-        if self._log is not None:
-            self._log.write(step, self.entry)
+        for logger in self._loggers:
+            logger.write(step, self.entry)
         self.messages = self._warnings(step)
         if action is Action.ROLL_BACK:
             scale = f"learning rate times {self.learning_rate_scale:.3g}"

@@ -14,6 +14,9 @@ from spikejax.configuration import FITS, CurrentClampFit, describe, dump, load_f
 from spikejax.configuration.fit import RENAMED
 from spikejax.fitting import MODELS, ClampPlan
 from spikejax.fitting.clamp.job import plan_of
+from spikejax.fitting.job import show
+from spikejax.fitting.ranges import Range, border, described
+from spikejax.fitting.sound.job import SoundJob
 from spikejax.training.log import read_metrics
 
 from ..command_line import fails
@@ -104,12 +107,34 @@ def further(tmp_path):
         return changed(tmp_path, CLAMP, **{f"{R}/sweep": file[f"{R}/sweep"] + 100})
 
 
+def test_further_sound_is_standardised_as_what_was_fitted(tmp_path):
+    path = tmp_path / "sound.toml"
+    path.write_text(SOUND_CONFIG)
+    job = SoundJob(load_fit(path, (("data.test_file", str(SOUND)),)))
+    own, further = job.data, job.further
+    assert own.train > 0
+    assert further.train == 0  # all of it is predicted
+    # Standardised on the training part of what was fitted, not on its own.
+    np.testing.assert_array_equal(further.features, own.features)
+    np.testing.assert_array_equal(further.spikes, own.spikes)
+    louder = tmp_path / "louder.npz"
+    with np.load(SOUND) as file:
+        np.savez(louder, **({name: file[name] for name in file.files} | {"stimulus": 2 * file["stimulus"]}))
+    job = SoundJob(load_fit(path, (("data.test_file", str(louder)),)))
+    assert job.further.features[0].std() == pytest.approx(2 * own.features[0].std(), rel=0.05)
+    with pytest.raises(ValueError, match="absent.npz"):
+        SoundJob(load_fit(path, (("data.test_file", str(tmp_path / "absent.npz")),)))
+
+
 @pytest.mark.slow
 def test_fit_command_for_sound(tmp_path, capsys):
     path = tmp_path / "sound.toml"
     path.write_text(SOUND_CONFIG)
-    assert cli.main(["fit", str(path), "--out", str(tmp_path / "out"), "--quiet"]) == 0
-    assert "model, stimulus alone" in capsys.readouterr().out
+    words = ["fit", str(path), "--out", str(tmp_path / "out"), "--quiet", "--data.test_file", str(SOUND)]
+    assert cli.main(words) == 0
+    printed = capsys.readouterr().out
+    assert "test part, model, stimulus alone" in printed
+    assert "test_file, glm, with history" in printed
     result = json.loads((tmp_path / "out" / "fit.json").read_text())
     assert set(result["bits_per_spike"]) == {
         f"{who}, {what}" for who in ("model", "glm") for what in ("stimulus alone", "with history")
@@ -213,3 +238,46 @@ def test_shipped_configurations(tmp_path, capsys):
             tmp_path / "none.npz",
         )
         assert "data.file" in error
+
+
+def test_the_border_of_a_range():
+    linear, log = Range(0.0, 100.0, "MOhm"), Range(1.0, 1e4, "ms", True)
+    for value, end in (
+        (0.5, "lower"),
+        (0.0, "lower"),
+        (1.5, None),
+        (50.0, None),
+        (99.5, "upper"),
+        (101.0, "upper"),
+    ):
+        assert border(linear, value) == end
+    for value, end in ((1.05, "lower"), (1.2, None), (8e3, None), (9.5e3, "upper")):
+        assert border(log, value) == end
+
+
+def test_a_parameter_at_the_border_has_no_error_bar():
+    ranges = {"R_s": Range(0.0, 100.0, "MOhm"), "R": Range(20.0, 2000.0, "MOhm", True)}
+    values, spread = {"R_s": 99.7, "R": 120.0}, {"R_s": 2.0, "R": 3.0}
+    found = described(ranges, values, spread=spread, standard_error=spread)
+    assert found["R"] == {
+        "value": 120.0,
+        "spread": 3.0,
+        "standard_error": 3.0,
+        "unit": "MOhm",
+        "range": [20.0, 2000.0],
+        "at_border": None,
+    }
+    assert found["R_s"]["at_border"] == "upper"
+    assert np.isnan(found["R_s"]["spread"])
+    assert np.isnan(found["R_s"]["standard_error"])
+    lines = show({"scores": {}, "stochastic": {"parameters": found}}).splitlines()
+    assert len(lines) == 1
+    for words in (
+        "stochastic fit",
+        "R_s ended at the upper border",
+        "99.7 MOhm",
+        "0 to 100 MOhm",
+        "no error bar",
+    ):
+        assert words in lines[0]
+    assert "--model.ranges.R_s '[0, 100]'" in lines[0]

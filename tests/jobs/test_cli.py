@@ -1,7 +1,10 @@
 """The command line: bad input gets one line and exit code 2, and nothing already written is lost."""
 
+import contextlib
+import io
 import json
 import os
+import re
 
 import jax.numpy as jnp
 import numpy as np
@@ -27,7 +30,10 @@ def config(tmp_path):
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     (folder / "tiny.toml").write_text(toml(BRAILLE))
-    assert cli.main(["train", str(folder / "tiny.toml"), "--out", str(folder / "out"), "--quiet"]) == 0
+    words = ["train", str(folder / "tiny.toml"), "--out", str(folder / "out"), "--format", "png", "svg"]
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        assert cli.main(words) == 0
+    (folder / "printed.txt").write_text(printed.getvalue())
     return folder / "out"
 
 
@@ -128,8 +134,16 @@ def test_a_finished_run_is_complete(finished, capsys):
     assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4]
     figures = {path.stem for path in (finished / "figures").iterdir()}
     assert figures == {"training", "raster", "voltages", "activations", "rates", "confusion"}
+    assert {path.suffix for path in (finished / "figures").iterdir()} == {".png", ".svg"}
     assert cli.main(["evaluate", str(finished)]) == 0
     assert f"{summary['smooth']['accuracy']:.4f}" in capsys.readouterr().out
+
+
+def test_a_run_says_what_it_does(finished):
+    lines = (finished.parent / "printed.txt").read_text().splitlines()
+    for phase in ("compiling", "training", "evaluating", "evaluating on the test split", "drawing figures"):
+        assert lines.count(phase) == 1
+    assert any(re.fullmatch(r"step 4 of 4: loss .*, held-out accuracy .*", line) for line in lines)
 
 
 def test_a_finished_run_is_not_overwritten(finished, config, capsys):

@@ -180,3 +180,15 @@ def test_a_configuration_in_the_place_of_a_run_and_the_reverse(config, capsys, t
         for command in ("evaluate", "train"):
             error = fails(capsys, command, tmp_path / kind)
             assert f"is the folder of a {kind}: its runs are in {tmp_path / kind / inner}" in error
+
+
+def test_a_device_that_is_not_there(monkeypatch, capsys, tmp_path):
+    def fail(*_):
+        raise RuntimeError("Unable to initialize backend 'tpu'")
+
+    monkeypatch.setenv("JAX_PLATFORMS", "tpu")
+    monkeypatch.setattr("jax.devices", fail)
+    monkeypatch.setattr("spikejax.jobs.evaluate.Evaluate.execute", fail)
+    error = fails(capsys, "evaluate", tmp_path)
+    assert "JAX_PLATFORMS is tpu" in error
+    assert "pip install 'spikejax[tpu]'" in error

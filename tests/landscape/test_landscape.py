@@ -40,6 +40,7 @@ from spikejax.landscape import (
     roughness,
     secants,
 )
+from spikejax.landscape.report import landscape_parts
 from spikejax.losses import SquaredError
 from spikejax.tasks import Trial
 from spikejax.training import checkpoint
@@ -307,7 +308,13 @@ def test_trials_all_and_single(trials):
 def test_command(run_folder, capsys):
     options = ["--points", "5", "--sharpness", "1", "--trials", "1", "--directions", "gradient"]
     assert main(["landscape", str(run_folder), *options]) == 0
-    names = capsys.readouterr().out.split()
+    lines = capsys.readouterr().out.splitlines()
+    names = [line for line in lines if line.startswith(str(run_folder))]
+    # Each part by name as it begins: as many as were counted before.
+    parts = [line for line in lines if line not in names]
+    assert len(parts) == landscape_parts(2, 1, 3, LandscapeOptions(directions=("gradient",))) == 10
+    assert parts[0] == "trained network, gradient direction, trial 0, smooth, a = 1"
+    assert parts[-1] == "initial network, plane, hard threshold"
     pages = {"scales", "trained-gradient", "initial-gradient", "plane"}
     assert {n.rsplit("/", 1)[1] for n in names} == {
         "landscape.csv",

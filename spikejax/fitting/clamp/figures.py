@@ -1,7 +1,7 @@
 """Figures of a current-clamp fit. Every axis says what it shows and in which unit."""
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +9,7 @@ from jaxtyping import Int
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ...plotting import save_figures
+from ...plotting.style import above, beside, limits, page
 from ..recordings import CurrentClamp
 from .predict import Predicted
 
@@ -38,9 +38,9 @@ class Shown(NamedTuple):
     """Spike counts of the sweeps left out, interpolated between their neighbours."""
 
 
-def clamp_figures(folder: Path, shown: Shown) -> None:
-    """Write ``traces.png`` and ``counts.png`` into `folder`, made if it is not there."""
-    save_figures(folder, {"traces": lambda: _traces(shown), "counts": lambda: _counts(shown)})
+def clamp_figures(shown: Shown) -> dict[str, Callable[[], Figure]]:
+    """What draws each figure, by name: ``traces`` and ``counts``."""
+    return {"traces": partial(_traces, shown), "counts": partial(_counts, shown)}
 
 
 def _traces(shown: Shown) -> Figure:
@@ -48,19 +48,16 @@ def _traces(shown: Shown) -> Figure:
     recording = shown.recording
     pool = shown.left_out if len(shown.left_out) else shown.kept
     some = pool[np.unique(np.linspace(0, len(pool) - 1, min(MOST_SWEEPS, len(pool))).round().astype(int))]
-    figure = Figure(figsize=(9.0, 1.0 + 1.7 * len(some)), layout="constrained")
-    axes = figure.subplots(
-        len(some) + 1, 1, sharex=True, squeeze=False, height_ratios=[0.6] + [1.0] * len(some)
-    )[:, 0]
+    ratios = [0.6] + [1.0] * len(some)
+    figure, axes = page(len(some) + 1, 1, 9.0, 1.4 + 1.7 * len(some), sharex=True, height_ratios=ratios)
+    axes = axes[:, 0]
     time = np.arange(recording.current.shape[1]) * recording.sample
     for k, i in enumerate(some):
         axes[0].plot(time, recording.current[i], color=f"C{k}", lw=0.9, label=f"sweep {recording.sweeps[i]}")
         _trace(axes[k + 1], shown, int(i))
-    axes[0].set(ylabel="current (pA)", title=f"Recorded and predicted voltage: {shown.name}")
-    axes[0].legend(frameon=False, fontsize=6, ncols=MOST_SWEEPS)
-    axes[1].legend(
-        frameon=False, fontsize=7, loc="lower right", bbox_to_anchor=(1.0, 0.98), ncols=3, borderpad=0
-    )
+    axes[0].set(ylabel="current (pA)")
+    beside(axes[0])
+    above(figure, axes[1], title=f"Recorded and predicted voltage: {shown.name}")
     axes[-1].set(xlabel="time (ms)")
     return figure
 
@@ -87,8 +84,8 @@ def _trace(ax: Axes, shown: Shown, i: int) -> None:
 def _counts(shown: Shown) -> Figure:
     """Spikes of every sweep against its mean current, recorded, predicted and interpolated."""
     recording, kept, left_out = shown.recording, shown.kept, shown.left_out
-    figure = Figure(figsize=(5.5, 3.8), layout="constrained")
-    ax = figure.subplots()
+    figure, axes = page(1, 1, 7.6, 3.8)
+    ax = axes[0, 0]
     amount = recording.current.mean(axis=1)
     known = np.array([len(times) for times in recording.spikes])
     ax.plot(amount[kept], known[kept], "o", mfc="none", color=RECORDED, label="recorded, fitted")
@@ -108,7 +105,11 @@ def _counts(shown: Shown) -> Figure:
                 lw=0,
                 label="its runs, mean +- SD",
             )
-    ax.plot(amount[left_out], shown.interpolated, "x", color="k", label="interpolated between neighbours")
-    ax.set(xlabel="current, mean over the sweep (pA)", ylabel="spikes in the sweep", title=shown.name)
-    ax.legend(frameon=False, fontsize=7)
+    label = "interpolated between neighbours"
+    ax.plot(amount[left_out], shown.interpolated, "x", color="k", label=label)
+    ax.set(
+        xlabel="current, mean over the sweep (pA)", ylabel="number of spikes in the sweep", title=shown.name
+    )
+    ax.set_ylim(limits(known, keep=(0.0, 1.2 * known.max())))
+    beside(ax)
     return figure

@@ -7,6 +7,7 @@ What each is for: docs/fitting.md.
 """
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
@@ -45,7 +46,8 @@ SIDE_BY_SIDE = 64
 """Starts that are screened as one program: enough to fill vectors, few enough for the cache."""
 
 Report: TypeAlias = Callable[[str, int, float], None]
-"""Called after every step with the name of the fit or search, the number of the step and the best loss."""
+"""Called with the name of the fit or search, the number of the step and the best loss after every step, and
+before the first with 0 and NaN."""
 LossOfStarts: TypeAlias = Callable[[Values], Float[np.ndarray, " starts"]]
 
 
@@ -175,6 +177,7 @@ def fit_clamp(
 
     **Raises:** `ValueError` if every start diverged.
     """
+    report("screening", 0, math.nan)
     loss = screening(model, data, gate, dt, plan.weights)
     raw = random_starts(model.ranges, plan.draws, key=key)
     raw, value = _best(raw, loss(raw), max(plan.starts, plan.keep))
@@ -269,6 +272,7 @@ def _descend(
         return jax.tree.map(lambda a, b: jnp.where(now[0] < best[0], b, a), best, now)
 
     best = None
+    report(0, math.nan)
     for i in range(descent.steps):
         before = raw
         raw, state, value, parts = step(raw, state, data, jnp.asarray(anneal(i)))

@@ -1,5 +1,6 @@
 """A current-clamp fit from its configuration to its scores, predictions and figures."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from ...configuration import CurrentClampFit
 from ...configuration.making import at
 from ...gates import Gate
 from ...kernels import KERNELS
+from ...plotting import save_figures
+from ..ranges import described
 from ..recordings import CurrentClamp, Stepped, read_current_clamp, step_current_clamp
 from ..scores import SpikeScores, interpolate, mean_scores, spike_scores
 from .figures import Shown, clamp_figures
@@ -111,23 +114,20 @@ class ClampJob:
 
     def _described(self, found: ClampFits) -> dict[str, Any]:
         """The fitted neurons by kind: parameters with their uncertainty, loss and its terms."""
-        result = {kind: self._fit(fit) for kind, fit in found._asdict().items() if fit is not None}
+        result = {}
         if found.stochastic is not None:
             errors = clamp_standard_errors(
                 self.model, found.stochastic, self.sweeps, self.config.dt, self.plan.weights
             )
-            for name, entry in result["stochastic"]["parameters"].items():
-                entry["standard_error"] = errors[name]
+            result["stochastic"] = self._fit(found.stochastic, standard_error=errors)
             result["stochastic"]["standard_error"] = "from the inverse Hessian of the stochastic fit's loss"
+        if found.deterministic is not None:
+            result["deterministic"] = self._fit(found.deterministic)
         return result
 
-    def _fit(self, fit: ClampFit) -> dict[str, Any]:
-        parameters = {
-            name: {"value": value, "spread": fit.spread[name], "unit": self.model.ranges[name].unit}
-            for name, value in fit.values.items()
-        }
+    def _fit(self, fit: ClampFit, **errors: dict[str, float]) -> dict[str, Any]:
         return {
-            "parameters": parameters,
+            "parameters": described(self.model.ranges, fit.values, spread=fit.spread, **errors),
             "spread": f"standard deviation over the {fit.good} best starts",
             "loss": fit.loss,
             "loss_terms": fit.parts,
@@ -161,8 +161,8 @@ class ClampJob:
         counts, times = interpolate(amount, spikes, np.arange(len(kept), len(amount)), kept)
         return spike_scores(recorded, times, self._duration(), window=self.config.coincidence, counts=counts)
 
-    def draw(self, folder: Path) -> None:
-        """Write the figures of what `fit` found into `folder`."""
+    def draw(self, folder: Path, formats: Sequence[str]) -> None:
+        """Write the figures of what `fit` found into `folder`, in these `formats`."""
         shown = Shown(
             name=f"{self.recording.name}, {self.config.model.kind}",
             recording=self.recording,
@@ -172,7 +172,7 @@ class ClampJob:
             left_out=self.left_out,
             interpolated=self.scores["left-out sweeps, interpolated"].predicted,
         )
-        clamp_figures(folder, shown)
+        save_figures(folder, clamp_figures(shown), formats)
 
 
 def plan_of(config: CurrentClampFit) -> ClampPlan:

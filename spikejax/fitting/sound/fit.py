@@ -2,6 +2,7 @@
 its scores against a GLM."""
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from ..laplace import standard_errors
 from ..ranges import prior
 from ..recordings import Resample, SoundSpikes, bin_spikes, samples_per_step
 from ..scores import bits_per_spike
-from .model import SoundModel, features, make_basis
+from .model import Basis, SoundModel, features, make_basis
 
 __all__ = [
     "BinnedSound",
@@ -60,18 +61,24 @@ class BinnedSound(NamedTuple):
     """1 for a bin with a spike."""
     steps: Float[np.ndarray, "bins sub trials"]
     """Spikes in each step."""
-    knots: Float[np.ndarray, " knots"]
-    """Lags of the stimulus filters, ms."""
+    basis: Basis
+    """Of the stimulus filters."""
 
 
 def prepare_sound(
-    recording: SoundSpikes, dt: float, width: float, train: float, length: float, resample: Resample
+    recording: SoundSpikes,
+    dt: float,
+    width: float,
+    train: float,
+    length: float,
+    resample: Resample,
+    basis: Basis | None = None,
 ) -> BinnedSound:
     """The recording averaged over steps of `dt` ms, in bins of `width` ms, of which the fraction `train` is
     fitted.
 
     **Arguments:** `length` of the stimulus filters, ms; `resample`: what to do if `dt` is not the sampling
-    step.
+    step; `basis`: of the recording that was fitted, for a further one of which nothing is (`train` of 0).
 
     **Raises:** `ValueError` if dt is no whole multiple of the sampling step (see `samples_per_step`) or does
     not divide the bin, and if training or test part has no spike.
@@ -88,11 +95,14 @@ def prepare_sound(
     spikes = (bin_spikes(recording.spikes, bins, width) > 0).astype(float)
     fine = (bin_spikes(recording.spikes, steps, dt) > 0).astype(float)
     trained = round(train * bins)
-    check_filters(width * trained, stimulus=length)
-    for part, name in ((spikes[:, :trained], "training"), (spikes[:, trained:], "test")):
+    parts = {"test": spikes[:, trained:]}
+    if basis is None:
+        check_filters(width * trained, stimulus=length)
+        parts["training"] = spikes[:, :trained]
+        basis = make_basis(averaged, dt, length, trained * sub)
+    for name, part in parts.items():
         if not part.any():
             raise ValueError(f"the {name} part of the recording has no spike")
-    basis = make_basis(averaged, dt, length, trained * sub)
     return BinnedSound(
         dt=dt,
         sub=sub,
@@ -101,7 +111,7 @@ def prepare_sound(
         features=features(basis, averaged),
         spikes=spikes,
         steps=fine.T.reshape(bins, sub, -1),
-        knots=basis.knots,
+        basis=basis,
     )
 
 
@@ -225,7 +235,7 @@ def fit_sound(
     `samples` free runs.
 
     **Arguments:** `steps`: most iterations; `key` of the free runs; `report`: called after every iteration
-    with its number and the loss.
+    with its number and the loss, and before the first with 0 and NaN.
     """
     # Here for start-up time: scipy.optimize is slow to import.
     from scipy.optimize import minimize
@@ -236,6 +246,7 @@ def fit_sound(
         jax.value_and_grad(lambda vector, parts: penalised_loss(unravel(vector), parts, data.dt, ridge))
     )
     done = 0
+    report(0, math.nan)
 
     def objective(vector):
         value, slope = gradient(jnp.asarray(vector, start.dtype), parts)
@@ -282,16 +293,23 @@ class Score(NamedTuple):
     trials: list[float]
     """On the test part of each trial."""
     train: float
-    """On the training part."""
+    """On the training part, NaN of a recording that was not fitted."""
 
 
 def sound_scores(
-    data: BinnedSound, fit: FittedSound, stimulus_ms: float, history_ms: float
+    data: BinnedSound,
+    fit: FittedSound,
+    stimulus_ms: float,
+    history_ms: float,
+    further: tuple[BinnedSound, FittedSound] | None = None,
 ) -> dict[str, Score]:
     """Bits per spike of the model and of the GLM, from the stimulus alone and with the spikes before.
 
-    **Arguments:** `stimulus_ms`, `history_ms`: lengths of the GLM's filters.
+    **Arguments:** `stimulus_ms`, `history_ms`: lengths of the GLM's filters; `further`: a recording on the
+    basis of `data`, and the fit with its predictions there, which are scored in the place of those of `data`;
+    the GLM is that of `data` all the same.
     """
+    scored, fit = (data, fit) if further is None else further
     width = data.dt * data.sub
     check_filters(width * data.train, stimulus=stimulus_ms, history=history_ms)
     lags, past = round(stimulus_ms / width), round(history_ms / width)
@@ -300,14 +318,14 @@ def sound_scores(
         fitted = fit_glm(
             data.stimulus, data.spikes, data.train, stimulus_lags=lags, history_lags=history_lags
         )
-        return fitted.probability(data.stimulus, data.spikes)
+        return fitted.probability(scored.stimulus, scored.spikes)
 
     def score(p):
-        held, train = data.spikes, data.train
+        held, train = scored.spikes, scored.train
         return Score(
             test=bits_per_spike(p[:, train:], held[:, train:]),
             trials=[bits_per_spike(a[train:], b[train:]) for a, b in zip(p, held, strict=True)],
-            train=bits_per_spike(p[:, :train], held[:, :train]),
+            train=bits_per_spike(p[:, :train], held[:, :train]) if train else math.nan,
         )
 
     predictions = {

@@ -13,30 +13,38 @@ A worker is the same command once more.
 import contextlib
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
+from optuna.study import Study, StudyDirection
+from optuna.trial import FrozenTrial, TrialState
 
 from ...configuration.load import new_folder
 from ...files import remove_leftovers, write_table
 from ...locks import Lock
 from ...training import TrainingStopped
+from ...training.log import MakeLogger
 from ..run import LOCK
 from .space import SearchPlan
 from .study import FOLDER, LOST, MINUTES, count, is_made, objective_label, open_study
 from .worker import BEATS, DeadWorkers, train_trial
 
-# After `.study`, which says what is missing without Optuna.
-import optuna  # isort: skip
-from optuna.study import Study, StudyDirection  # isort: skip
-from optuna.trial import FrozenTrial, TrialState  # isort: skip
 
-
-def search_run(plan: SearchPlan, folder: Path, *, progress: bool = True) -> Study:
+def search_run(
+    plan: SearchPlan,
+    folder: Path,
+    *,
+    progress: bool = True,
+    formats: Sequence[str] = ("png",),
+    loggers: Sequence[MakeLogger] = (),
+) -> Study:
     """Train trials until all are made, with any other workers of the same search; then write the table and
     the figures.
+
+    **Arguments:** `formats`: of the figures; `loggers`: of each trial, see `spikejax.training.train`.
 
     **Raises:** `ConfigError` if the storage cannot be used or holds another search; `Interrupted` on Ctrl-C,
     after which the same call goes on; `TrainingStopped` if no trial came to an end.
@@ -56,14 +64,14 @@ def search_run(plan: SearchPlan, folder: Path, *, progress: bool = True) -> Stud
             # Others are at the last ones; they may die.
             time.sleep(min(1.0, plan.search.grace / BEATS))
             continue
-        train_trial(study, plan, folder, progress)
+        train_trial(study, plan, folder, progress, loggers)
         _write_table(study, plan, folder)
     _write_table(study, plan, folder)
     if not count(study.get_trials(deepcopy=False), TrialState.COMPLETE):
         reasons = [t.user_attrs[LOST] for t in study.trials if LOST in t.user_attrs] or ["all were pruned"]
         raise TrainingStopped(f"none of the {wanted} trials came to an end, the first because: {reasons[0]}")
     with _alone(folder):
-        _draw(study, plan, folder / "figures")
+        _draw(study, plan, folder / "figures", formats)
     return study
 
 
@@ -101,7 +109,7 @@ def _row(trial: FrozenTrial, plan: SearchPlan, label: str) -> dict[str, Any]:
     }
 
 
-def _draw(study: Study, plan: SearchPlan, folder: Path) -> None:
+def _draw(study: Study, plan: SearchPlan, folder: Path, formats: Sequence[str]) -> None:
     # Here for start-up time: Matplotlib is slow to import.
     from ...plotting import save_figures
     from ...plotting.search import SearchedKey, SearchResult, search_figures
@@ -119,7 +127,7 @@ def _draw(study: Study, plan: SearchPlan, folder: Path) -> None:
         keys=keys,
         importance=_importance(study),
     )
-    save_figures(folder, search_figures(found))
+    save_figures(folder, search_figures(found), formats)
 
 
 def _importance(study: Study) -> dict[str, float]:

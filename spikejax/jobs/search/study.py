@@ -5,20 +5,15 @@ import re
 from pathlib import Path
 
 import numpy as np
+import optuna
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
 
 from ...configuration import build_loss
 from ...errors import ConfigError
 from ..run import check_inside
+from .journal import Journal
 from .space import SearchPlan
-
-try:
-    import optuna
-except ImportError as error:
-    raise ConfigError("spikejax search needs Optuna: pip install 'spikejax[search]'") from error
-
-from .journal import Journal  # isort: skip
-from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
 
 ALIVE, DEATHS, FOLDER, LOST, MINUTES = "alive", "deaths", "folder", "lost", "minutes"
 """Attributes of a trial."""

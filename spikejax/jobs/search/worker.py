@@ -10,6 +10,7 @@ import contextlib
 import math
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from ...errors import ConfigError
 from ...simulators import ClockDriven
 from ...training import Interrupted, TrainingStopped
 from ...training.checkpoint import CheckpointError
+from ...training.log import MakeLogger
 from ..memory import out_of_memory
 from ..run import FolderInUse, trained
 from ..train import finished_run
@@ -53,7 +55,9 @@ class TakenAway(TrainingStopped):
     """Another worker took this one for dead."""
 
 
-def train_trial(study: Study, plan: SearchPlan, folder: Path, progress: bool) -> None:
+def train_trial(
+    study: Study, plan: SearchPlan, folder: Path, progress: bool, loggers: Sequence[MakeLogger] = ()
+) -> None:
     """Train the network of the next trial and tell the study what came of it.
 
     **Raises:** `Interrupted` on Ctrl-C, with the trial queued again.
@@ -66,7 +70,7 @@ def train_trial(study: Study, plan: SearchPlan, folder: Path, progress: bool) ->
     begin = time.perf_counter()
     with Heartbeat(trial, plan.search.grace / BEATS) as heartbeat:
         try:
-            outcome = _outcome(trial, plan, place, heartbeat, progress)
+            outcome = _outcome(trial, plan, place, heartbeat, progress, loggers)
         except TakenAway:
             return
         except FolderInUse:
@@ -93,7 +97,12 @@ def train_trial(study: Study, plan: SearchPlan, folder: Path, progress: bool) ->
 
 
 def _outcome(
-    trial: Trial, plan: SearchPlan, place: Path, heartbeat: "Heartbeat", progress: bool
+    trial: Trial,
+    plan: SearchPlan,
+    place: Path,
+    heartbeat: "Heartbeat",
+    progress: bool,
+    loggers: Sequence[MakeLogger],
 ) -> dict[str, Any]:
     """Train a trial: its final state, and its value if it has one. Why it has none is kept in the trial."""
 
@@ -108,7 +117,7 @@ def _outcome(
 
     try:
         config = plan.at({name: one.draw(trial, name) for name, one in plan.space.items()})
-        options = {"progress": progress, "report": report, "figures": False}
+        options = {"progress": progress, "report": report, "figures": False, "loggers": loggers}
         finished_run(config, place, wait=plan.search.grace, **options)
         value = held_out_score(place, config, plan.search.objective)
         if not math.isfinite(value):

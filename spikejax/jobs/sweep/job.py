@@ -10,6 +10,7 @@ SWEEP/figures/*.png
 
 import contextlib
 import functools
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,11 @@ from ...files import write_json, write_table
 from ...losses import AbstractLoss
 from ...network import Network
 from ...noise import Noise
+from ...progress import Progress
 from ...simulators import ClockDriven
 from ...tasks.base import first_trials
 from ...training import Interrupted, TrainingStopped, distributed
+from ...training.log import MakeLogger
 from ..evaluate import evaluate_network
 from ..run import check_inside, check_same, clock, last_stage, locked, prepare, read_summary, tidy, trained
 from ..train import finished_run
@@ -37,12 +40,21 @@ TRIALS = 64
 """Held-out trials on which the gradients of trained networks are compared."""
 
 
-def sweep_run(points: list[Point], folder: Path, *, progress: bool = True) -> list[dict[str, Any]]:
+def sweep_run(
+    points: list[Point],
+    folder: Path,
+    *,
+    progress: bool = True,
+    formats: Sequence[str] = ("png",),
+    loggers: Sequence[MakeLogger] = (),
+) -> list[dict[str, Any]]:
     """Train every point that is not finished in `folder`, then write the table and the figures; returns the
     table's rows.
 
     With several processes (`spikejax.training.distributed`) each of them makes the same call, and process 0
     alone reads and writes `folder`.
+
+    **Arguments:** `formats`: of the figures; `loggers`: of each point, see `spikejax.training.train`.
 
     **Raises:** `ConfigError` if the folder holds another sweep; `TrainingStopped` on Ctrl-C, after which the
     same call goes on.
@@ -69,8 +81,12 @@ def sweep_run(points: list[Point], folder: Path, *, progress: bool = True) -> li
     def end() -> list[dict[str, Any]]:
         rows = [_row(p, places[p.name]) for p in points]
         write_table(folder / "table.csv", rows)
-        _draw(folder / "figures", points, rows)
+        _draw(folder / "figures", points, rows, formats)
         return rows
+
+    def show(line: str) -> None:
+        if progress and distributed.leads():
+            print(line, flush=True)
 
     with locked(folder):
         distributed.call(check)
@@ -79,9 +95,11 @@ def sweep_run(points: list[Point], folder: Path, *, progress: bool = True) -> li
             if distributed.call(partial(begin, group)):
                 if alone(group[0].config):
                     for point in group:
-                        _train_alone(point, places[point.name], progress)
+                        show(f"point {points.index(point) + 1} of {len(points)}: {point.name}")
+                        _train_alone(point, places[point.name], progress, formats, loggers)
                 else:
-                    _train_group(group, [places[p.name] for p in group], state, progress)
+                    show(f"{len(group)} of {len(points)} points side by side")
+                    _train_group(group, [places[p.name] for p in group], state, progress, loggers)
             # Only now: a kill before this trains nothing again.
             if distributed.leads():
                 state.unlink(missing_ok=True)
@@ -89,12 +107,12 @@ def sweep_run(points: list[Point], folder: Path, *, progress: bool = True) -> li
         return distributed.call(end)
 
 
-def _draw(folder: Path, points: list[Point], rows: list[dict[str, Any]]) -> None:
+def _draw(folder: Path, points: list[Point], rows: list[dict[str, Any]], formats: Sequence[str]) -> None:
     # Here for start-up time: Matplotlib is slow to import.
     from ...plotting import save_figures
     from ...plotting.sweep import sweep_figures
 
-    save_figures(folder, sweep_figures([point.values for point in points], rows))
+    save_figures(folder, sweep_figures([point.values for point in points], rows), formats)
 
 
 def _finished(place: Path) -> bool:
@@ -103,23 +121,31 @@ def _finished(place: Path) -> bool:
     return summary is not None and "gradient" in summary
 
 
-def _train_group(group: list[Point], folders: list[Path], state: Path, progress: bool) -> None:
+def _train_group(
+    group: list[Point], folders: list[Path], state: Path, progress: bool, loggers: Sequence[MakeLogger]
+) -> None:
     with contextlib.ExitStack() as stack:
         for place in folders:
             stack.enter_context(locked(place))
         with clock(state.with_suffix(".minutes")) as minutes:
-            found = train_together(group, folders, state, progress=progress)
+            found = train_together(group, folders, state, progress=progress, loggers=loggers)
             spent = minutes() / len(group)
+        bar = stack.enter_context(Progress(len(group), shown=progress, unit="point", stays=False))
         for point, place, (run, network, reason) in zip(group, folders, found, strict=True):
+            bar.phase("evaluating on the test split")
             distributed.call(lambda: _finish(point.config, place, run, network, reason, spent))
+            bar.advance()
 
 
-def _train_alone(point: Point, place: Path, progress: bool) -> None:
+def _train_alone(
+    point: Point, place: Path, progress: bool, formats: Sequence[str], loggers: Sequence[MakeLogger]
+) -> None:
     if distributed.call(lambda: _finished(place)):
         return
     reason, minutes = None, None
     try:
-        minutes = finished_run(point.config, place, progress=progress)["training_minutes"]
+        options = {"progress": progress, "formats": formats, "loggers": loggers}
+        minutes = finished_run(point.config, place, **options)["training_minutes"]
     except Interrupted:
         raise
     except TrainingStopped as error:

@@ -1,5 +1,6 @@
 """Training several networks side by side, in one vmapped step."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import equinox as eqx
@@ -7,6 +8,7 @@ import equinox as eqx
 from ...configuration import Run, alone, batch_key, build, initial_state, program, step_settings, structure
 from ...network import Network
 from ...training import make_group_step
+from ...training.log import MakeLogger
 from ...training.loop import restore, run_sessions
 from ...training.program import GroupProgram, Member, group_mesh
 from ...training.session import Session
@@ -25,7 +27,12 @@ def groups(points: list[Point]) -> list[list[Point]]:
 
 
 def train_together(
-    points: list[Point], folders: list[Path], checkpoint_path: Path, *, progress: bool = True
+    points: list[Point],
+    folders: list[Path],
+    checkpoint_path: Path,
+    *,
+    progress: bool = True,
+    loggers: Sequence[MakeLogger] = (),
 ) -> list[tuple[Run, Network, str | None]]:
     """Train the networks of `points`, which are one program (`groups`), side by side: each as `train` would
     train it, to rounding.
@@ -34,6 +41,8 @@ def train_together(
     `checkpoint_path`, from where a killed group goes on. With several processes each of them makes the same
     call; process 0 writes. A network whose training stops (see `train`) keeps its best parameters; the others
     go on.
+
+    **Arguments:** `loggers`: of each point, see `train`.
 
     **Returns:** for each point its run, its best network, and why its training stopped early, if it did.
 
@@ -48,7 +57,7 @@ def train_together(
         for config, run in zip(configs, runs, strict=True)
     ]
     sessions = [
-        Session(member.plan, member.state.params, name=point.name, folder=folder)
+        Session(member.plan, member.state.params, name=point.name, folder=folder, loggers=loggers)
         for member, point, folder in zip(members, points, folders, strict=True)
     ]
     mesh = group_mesh(len(members))
