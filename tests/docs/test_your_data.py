@@ -47,6 +47,7 @@ def test_its_encoded_trials_are_trials(page):
 def test_its_configuration_learns_from_its_file(page, monkeypatch, capsys):
     folder, _ = page
     monkeypatch.chdir(folder)
+    monkeypatch.setattr("spikejax.plotting.save_figures", lambda *_: [])  # other tests draw them
     (folder / "my_config.toml").write_text(CONFIG, encoding="utf-8")
     assert cli.main(["train", "my_config.toml", "--out", "run", "--quiet"]) == 0
     summary = json.loads((folder / "run" / "summary.json").read_text())
