@@ -52,6 +52,7 @@ def test_the_network_has_a_gradient_in_the_neurons_own_parameter(page):
     assert float(abs(namespace["gradient"].layers[0].neuron.neuron.jump)) > 0
 
 
+@pytest.mark.nightly
 def test_conductances(page, relative):
     namespace, _ = page
     layer = Layer.dense(
