@@ -1,6 +1,8 @@
 """Analyses on constructed examples whose answer is known."""
 
 import json
+import os
+import sys
 
 import equinox as eqx
 import jax
@@ -40,6 +42,7 @@ from spikejax.analysis import (
 from spikejax.analysis.linearisation import jacobians
 from spikejax.cli import main
 from spikejax.losses import SquaredError
+from spikejax.starting import one_thread_for_small_matrices
 from spikejax.tasks import Trial
 from spikejax.training import run_trial
 
@@ -328,3 +331,26 @@ def test_gradient_report(network, trials):
     for report_ in (exact, damped):
         assert float(report_.exact_norm) == pytest.approx(float(exact.norm), rel=1e-9)
         assert float(report_.exact_noise) == pytest.approx(float(exact.noise), rel=1e-9)
+
+
+def test_the_first_exponents_are_those_of_all():
+    rng = np.random.default_rng(0)
+    rates = np.array([0.5, 0.2, -0.1, -0.4, -0.8, -1.5])  # per ms
+    jacobian = np.diag(np.exp(rates)) + np.triu(0.01 * rng.normal(size=(400, 6, 6)), 1)
+    every = growth(jacobian, 1.0)
+    np.testing.assert_allclose(every, 1e3 * rates, rtol=0.02)
+    np.testing.assert_allclose(growth(jacobian, 1.0, directions=3), every[:3], rtol=1e-12)
+
+
+def test_one_thread_for_the_command_line_only(monkeypatch):
+    monkeypatch.setattr(sys, "orig_argv", ["python", "run.py"])
+    monkeypatch.setattr(sys, "argv", ["run.py"])
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    one_thread_for_small_matrices()
+    assert "OPENBLAS_NUM_THREADS" not in os.environ
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/spikejax"])
+    one_thread_for_small_matrices()
+    assert os.environ["OPENBLAS_NUM_THREADS"] == "1"
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "4")  # the user's
+    one_thread_for_small_matrices()
+    assert os.environ["OPENBLAS_NUM_THREADS"] == "4"

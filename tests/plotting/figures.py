@@ -245,7 +245,8 @@ def fits(sweeps):
     return clamp_figures(shown) | sound_figures(data, fitted, scores)
 
 
-FEW = run(2) | analyses(2) | sweeps(False) | searches(6) | fits(4)
-MANY = run(27) | analyses(27) | landscapes(4) | sweeps(True) | searches(60) | fits(40)
+FEW = {name: draw for name, draw in run(2).items() if "one window" not in name}
+MANY = run(27) | analyses(27) | landscapes(2) | sweeps(True) | searches(60) | fits(40)
 for name in ("trained-gradient", "initial-random", "initial-gradient"):  # as trained-random
     del MANY[name]
+NIGHTLY = run(2) | analyses(2) | landscapes(1) | landscapes(4) | sweeps(False) | searches(6) | fits(4)

@@ -14,13 +14,13 @@ from spikejax.plotting import STYLE, save_figures
 from spikejax.plotting.run import holds_spikes, raster, training, voltages
 from spikejax.plotting.style import colours, limits, log_axis, named_ticks, page
 
-from .figures import FEW, MANY, metrics, shown_trial
+from .figures import FEW, MANY, NIGHTLY, metrics, shown_trial
 
 ALL = [
     pytest.param(draw, id=f"{name}, {size}")
     for size, found in (("few", FEW), ("many", MANY))
     for name, draw in found.items()
-]
+] + [pytest.param(draw, id=name, marks=pytest.mark.nightly) for name, draw in NIGHTLY.items()]
 COUNTED = (
     r"number|neuron|trial|class|update|channel|readout unit|direction|property|^name$|^[a-z_]+[.][a-z_.0-9]+$"
 )
@@ -208,7 +208,7 @@ def test_names_at_ticks_do_not_overlap(count, axis):
 
 
 def test_vector_files(tmp_path):
-    draw = {"filters": FEW["filters"]}
+    draw = {"filters": MANY["filters"]}
     paths = save_figures(tmp_path, draw, ("png", "pdf", "svg"))
     assert [path.name for path in paths] == ["filters.png", "filters.pdf", "filters.svg"]
     begins = [path.read_bytes()[:5] for path in paths]
