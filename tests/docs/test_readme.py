@@ -11,32 +11,51 @@ import spikejax
 from ..places import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+TRAINING = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+PRINTED = "print(check_neuron(AdaptingIF()))"
 
 
-@pytest.fixture(scope="module")
-def blocks():
-    return re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+def blocks(page: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", page, re.DOTALL)
 
 
-def test_script(blocks, capsys):
-    exec(compile(blocks[0], "README.md", "exec"), {})
+def test_first_lines():
+    namespace = {}
+    exec(compile(blocks(README)[0], "README.md", "exec"), namespace)
+    loss, network = namespace["loss"], namespace["network"]
+    by_release = {"charge": namespace["gradient"]} | {
+        release: jax.grad(loss)(network, release) for release in ("surrogate", "hard", "graded")
+    }
+    for gradient in by_release.values():
+        weights = gradient.layers[0].feedforward.weight
+        assert jnp.all(jnp.isfinite(weights))
+        assert jnp.any(weights != 0)
+
+
+def test_training_script(capsys):
+    (script,) = blocks(TRAINING)
+    exec(compile(script, "training.md", "exec"), {})
     assert float(capsys.readouterr().out) > 0.2  # chance is 0.04
 
 
-def test_new_neuron(blocks):
+@pytest.fixture(scope="module")
+def neuron():
+    source = blocks(README)[1]
+    assert PRINTED in source
     namespace = {}
-    exec(compile(blocks[1], "README.md", "exec"), namespace)
-    neuron = namespace["QuadraticIF"](tau_mem=8.0)
+    exec(compile(source.replace(PRINTED, ""), "README.md", "exec"), namespace)
+    return namespace["AdaptingIF"]()
+
+
+@pytest.mark.nightly
+def test_the_new_neuron_passes_its_check(neuron):
+    assert spikejax.check_neuron(neuron).passed
+
+
+def test_new_neuron(neuron):
     synapse = spikejax.Exponential(5.0, rate_unit=0.02)
     network = spikejax.Network.dense(
-        2,
-        (5,),
-        1,
-        neuron=neuron,
-        synapse=synapse,
-        key=jax.random.key(0),
-        bias=(0.3, 0.9),
-        recurrent_scale=0.5,
+        2, (5,), 1, neuron=neuron, synapse=synapse, key=jax.random.key(0), bias=(1.3, 1.9)
     )
     gate = spikejax.Gate(width=0.3)
 
@@ -54,5 +73,6 @@ def test_new_neuron(blocks):
 
 
 def test_commands_exist():
+    assert len(README.splitlines()) <= 150
     assert "spikejax train configs/braille.toml" in README
     assert len(re.findall(r"<!-- test command -->\n```sh\n.*pytest.*\n```\n", README)) == 1
