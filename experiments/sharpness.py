@@ -1,14 +1,14 @@
 """What the sharpness of the gate does to training: the sweeps of shape x sharpness x seeds, and why it gets
 hard where it does.
 
-    python experiments/sharpness.py [--tasks predictive_coding braille delayed_xor] [--out runs]
+    OPENBLAS_NUM_THREADS=1 python experiments/sharpness.py [--tasks predictive_coding braille delayed_xor] [--out runs]
 
-Runs ``configs/sharpness_TASK.toml`` (a finished sweep in --out is read), and prints the tables of
+(Threads that share small matrices wait for each other.) Runs ``configs/sharpness_TASK.toml`` (a finished sweep in --out is read), and prints the tables of
 docs/sharpness.md: means over seeds, with the range in brackets where there is room. Of every trained network,
 on 16 test trials with the gate that it was trained with:
 
 - *in one step*: the share of the charge that is released by crossings of the whole active zone within one
-  time step. The gradient passes through the gate's density at the ends of steps, so it does not see these;
+  time step. The gradient knows of these by their time alone, not by the gate's density;
 - *exponent*: the largest Lyapunov exponent of the first trial, 1/s. Above 0, small differences grow, and so
   do gradients back in time.
 """

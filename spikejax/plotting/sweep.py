@@ -107,8 +107,8 @@ def _draw(
         sharex=sharey and not numeric,
     )
     combinations = list(dict.fromkeys(_combination(p, others) for p in points))
-    for ax, panel in zip(axes[0], panels, strict=True):
-        column = np.array([row.get(panel.column, np.nan) for row in rows], float)
+    columns = [np.array([row.get(panel.column, np.nan) for row in rows], float) for panel in panels]
+    for ax, panel, column in zip(axes[0], panels, columns, strict=True):
         for number, combination in enumerate(combinations):
             chosen = [i for i, p in enumerate(points) if _combination(p, others) == combination]
             stats = [_spread(column[[i for i in chosen if at[i] == value]]) for value in values]
@@ -119,7 +119,9 @@ def _draw(
                 # Combinations stand a little above each other.
                 offset = 0.25 * (number - (len(combinations) - 1) / 2) / max(len(combinations), 1)
                 _dots(ax, np.arange(len(values)) + offset, stats, label)
-        _scale(ax, panel, column, values if numeric else None)
+        # An axis that panels share has to show what any of them shows.
+        shown = np.concatenate(columns) if sharey else column
+        _scale(ax, panel, shown, values if numeric else None)
         ax.set(**{"xlabel": key, "ylabel": panel.label} if numeric else {"xlabel": panel.label})
     if not numeric:
         axes[0, 0].set_yticks(np.arange(len(values)), values)

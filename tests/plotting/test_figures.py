@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from spikejax.plotting import STYLE, save_figures
 from spikejax.plotting.run import holds_spikes, raster, training, voltages
+from spikejax.plotting.sweep import sweep_figures
 from spikejax.plotting.style import colours, limits, log_axis, named_ticks, page
 
 from .figures import FEW, MANY, NIGHTLY, metrics, shown_trial
@@ -216,3 +217,14 @@ def test_vector_files(tmp_path):
     assert "time before (ms)" in paths[2].read_text()  # text, not outlines
     with pytest.raises(ValueError, match="bmpx"):
         save_figures(tmp_path, draw, ("bmpx",))
+
+
+def test_panels_that_share_an_axis_show_the_values_of_each():
+    points = [{"gate.sharpness": a} for a in (1.0, 2.0, 4.0)]
+    smooth, hard = (0.010, 0.012, 0.015), (0.035, 0.036, 0.037)
+    rows = [{"smooth error": a, "hard error": b} for a, b in zip(smooth, hard, strict=True)]
+    figure, _ = drawn(sweep_figures(points, rows)["scores"])
+    for ax in figure.axes:
+        low, high = ax.get_ylim()
+        assert low < min(smooth)
+        assert high > max(hard)
