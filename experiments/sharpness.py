@@ -1,9 +1,10 @@
 """What the sharpness of the gate does to training: the sweeps of shape x sharpness x seeds, and why it gets
 hard where it does.
 
-    OPENBLAS_NUM_THREADS=1 python experiments/sharpness.py [--tasks predictive_coding braille delayed_xor] [--out runs]
+    python experiments/sharpness.py [--tasks predictive_coding braille delayed_xor] [--out runs]
 
-(Threads that share small matrices wait for each other.) Runs ``configs/sharpness_TASK.toml`` (a finished sweep in --out is read), and prints the tables of
+Set ``OPENBLAS_NUM_THREADS=1``, or threads that share small matrices wait for each other for an hour. Runs
+``configs/sharpness_TASK.toml`` (a finished sweep in --out is read), and prints the tables of
 docs/sharpness.md: means over seeds, with the range in brackets where there is room. Of every trained network,
 on 16 test trials with the gate that it was trained with:
 

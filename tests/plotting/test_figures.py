@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 
 from spikejax.plotting import STYLE, save_figures
 from spikejax.plotting.run import holds_spikes, raster, training, voltages
-from spikejax.plotting.sweep import sweep_figures
 from spikejax.plotting.style import colours, limits, log_axis, named_ticks, page
+from spikejax.plotting.sweep import sweep_figures
 
 from .figures import FEW, MANY, NIGHTLY, metrics, shown_trial
 
