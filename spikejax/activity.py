@@ -83,7 +83,7 @@ def complaints(metrics: Mapping[str, Any], most: float = 0.5) -> dict[str, str]:
             if kind == "saturated" and f"rate/{layer}" in found:  # said already
                 continue
             found[name] = f"{float(x):.0%} of the neurons of layer {layer} are {kind}"
-    advice = "or set its rate with `spikejax.training.calibrate` (docs/activity.md)"
+    advice = "or set its rate: `spikejax.training.calibrate`, [network.calibrate] (docs/activity.md)"
     return {name: f"{text}: {_REMEDIES[name.partition('/')[0]]}, {advice}" for name, text in found.items()}
 
 
