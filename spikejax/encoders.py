@@ -1,34 +1,223 @@
-"""From recorded signals to spikes."""
+"""From recorded signals and events to what a network is given, a row for every step.
 
+Times are in ms and rates in Hz. All but `hold` may be traced and vmapped over trials; time is the first axis
+of what they return, or of what they were given.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, UInt8
+from jax.core import Tracer
+from jaxtyping import Array, ArrayLike, Float, Num, PRNGKeyArray, UInt8
 
 from .stimulus import steps_in
 
 
+def bin_events(
+    times: ArrayLike | Sequence,
+    units: ArrayLike | Sequence,
+    trial: ArrayLike | Sequence | None = None,
+    *,
+    dt: float,
+    steps: int,
+    channels: int,
+    trials: int | None = None,
+) -> Float[Array, "*trials time channels"]:
+    """Events as counts: ``x[floor(t/dt), unit]`` is how many a unit had in a step.
+
+    A time that is the border of a step to rounding is in the step that begins there. Events before 0, after
+    the last step, of other units or trials, or at NaN are left out, so that lists of different length can be
+    filled up with those.
+
+    **Arguments:** `times` (ms) and `units` (0 to ``channels - 1``) of the events, ``(events,)``, in any
+    order; `trial`: the trial that each is in, 0 to ``trials - 1``, if they are of several; `dt` (ms) and
+    number of `steps`; `trials`: how many there are.
+
+    **Returns:** ``(time, channels)``, or with `trial` ``(trials, time, channels)``.
+
+    **Raises:** `ValueError` for lists of different length, and for `trial` without `trials`.
+
+    !!! example
+        >>> bin_events([0.2, 0.4, 2.0], [1, 1, 0], dt=1.0, steps=3, channels=2).tolist()
+        [[0.0, 2.0], [0.0, 0.0], [1.0, 0.0]]
+    """
+    if (trial is None) != (trials is None):
+        raise ValueError("`trial` and `trials` go together: give both, or neither for events of one trial")
+    step, unit = step_of(times, dt), _known(units)
+    lists = {"times": step, "units": unit} | ({} if trial is None else {"trial": _known(trial)})
+    if len({x.shape for x in lists.values()}) > 1 or step.ndim != 1:
+        shown = ", ".join(f"`{name}` {x.shape}" for name, x in lists.items())
+        raise ValueError(f"the lists of events have shapes {shown}: give one entry each for every event")
+    shape = (steps, channels) if trials is None else (trials, steps, channels)
+    places = [lists[name] for name in ("trial", "times", "units") if name in lists]
+    # A negative index would count from the end.
+    places = [
+        jnp.where((jnp.asarray(x) >= 0) & (jnp.asarray(x) < n), x, n)
+        for x, n in zip(places, shape, strict=True)
+    ]
+    return jnp.zeros(shape).at[tuple(jnp.asarray(x, jnp.int32) for x in places)].add(1.0, mode="drop")
+
+
+def step_of(times: ArrayLike | Sequence, dt: float) -> Any:
+    """The step that each time (ms) is in, ``floor(t/dt)``, as floats (NaN of NaN), in the precision of the
+    times: one at a border to rounding is in the step that begins there."""
+    known = _known(times)
+    xp, real = (np, np.float64) if isinstance(known, np.ndarray) else (jnp, jnp.result_type(float))
+    wide = known if jnp.issubdtype(known.dtype, jnp.floating) else known.astype(real)
+    # A time that was made from another unit is wrong in its last bit, and so is the quotient.
+    return xp.floor(wide / dt * (1 + 2 * float(jnp.finfo(wide.dtype).eps)))
+
+
+def _known(x: ArrayLike | Sequence) -> Any:
+    """As an array: of numpy, in its own precision, unless it is one of JAX's."""
+    return x if isinstance(x, jax.Array) else np.asarray(x)
+
+
+def latency_coding(
+    intensity: Float[ArrayLike, "*channels"] | Sequence,
+    *,
+    dt: float,
+    steps: int,
+    threshold: float = 0.0,
+    tau: float | None = None,
+) -> Float[Array, "time *channels"]:
+    """Latency coding: one spike a channel, the earlier the stronger.
+
+    Linear, over the length T of the trial: ``t = T (1 - x)/(1 - threshold)``. With `tau`, the time at which a
+    leaky integrate-and-fire neuron reaches the threshold under a constant current: ``t = tau ln(x/(x -
+    threshold))``. There is no spike where ``x <= threshold``, or where t is after the last step.
+
+    **Arguments:** `intensity` x, 1 for the strongest (more counts as 1 in the linear code); `dt` (ms) and
+    number of `steps`; `threshold`, at least 0 and below 1, with `tau` above 0; `tau` in ms.
+
+    **Returns:** 0 or 1, ``(time, *channels)``.
+
+    **Raises:** `ValueError` for a `threshold` or a `tau` out of range.
+
+    **Reference:** Thorpe, Delorme & Van Rullen 2001, doi:10.1016/S0893-6080(01)00083-1 (order and latency of
+    first spikes); Gerstner, Kistler, Naud & Paninski 2014, Neuronal Dynamics, section 1.3 (the time of a LIF
+    neuron's spike).
+
+    !!! example
+        >>> latency_coding([1.0, 0.5, 0.0], dt=1.0, steps=4).tolist()
+        [[1.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]]
+    """
+    _check("threshold", threshold, lambda y: (y >= 0) & (y < 1), "at least 0 and below 1")
+    x = jnp.asarray(intensity, jnp.result_type(float))
+    if tau is None:
+        t = steps * dt * (1 - jnp.minimum(x, 1.0)) / (1 - threshold)
+    else:
+        _check("tau", tau, lambda y: y > 0, "above 0 ms")
+        _check("threshold", threshold, lambda y: y > 0, "above 0 where `tau` is given")
+        t = tau * jnp.log(x / jnp.where(x > threshold, x - threshold, 1.0))
+    step = jnp.where(x > threshold, step_of(t, dt), jnp.inf)
+    at = jnp.arange(steps, dtype=step.dtype).reshape(-1, *(1,) * x.ndim)
+    return (at == step[None]).astype(x.dtype)
+
+
+def rate_coding(
+    key: PRNGKeyArray, rate: Float[ArrayLike, "..."] | Sequence, *, dt: float, steps: int | None = None
+) -> Float[Array, "time *channels"]:
+    """Rate coding: the events of Poisson processes, ``n(t) ~ Poisson(rate(t) dt)`` in every step.
+
+    The mean number of events is that of the rate at any `dt`; a step of high ``rate dt`` may hold several.
+
+    **Arguments:** `key` of the draw; `rate` (Hz), at least 0: ``(*channels)`` if it is constant over `steps`
+    steps, else ``(time, *channels)``; `dt` in ms.
+
+    **Returns:** counts, ``(time, *channels)``.
+
+    **Reference:** Dayan & Abbott 2001, Theoretical Neuroscience, section 1.4.
+
+    !!! example
+        >>> rate_coding(jax.random.key(0), [20.0, 80.0], dt=1.0, steps=1000).shape
+        (1000, 2)
+    """
+    rate = jnp.asarray(rate, jnp.result_type(float))
+    _check("rate", rate, lambda y: (y >= 0).all(), "at least 0 Hz, everywhere")
+    shape = rate.shape if steps is None else (steps, *rate.shape)
+    return jax.random.poisson(key, jnp.broadcast_to(1e-3 * dt * rate, shape), dtype=jnp.int32).astype(
+        rate.dtype
+    )
+
+
+def population_coding(
+    x: Float[ArrayLike, "*channels"] | Sequence,
+    *,
+    low: float,
+    high: float,
+    size: int,
+    width: float | None = None,
+) -> Float[Array, "*channels size"]:
+    """Population coding: a number as the activity of neurons with Gaussian tuning curves, ``a_i = exp(-(x -
+    c_i)^2/(2 width^2))``, whose centres c_i lie evenly from `low` to `high`.
+
+    The activity may be the input itself, or go on to `rate_coding` (times the highest rate) or
+    `latency_coding`.
+
+    **Arguments:** `x`, in units of its own, as are `low`, `high` and `width`; `size`: neurons a number, at
+    least 2; `width` of the tuning curves; default: the distance of the centres, divided by 1.5.
+
+    **Returns:** 0 to 1, ``(*channels, size)``.
+
+    **Raises:** `ValueError` for fewer than two neurons, a `high` that is not above `low`, or a `width` that
+    is not above 0.
+
+    **Reference:** Bohte, Kok & La Poutre 2002, doi:10.1016/S0925-2312(01)00658-0, section 5 (the default
+    width).
+
+    !!! example
+        >>> [f"{a:.2f}" for a in population_coding(0.5, low=0.0, high=1.0, size=3)]
+        ['0.32', '1.00', '0.32']
+    """
+    if size < 2:
+        raise ValueError(f"`size` is {size}: give at least 2 neurons")
+    _check("high", high, lambda y: y > low, f"above `low`, {low}")
+    width = (high - low) / (size - 1) / 1.5 if width is None else width
+    _check("width", width, lambda y: y > 0, "above 0")
+    x = jnp.asarray(x, jnp.result_type(float))[..., None]
+    centres = low + (high - low) * jnp.arange(size, dtype=x.dtype) / (size - 1)
+    return jnp.exp(-0.5 * ((x - centres.reshape(*(1,) * (x.ndim - 1), -1)) / width) ** 2)
+
+
 def delta_modulation(
-    signal: Float[np.ndarray, "trials time channels"], threshold: float
-) -> UInt8[np.ndarray, "trials time events"]:
+    signal: Num[np.ndarray, "*trials time channels"] | Num[Array, "*trials time channels"],
+    threshold: float | Float[Array, ""],
+) -> UInt8[np.ndarray, "*trials time events"] | UInt8[Array, "*trials time events"]:
     """Delta modulation: a spike for every `threshold` that a signal moves.
 
     A reference follows the signal by one threshold a step: ``ON`` where ``signal - reference >= threshold``,
     ``OFF`` where ``<= -threshold``, and the reference moves by that threshold. A jump of the signal is so
     written as a burst, as long as the jump is high. The first sample is the first reference.
 
-    **Arguments:** `signal`; `threshold` in its units, above 0.
+    **Arguments:** `signal`, of numpy or of JAX (traced, too); `threshold` in its units, above 0.
 
-    **Returns:** 0 or 1, ``(trials, time, 2 channels)``: ON channels first, then OFF.
+    **Returns:** 0 or 1, ``(*trials, time, 2 channels)``: ON channels first, then OFF; of the signal's
+    library.
+
+    **Raises:** `ValueError` for a `threshold` that is not above 0.
+
+    **Reference:** Lichtsteiner, Posch & Delbruck 2008, doi:10.1109/JSSC.2007.914337 (a pixel that does it, on
+    the logarithm of light).
     """
-    if not threshold > 0:
-        raise ValueError(f"`threshold` is {threshold}: give a step above 0")
-    reference = signal[:, 0].astype(float)
-    events = np.zeros((*signal.shape[:2], 2 * signal.shape[2]), np.uint8)
-    for t in range(1, signal.shape[1]):
-        distance = signal[:, t] - reference
-        on, off = distance >= threshold, distance <= -threshold
-        reference += threshold * (on.astype(float) - off)
-        events[:, t] = np.concatenate([on, off], axis=-1)
-    return events
+    _check("threshold", threshold, lambda y: y > 0, "above 0")
+    wide = signal.astype(float if isinstance(signal, np.ndarray) else jnp.result_type(float))
+
+    def step(reference, now):
+        on, off = now - reference >= threshold, now - reference <= -threshold
+        return reference + threshold * (on.astype(wide.dtype) - off.astype(wide.dtype)), (on, off)
+
+    if isinstance(wide, np.ndarray):
+        reference, events = wide[..., 0, :], np.zeros((*wide.shape[:-1], 2 * wide.shape[-1]), np.uint8)
+        for t in range(1, wide.shape[-2]):
+            reference, found = step(reference, wide[..., t, :])
+            events[..., t, :] = np.concatenate(found, axis=-1)
+        return events
+    _, (on, off) = jax.lax.scan(step, wide[..., 0, :], jnp.moveaxis(wide, -2, 0))
+    return jnp.moveaxis(jnp.concatenate([on, off], axis=-1), 0, -2).astype(jnp.uint8)
 
 
 def hold(samples: np.ndarray, period: float, step: float) -> np.ndarray:
@@ -53,4 +242,20 @@ def steps_held(period: float, step: float) -> int:
     return repeat
 
 
-__all__ = ["delta_modulation", "hold", "steps_held"]
+def _check(name: str, value: Any, holds: Any, wanted: str) -> None:
+    """Raise `ValueError` for a value that is known and out of its range."""
+    if not isinstance(value, Tracer) and not holds(value):
+        shown = f"goes from {np.min(value):g} to {np.max(value):g}" if np.ndim(value) else f"is {value}"
+        raise ValueError(f"`{name}` {shown}, but must be {wanted}")
+
+
+__all__ = [
+    "bin_events",
+    "delta_modulation",
+    "hold",
+    "latency_coding",
+    "population_coding",
+    "rate_coding",
+    "step_of",
+    "steps_held",
+]

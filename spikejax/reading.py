@@ -1,9 +1,11 @@
 """Files that others made, read strictly: whatever is wrong with one is a `FileError` in one line, and no file
 takes more memory than it can justify."""
 
+import abc
 import contextlib
 import io
 import math
+import struct
 import warnings
 import zipfile
 from collections.abc import Iterator
@@ -19,6 +21,10 @@ RATIO = 100
 """How many times its own size a file may take: more than recordings are ever compressed by."""
 LARGEST = 1e15
 """Numbers that recordings stay below: products of larger ones overflow in single precision."""
+SHOWN, LONGEST_NAME = 12, 40
+"""Names that an error lists at most, and how much of each."""
+END, MANY = struct.Struct("<10xH10x"), 0xFFFF
+"""The last bytes of an archive, with the number of its members; this one stands for more."""
 HEADER = 1 << 17
 """Bytes at the start of an array in which its header ends: numpy writes some hundred."""
 
@@ -50,40 +56,64 @@ def allowance(size: int) -> int:
     return max(FREE, RATIO * size)
 
 
-class Arrays:
+def shown(name: str) -> str:
+    """A name from a file as it can stand in a line of text."""
+    return name if name.isprintable() and len(name) < LONGEST_NAME else ascii(name[:LONGEST_NAME])
+
+
+class AbstractArrays(abc.ABC):
+    """The arrays of an opened file, by name. Whatever is wrong with one is a `FileError` that names file and
+    array."""
+
+    path: Path
+
+    @property
+    @abc.abstractmethod
+    def names(self) -> tuple[str, ...]:
+        """What there is."""
+
+    @abc.abstractmethod
+    def get(self, key: str, ndim: int | None = None) -> np.ndarray:
+        """One array, of `ndim` axes if that is given. Objects are never read."""
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.names
+
+    def numbers(self, key: str, ndim: int | None = None) -> np.ndarray:
+        """One array of finite real numbers."""
+        return real_numbers(f"{self.path}: {key}", self.get(key, ndim))
+
+    def text(self, key: str) -> tuple[str, ...]:
+        """One array of names with one axis, as text."""
+        return words(f"{self.path}: {key}", self.get(key, 1))
+
+    def inventory(self) -> str:
+        """What there is, in words."""
+        found = [shown(name) for name in sorted(self.names)]
+        more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+        return f"it has {', '.join(found[:SHOWN]) or 'nothing'}{more}"
+
+
+class Arrays(AbstractArrays):
     """The arrays of an opened ``.npz`` file; see `arrays_of`."""
 
     def __init__(self, path: Path, archive: zipfile.ZipFile, size: int):
         self.path, self._archive, self._left = path, archive, allowance(size)
         self._members = {name.removesuffix(".npy"): name for name in archive.namelist()}
 
-    def get(self, key: str, ndim: int | None = None) -> np.ndarray:
-        """One array, of `ndim` axes if that is given. Objects are never read.
+    @property
+    def names(self):
+        return tuple(self._members)
 
-        **Raises:** `FileError` naming file and array.
-        """
+    def get(self, key, ndim=None):
         where = f"{self.path}: {key}"
         if key not in self._members:
-            raise FileError(f"{self.path} has no array {key!r}")
+            raise FileError(f"{self.path} has no array {key!r}: {self.inventory()}")
         with one_line(f"{where} cannot be read"):
             array = self._read(where, self._archive.getinfo(self._members[key]))
         if ndim is not None and array.ndim != ndim:
             raise FileError(f"{where} has shape {array.shape}; expected {ndim} axes")
         return array
-
-    def numbers(self, key: str, ndim: int | None = None) -> np.ndarray:
-        """One array of finite real numbers.
-
-        **Raises:** `FileError` naming file and array.
-        """
-        return real_numbers(f"{self.path}: {key}", self.get(key, ndim))
-
-    def text(self, key: str) -> tuple[str, ...]:
-        """One array of names with one axis, as text.
-
-        **Raises:** `FileError` naming file and array.
-        """
-        return words(f"{self.path}: {key}", self.get(key, 1))
 
     def _read(self, where: str, member: zipfile.ZipInfo) -> np.ndarray:
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -145,9 +175,23 @@ def arrays_of(path: Path, advice: str = "") -> Iterator[Arrays]:
         try:
             with one_line(str(path)):
                 archive = stack.enter_context(zipfile.ZipFile(file))
+                _check_count(file, archive)
         except FileError:
             raise FileError(f"{path} cannot be read (not an .npz file, or a damaged one){more}") from None
         yield Arrays(path, archive, size)
+
+
+def _check_count(file: Any, archive: zipfile.ZipFile) -> None:
+    """Raise an error unless an archive lists as many members as its end says: zipfile does not look, and an
+    array that may be absent would be missed by nobody."""
+    at = file.tell()
+    file.seek(max(file.seek(0, 2) - END.size, 0))
+    end = file.read(END.size)
+    file.seek(at)
+    if len(end) == END.size and end.startswith(b"PK\x05\x06"):
+        (count,) = END.unpack(end)
+        if count not in (MANY, len(archive.namelist())):
+            raise ValueError(f"it lists {len(archive.namelist())} arrays, but has {count}")
 
 
 def real_numbers(where: str, array: np.ndarray) -> np.ndarray:
@@ -205,6 +249,7 @@ def words(where: str, array: np.ndarray) -> tuple[str, ...]:
 
 
 __all__ = [
+    "AbstractArrays",
     "Arrays",
     "FileError",
     "allowance",
@@ -212,6 +257,7 @@ __all__ = [
     "class_numbers",
     "one_line",
     "real_numbers",
+    "shown",
     "whole_numbers",
     "words",
 ]

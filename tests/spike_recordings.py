@@ -1,5 +1,5 @@
-"""Spike recordings on disk, in the layout of the Spiking Heidelberg Digits, for the tests of the tasks that
-read them."""
+"""Recordings for the tests of the tasks that read them: on disk in the layout of the Spiking Heidelberg
+Digits, and the arrays of a user's own file."""
 
 import h5py
 import numpy as np
@@ -26,3 +26,23 @@ def write(
         for name in leave_out:
             del file[name]
     return path
+
+
+def own_arrays(kind: str, trials: int = 24, seed: int = 0) -> dict[str, np.ndarray]:
+    """The arrays of a file of a user's own: ``"events"`` with classes, ``"samples"`` with classes, trials of
+    different length, or ``"signals"`` with both."""
+    rng = np.random.default_rng(seed)
+    lengths = np.append(rng.integers(8, 20, trials - 1), 20)
+    if kind == "events":
+        count = rng.integers(0, 12, trials)
+        trial = np.repeat(np.arange(trials), count)
+        times = rng.uniform(0, 2 * lengths[trial])
+        order = rng.permutation(len(trial))
+        found = {"times": times[order], "units": rng.integers(0, 5, len(trial)), "trial": trial[order]}
+        found["duration"] = 2.0 * lengths
+    else:
+        inside = np.arange(20) < lengths[:, None]
+        found = {"stimuli": rng.normal(size=(trials, 20, 3)) * inside[..., None], "lengths": lengths}
+    if kind == "signals":
+        return found | {"targets": np.cumsum(found["stimuli"][..., :2], axis=1)}
+    return found | {"targets": np.arange(trials) % 3}

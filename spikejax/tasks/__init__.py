@@ -1,10 +1,12 @@
 """Tasks: where trials come from."""
 
 from .augmentation import Augmentation
-from .base import TASKS, AbstractRecordings, AbstractTask, Probe, Recordings, Trial
+from .base import TASKS, AbstractTask, Probe, Trial
 from .braille import Braille
 from .delayed_xor import DelayedXOR
 from .predictive_coding import PredictiveCoding
+from .recordings import AbstractRecordings, Recordings
+from .recordings_file import RecordingsFile
 from .spoken_digits import SpokenDigits
 
 __all__ = [
@@ -17,6 +19,7 @@ __all__ = [
     "PredictiveCoding",
     "Probe",
     "Recordings",
+    "RecordingsFile",
     "SpokenDigits",
     "Trial",
 ]

@@ -102,9 +102,4 @@ def binned(
     return np.bincount(place, minlength=int(np.prod(shape))).reshape(shape).astype(np.float32)
 
 
-def _later(x: np.ndarray, bins: int) -> np.ndarray:
-    """`x` so many bins later, silence moving in."""
-    return np.concatenate([np.zeros_like(x[:, :bins]), x[:, : x.shape[1] - bins]], axis=1) if bins else x
-
-
 __all__ = ["Augmentation", "binned", "blended"]

@@ -1,18 +1,15 @@
 """What a task is: trials to train on, and fixed trials to be judged by."""
 
 import abc
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree, UInt8
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
-from ..component import Component, option
-from ..reading import class_numbers
+from ..component import Component
 from ..registry import Registry
 
 if TYPE_CHECKING:  # no field of the constructor: a class may have a property in its place
@@ -62,7 +59,7 @@ class AbstractTask(Component):
     from a file, it makes when it is asked for trials.
     """
 
-    target: eqx.AbstractClassVar[str]
+    target: AbstractVar[str]
     """What a trial's target is, which the loss must be made for: ``"class"``, ``"signal"``,
     ``"response"``."""
     channels: AbstractVar[int]
@@ -122,132 +119,19 @@ def first_trials(parts: Iterable[Trial], size: int) -> Trial:
     return found[0] if len(found) == 1 else jax.tree.map(lambda *x: jnp.concatenate(x), *found)
 
 
-class AbstractRecordings(AbstractTask):
-    """A task on labelled recordings that fit in memory, each epoch in a new order."""
+class Parts:
+    """Trials of a split that are made a part at a time, each when its turn comes; can be iterated over again.
 
-    target: ClassVar[str] = "class"
-    stimuli: AbstractVar[dict[str, UInt8[Array, "trials time channels"]]]
-    """By split (``train``, ``validation``, ``test``), as 0/1."""
-    targets: AbstractVar[dict[str, Int[Array, " trials"]]]
-    """The class of each of them."""
-    drop: AbstractVar[float]
-    """Probability that a spike is deleted in training."""
-    shift_steps: AbstractVar[int]
-    """Largest shift of a whole training trial in time, in steps."""
-
-    @property
-    def channels(self) -> int:
-        return self.stimuli["train"].shape[-1]
-
-    @property
-    def outputs(self) -> int:
-        return len(self.labels)
-
-    @property
-    def trials(self) -> int:
-        return len(self.targets["train"])
-
-    def batch(self, key, step, size):
-        return _draw(
-            self.stimuli["train"],
-            self.targets["train"],
-            key,
-            jnp.asarray(step),
-            size,
-            self.drop,
-            self.shift_steps,
-        )
-
-    def split(self, name):
-        label = self.targets[name]
-        keys = jax.random.split(jax.random.key(len(name)), len(label))
-        return Trial(self.stimuli[name].astype(jnp.result_type(float)), label, label=label, key=keys)
-
-
-class Recordings(AbstractRecordings):
-    """Labelled recordings that are given as arrays.
-
-    **Arguments:** `stimuli` and `targets` by split (``train``, ``validation``, ``test``), stimuli as 0/1;
-    `labels`: names of the classes; `drop`: probability that a spike is deleted in training; `shift_steps`:
-    largest shift of a whole training trial in time, in steps.
-
-    **Raises:** `ValueError` for splits that are missing or do not fit, and for targets that are not the
-    number of a class, from 0.
+    **Arguments:** `take`: makes the trials of some indices; `size`: how many there are; `part`: how many in a
+    part.
     """
 
-    stimuli: dict[str, UInt8[Array, "trials time channels"]]
-    targets: dict[str, Int[Array, " trials"]]
-    labels: tuple[str, ...] = option(doc="names of the classes", length=(1, None))
-    drop: float = option(0.0, doc="probability that a spike is deleted in training", at_least=0.0, below=1.0)
-    shift_steps: int = option(0, doc="largest shift of a whole training trial, in steps", at_least=0.0)
+    def __init__(self, take: Callable[[Int[np.ndarray, " part"]], Trial], size: int, part: int):
+        self._take, self._size, self._part = take, size, part
 
-    def __check_init__(self):
-        wanted = {"train", "validation", "test"}
-        for name in ("stimuli", "targets"):
-            if set(getattr(self, name)) != wanted:
-                given = ", ".join(sorted(getattr(self, name)))
-                raise ValueError(f"Recordings: `{name}` is of {given}: give train, validation and test")
-        channels = self.stimuli["train"].shape[-1]
-        for split, x in self.stimuli.items():
-            if len(x) != len(self.targets[split]):
-                raise ValueError(
-                    f"Recordings: {split} has {len(x)} `stimuli` and {len(self.targets[split])} `targets`: "
-                    "give one target for each"
-                )
-            if x.shape[-1] != channels:
-                raise ValueError(
-                    f"Recordings: {split} has {x.shape[-1]} channels in `stimuli`, and train {channels}"
-                )
-            known = self.targets[split]
-            if not isinstance(known, Tracer):
-                class_numbers(f"Recordings: `targets` of {split}", np.asarray(known), len(self.labels))
+    def __iter__(self) -> Iterator[Trial]:
+        for begin in range(0, self._size, self._part):
+            yield self._take(np.arange(begin, min(begin + self._part, self._size)))
 
 
-@eqx.filter_jit
-def _draw(stimuli, targets, key, step, size: int, drop: float, shift: int) -> Trial:
-    """The trials of one step."""
-    trials = len(targets)
-    per_epoch = max(trials // size, 1)
-    epoch, within = step // per_epoch, step % per_epoch
-    key_order, key_drop, key_shift = jax.random.split(key, 3)
-    key_start = jax.random.fold_in(key, 3)
-    order = jax.random.permutation(jax.random.fold_in(key_order, epoch), trials)
-    index = order[(within * size + jnp.arange(size)) % trials]
-    x = stimuli[index].astype(jnp.result_type(float))
-    if shift:
-        by = jax.random.randint(jax.random.fold_in(key_shift, step), (size,), -shift, shift + 1)
-        x = jax.vmap(_shifted)(x, by)
-    if drop:
-        x = x * jax.random.bernoulli(jax.random.fold_in(key_drop, step), 1 - drop, x.shape).astype(x.dtype)
-    label = targets[index]
-    return Trial(x, label, label=label, key=jax.random.split(jax.random.fold_in(key_start, step), size))
-
-
-def _shifted(x: Float[Array, "time channels"], by: Int[Array, ""]) -> Float[Array, "time channels"]:
-    """`x` moved `by` steps later, silence moving in."""
-    t = jnp.arange(x.shape[0])
-    return jnp.where(((t - by >= 0) & (t - by < x.shape[0]))[:, None], jnp.roll(x, by, axis=0), 0.0)
-
-
-def stratified(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of two parts of a labelled set, the second with `fraction` of every class."""
-    rng = np.random.default_rng(seed)
-    kept, held = [], []
-    for label in np.unique(labels):
-        index = rng.permutation(np.flatnonzero(labels == label))
-        n = round(fraction * len(index))
-        held.append(index[:n])
-        kept.append(index[n:])
-    return np.sort(np.concatenate(kept)), np.sort(np.concatenate(held))
-
-
-__all__ = [
-    "TASKS",
-    "AbstractRecordings",
-    "AbstractTask",
-    "Probe",
-    "Recordings",
-    "Trial",
-    "first_trials",
-    "stratified",
-]
+__all__ = ["TASKS", "AbstractTask", "Parts", "Probe", "Trial", "first_trials"]

@@ -3,7 +3,7 @@
 import functools
 from importlib import resources
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +13,9 @@ from ..component import option
 from ..encoders import delta_modulation, hold, steps_held
 from ..reading import FileError, arrays_of, class_numbers
 from ..stimulus import steps_in
-from .base import TASKS, AbstractRecordings, stratified
+from .base import TASKS
+from .recordings import AbstractRecordings
+from .splits import stratified
 
 PERIOD = 25.0
 """Sampling period of the recordings, ms (40 Hz)."""
@@ -77,6 +79,8 @@ class Braille(AbstractRecordings):
     **Reference:** Mueller-Cleve et al. 2022, arXiv:2205.15864; data CC BY 4.0, doi:10.5281/zenodo.6556273.
     """
 
+    target: ClassVar[str] = "class"
+
     dt: float = option(unit="ms", doc="time step", above=0.0, in_table=False, kw_only=False)
     thresholds: tuple[float, ...] = option(
         (1.0, 2.0, 5.0, 10.0),
@@ -113,6 +117,10 @@ class Braille(AbstractRecordings):
     @property
     def targets(self):
         return self._data.targets
+
+    @property
+    def lengths(self):
+        return None
 
     @property
     def labels(self):

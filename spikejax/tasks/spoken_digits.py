@@ -1,7 +1,6 @@
 """Spoken digits as the spikes of a cochlea, from files in the layout of the Spiking Heidelberg Digits."""
 
 import functools
-from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -14,8 +13,9 @@ from ..component import option
 from ..encoders import hold, steps_held
 from ..stimulus import steps_in
 from .augmentation import Augmentation, binned, blended
-from .base import TASKS, AbstractTask, Trial, stratified
+from .base import TASKS, AbstractTask, Parts, Trial
 from .spike_file import SPEAKER, Events, Found, Spikes, found, load
+from .splits import stratified
 
 PART = 90
 """Trials in a part of a split."""
@@ -183,7 +183,7 @@ class SpokenDigits(AbstractTask, Augmentation):
         return self.take(name, np.arange(len(self.numbers[name])))
 
     def parts(self, name):
-        return _Parts(self, name)
+        return Parts(lambda index: self.take(name, index), len(self.numbers[name]), PART)
 
     def take(self, name: str, index: Int[np.ndarray, " trials"]) -> Trial:
         """Some trials of a split (``"train"`` too), unchanged by augmentation."""
@@ -230,18 +230,6 @@ class SpokenDigits(AbstractTask, Augmentation):
         return Trial(
             jnp.asarray(hold(x, self.bin, self.dt), jnp.result_type(float)), label, label=label, key=keys
         )
-
-
-class _Parts:
-    """A split in parts of nearly equal size, each made when its turn comes."""
-
-    def __init__(self, task: SpokenDigits, name: str):
-        self._task, self._name = task, name
-
-    def __iter__(self) -> Iterator[Trial]:
-        size = len(self._task.numbers[self._name])
-        for begin in range(0, size, PART):
-            yield self._task.take(self._name, np.arange(begin, min(begin + PART, size)))
 
 
 def _each(events: tuple[Events, Events], which: Int[np.ndarray, "n 2"], field: str) -> Int[np.ndarray, " n"]:

@@ -10,7 +10,7 @@ from spikejax.losses import LOSSES
 from spikejax.tasks import TASKS
 from spikejax.tasks.base import first_trials
 
-from ..spike_recordings import DATA
+from ..spike_recordings import DATA, own_arrays
 
 SMALL = {
     "braille": (25.0, {"clock": 25.0, "drop": 0.1, "shift": 25.0}),
@@ -30,6 +30,14 @@ SMALL = {
 }
 """Time step and options that make it small: a task that is registered has its line here."""
 SIZE = 6
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_file(tmp_path_factory):
+    """A user's own recordings, which no package brings."""
+    path = tmp_path_factory.mktemp("own") / "own.npz"
+    np.savez(path, **own_arrays("events"))
+    SMALL["recordings"] = 2.0, {"file": path, "drop": 0.1, "shift": 4.0, "validation": 0.3, "test": 0.3}
 
 
 def make(name: str, **more):

@@ -189,6 +189,23 @@ def test_the_task_draws_the_same_trials_again(lab):
     assert float(right.mean()) > 0.95
 
 
+def test_a_users_task_may_have_signals(lab, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("spikejax.plotting.save_figures", lambda *_: [])
+    task = lab.Integrator(dt=1.0, duration=40.0)
+    trials = task.split("test")
+    assert trials.target.shape == trials.stimulus.shape == (50, 40, 1)
+    np.testing.assert_allclose(np.diff(trials.target, axis=1), 0.1 * trials.stimulus[:, 1:], atol=1e-12)
+    assert 20 <= int(trials.mask.sum(axis=1).min()) < 40
+    config = {"plugins": ["my_lab.components"], "dt": 1.0, "loss": "squared_error"}
+    config |= {"task": {"kind": "integrator", "duration": 10.0, "held_out": 4}}
+    config |= {"network": {"layers": [{"size": 4, "bias": [1.1, 1.4]}]}}
+    config |= {"training": {"steps": 2, "batch": 4, "evaluate_every": 2}}
+    file = tmp_path / "signal.toml"
+    file.write_text(toml(config), encoding="utf-8")
+    assert cli.main(["train", str(file), "--out", str(tmp_path / "run"), "--quiet"]) == 0
+    assert "test, smooth threshold: error" in capsys.readouterr().out
+
+
 @pytest.fixture(scope="module")
 def small():
     """The page's configuration, smaller."""

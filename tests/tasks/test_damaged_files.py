@@ -6,15 +6,17 @@ import io
 import zipfile
 
 import h5py
+import jax
 import numpy as np
 import pytest
 
 from spikejax.fitting import read_current_clamp, read_sound_spikes
 from spikejax.reading import FREE, RATIO, arrays_of, class_numbers, whole_numbers
-from spikejax.tasks import braille, spike_file
+from spikejax.tasks import RecordingsFile, braille, spike_file
+from spikejax.tasks.recordings_file import _read
 
 from ..damage import bytes_damaged, each_bit, peak, refused_or_read, same
-from ..spike_recordings import write
+from ..spike_recordings import own_arrays, write
 
 RECORDINGS = [([0.1, 0.2, 0.4], [1, 69, 3]), ([], []), ([0.3], [5]), ([0.0, 0.5], [0, 2])]
 
@@ -41,10 +43,27 @@ def braille_arrays(rng) -> dict[str, np.ndarray]:
     return {"x": x, "y": np.array([0, 1, 2, 0, 1, 2], np.uint8), "letters": np.array(["A", "B", "C"])}
 
 
+def own_recordings(path):
+    """What a user's own file holds, as the task that is made of it."""
+    _read.cache_clear()
+    task = RecordingsFile(dt=2.0, file=path, validation=0.3)
+    lengths = task.lengths or {}
+    return task.labels, [
+        [np.asarray(x) for x in jax.tree.leaves((task.targets[name], lengths.get(name), task.stimuli[name]))]
+        for name in ("train", "validation", "test")
+    ]
+
+
+def own_in_words(rng) -> dict[str, np.ndarray]:
+    arrays = own_arrays("events")
+    return arrays | {"targets": np.array(["a", "b", "c"])[arrays["targets"]], "groups": np.arange(24) % 5}
+
+
 NPZ = {
     "clamp": (clamp_arrays, lambda path: read_current_clamp(path, "R")),
     "sound": (sound_arrays, read_sound_spikes),
     "braille": (braille_arrays, braille.load),
+    "own": (own_in_words, own_recordings),
 }
 
 
@@ -133,6 +152,32 @@ def test_bits_of_an_hdf5_file(tmp_path, packed):
 def test_hdf5_damaged_at_random(tmp_path, packed, seed):
     rng = np.random.default_rng(seed)
     h5_survives(tmp_path, lambda content: (bytes_damaged(content, rng) for _ in range(3000)), packed)
+
+
+def own_h5_survives(tmp_path, damaged):
+    path, arrays = tmp_path / "own.h5", own_in_words(None)
+    with h5py.File(path, "w") as file:
+        for name, x in arrays.items():
+            file[name] = x.astype(h5py.string_dtype()) if x.dtype.kind == "U" else x
+    for one in damaged(path.read_bytes()):
+        path.write_bytes(one)
+        found = refused_or_read(lambda: own_recordings(path), path)
+        if found is not None:
+            for target, *rest in found[1]:
+                assert all(np.isfinite(x).all() for x in rest)
+                assert 0 <= target.min() <= target.max() < len(found[0])
+
+
+def test_own_hdf5_damaged(tmp_path):
+    rng = np.random.default_rng(0)
+    own_h5_survives(tmp_path, lambda content: (bytes_damaged(content, rng) for _ in range(100)))
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("seed", range(1, 4))
+def test_own_hdf5_damaged_at_random(tmp_path, seed):
+    rng = np.random.default_rng(seed)
+    own_h5_survives(tmp_path, lambda content: (bytes_damaged(content, rng) for _ in range(3000)))
 
 
 def member(name: str, content: bytes, path, **others: bytes):

@@ -11,7 +11,7 @@ from spikejax.activity import rates, saturated_fraction, silent_fraction
 from spikejax.encoders import delta_modulation, hold
 from spikejax.metrics import confusion
 from spikejax.tasks import Braille
-from spikejax.tasks.base import stratified
+from spikejax.tasks.splits import stratified
 
 
 @settings(max_examples=30, deadline=None)

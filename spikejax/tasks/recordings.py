@@ -1,0 +1,373 @@
+"""Tasks on recordings that fit in memory: a user's own arrays, and what tasks that read files have in
+common."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jaxtyping import Array, Float, Int, Num
+
+from ..component import option
+from ..reading import class_numbers
+from .base import AbstractTask, Parts, Trial
+from .splits import SPLITS, split_trials
+from .trial_arrays import (
+    EventTrials,
+    chosen,
+    class_targets,
+    dense_trials,
+    event_trials,
+    flat_events,
+    held,
+    kind_of,
+    standardised,
+    stored,
+)
+
+if TYPE_CHECKING:  # no field of the constructor: a class may have a property in its place
+    from typing import ClassVar as AbstractVar
+else:
+    from equinox import AbstractVar
+
+MOST = 1 << 26
+"""Numbers in a part of a split, at most: 256 MB in single precision."""
+
+
+class AbstractRecordings(AbstractTask):
+    """A task on recordings that fit in memory, each epoch in a new order."""
+
+    stimuli: AbstractVar[dict[str, Num[Array, "trials time channels"] | EventTrials]]
+    """By split (``train``, ``validation``, ``test``)."""
+    targets: AbstractVar[dict[str, Int[Array, " trials"] | Float[Array, "trials time outputs"]]]
+    """The class, or the signal, of each of them."""
+    drop: AbstractVar[float]
+    """Probability that the input of a channel in a step is deleted in training."""
+    shift_steps: AbstractVar[int]
+    """Largest shift of a whole training trial in time, in steps."""
+    lengths: AbstractVar[dict[str, Int[Array, " trials"]] | None]
+    """The number of steps of each of them; None if all are as long as their arrays."""
+
+    @property
+    def channels(self) -> int:
+        return self.stimuli["train"].shape[-1]
+
+    @property
+    def outputs(self) -> int:
+        return len(self.labels) if self.target == "class" else self.targets["train"].shape[-1]
+
+    @property
+    def trials(self) -> int:
+        return len(self.targets["train"])
+
+    def batch(self, key, step, size):
+        return _draw(
+            self._of("train"),
+            key,
+            jnp.asarray(step),
+            size,
+            self.drop,
+            self.shift_steps,
+        )
+
+    def split(self, name):
+        return self._take(name, np.arange(len(self.targets[name])))
+
+    def parts(self, name):
+        _, steps, channels = self.stimuli[name].shape
+        part = max(MOST // (steps * channels), 1)
+        return Parts(lambda index: self._take(name, index), len(self.targets[name]), part)
+
+    def _of(self, name: str):
+        return self.stimuli[name], self.targets[name], None if self.lengths is None else self.lengths[name]
+
+    def _take(self, name: str, index: Int[np.ndarray, " part"]) -> Trial:
+        keys = jax.random.split(jax.random.key(len(name)), len(self.targets[name]))
+        return _trials(self._of(name), jnp.asarray(index), keys[index])
+
+
+class Recordings(AbstractRecordings):
+    """Your own recordings as a task, with classes or signals as targets.
+
+    Made by `Recordings.from_events` or `Recordings.from_arrays`, which check, fill up and split what they are
+    given; or from arrays by split that are as they should be.
+
+    **Arguments:** `stimuli` and `targets` by split (``train``, ``validation``, ``test``); targets are classes
+    ``(trials,)`` from 0, or signals ``(trials, time, outputs)`` for ``target="signal"``; `labels`: names of
+    the classes; `lengths`: of trials that end before their arrays do, in steps, by split; `drop`: probability
+    that the input of a channel in a step is deleted in training; `shift_steps`: largest shift of a whole
+    training trial in time (with its signal), in steps.
+
+    **Raises:** `ValueError` for splits that are missing or do not fit, for classes that are not the number of
+    a label, and for signals that are not as long as the stimuli.
+    """
+
+    stimuli: dict[str, Num[Array, "trials time channels"] | EventTrials]
+    targets: dict[str, Int[Array, " trials"] | Float[Array, "trials time outputs"]]
+    labels: tuple[str, ...] = option((), doc="names of the classes")
+    lengths: dict[str, Int[Array, " trials"]] | None = eqx.field(default=None, kw_only=True)
+    target: str = option("class", doc="what is learnt: a class, or a signal", choices=("class", "signal"))
+    drop: float = option(
+        0.0,
+        doc="probability that the input of a channel in a step is deleted in training",
+        at_least=0.0,
+        below=1.0,
+    )
+    shift_steps: int = option(0, doc="largest shift of a whole training trial, in steps", at_least=0.0)
+
+    def __check_init__(self):
+        for name in ("stimuli", "targets", "lengths"):
+            given = getattr(self, name)
+            if given is not None and set(given) != set(SPLITS):
+                shown = ", ".join(sorted(given))
+                raise ValueError(f"Recordings: `{name}` is of {shown}: give train, validation and test")
+        if bool(self.labels) != (self.target == "class"):
+            word = "has no names of the classes" if self.target == "class" else "names classes"
+            raise ValueError(f"Recordings: `labels` {word}, but the target is a {self.target}")
+        channels = self.stimuli["train"].shape[-1]
+        for split, x in self.stimuli.items():
+            if len(x) != len(self.targets[split]):
+                raise ValueError(
+                    f"Recordings: {split} has {len(x)} `stimuli` and {len(self.targets[split])} `targets`: "
+                    "give one target for each"
+                )
+            if x.shape[-1] != channels:
+                raise ValueError(
+                    f"Recordings: {split} has {x.shape[-1]} channels in `stimuli`, and train {channels}"
+                )
+            self._check_targets(split, x.shape[1])
+            if self.lengths is not None:
+                self._check_lengths(split, self.lengths[split], x.shape)
+
+    def _check_targets(self, split: str, steps: int) -> None:
+        known = self.targets[split]
+        if self.target == "class":
+            if not isinstance(known, Tracer):
+                class_numbers(f"Recordings: `targets` of {split}", np.asarray(known), len(self.labels))
+        elif known.ndim != 3 or known.shape[1:] != (steps, self.outputs):
+            raise ValueError(
+                f"Recordings: `targets` of {split} has shape {known.shape}: give signals (trials, time, "
+                f"outputs) of {steps} steps, as the stimuli, with {self.outputs} outputs in every split"
+            )
+
+    def _check_lengths(self, split: str, lengths: Array, shape: tuple[int, ...]) -> None:
+        if isinstance(lengths, Tracer):
+            return
+        if lengths.shape != shape[:1] or (
+            len(lengths) and not 1 <= lengths.min() <= lengths.max() <= shape[1]
+        ):
+            raise ValueError(
+                f"Recordings: `lengths` of {split} must be {shape[0]} numbers of steps, 1 to {shape[1]}"
+            )
+
+    @classmethod
+    def from_events(
+        cls,
+        times: Any,
+        units: Any,
+        trial: Any,
+        targets: Any,
+        *,
+        dt: float,
+        channels: int | None = None,
+        duration: float | Sequence[float] | np.ndarray | None = None,
+        overflow: str = "refuse",
+        value: str = "count",
+        period: float | None = None,
+        labels: Sequence[str] = (),
+        groups: Any = None,
+        split: Sequence[str] | Mapping[str, Sequence[int]] | np.ndarray | None = None,
+        validation: float = 0.1,
+        test: float = 0.2,
+        seed: int = 0,
+        drop: float = 0.0,
+        shift_steps: int = 0,
+    ) -> "Recordings":
+        """Recordings from lists of events, such as spikes: each is counted in the step ``floor(t/dt)``.
+
+        They stay lists in memory, of a few bytes an event, and become arrays a batch at a time.
+
+        **Arguments:**
+
+        - `times` (ms), `units` (0 to ``channels - 1``) and `trial` (0 to ``trials - 1``) of the events, flat
+          lists in any order. Or with ``trial=None`` a list of times and one of units for every trial.
+        - `targets`: of the trials: classes, ``(trials,)``, as whole numbers or words; or signals, ``(trials,
+          time, outputs)`` or a list of arrays ``(time, outputs)``, with a row every `period` ms (by default
+          `dt`).
+        - `dt`: time step, ms. `channels`: number of units; default: up to the highest that has an event.
+        - `duration`: of the trials, ms, one number or one for each; a trial ends with the step that this is
+          in. Default: that of the signals, or for classes the step of the very last event, for all trials.
+        - `overflow`: events at or past the end of their trial: ``"refuse"`` (an error) or ``"cut"``.
+        - `value`: what a step holds of a unit: the ``"count"`` of its events, its ``"root"``, or
+          ``"binary"``, 0 or 1.
+        - `labels`: names of the classes, if `targets` are numbers of these; default: the values that occur.
+        - `groups` (words or numbers, one a trial), `split`, `validation`, `test`, `seed`: see
+          `spikejax.tasks.splits.split_trials`.
+        - `drop`, `shift_steps`: changes in training, see `Recordings`.
+
+        **Raises:** `ValueError` in one line naming the argument, and the first event or trial that is wrong.
+        """
+        kind = kind_of(targets)
+        known, own = _targets(kind, targets, labels, period, dt)
+        found = flat_events(times, units, trial, len(known.values))
+        if kind == "signal" and duration is None:
+            steps = known.values.shape[1] if own is None else own
+            duration = np.asarray(steps) * dt
+        x, lengths = event_trials(
+            found, len(known.values), dt=dt, channels=channels, duration=duration, overflow=overflow,
+            value=value
+        )  # fmt: skip
+        parts = split_trials(
+            len(known.values), classes=known.classes, names=known.labels, groups=_groups(groups), split=split,
+            validation=validation, test=test, seed=seed,
+        )  # fmt: skip
+        stimuli = {name: x.of(index) for name, index in parts.items()}
+        _check_as_long(kind, x.shape[1], lengths, known.values, own)
+        return cls._made(kind, stimuli, known, lengths, parts, drop=drop, shift_steps=shift_steps)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        stimuli: Any,
+        targets: Any,
+        *,
+        lengths: Any = None,
+        period: float | None = None,
+        dt: float | None = None,
+        standardise: bool = False,
+        labels: Sequence[str] = (),
+        groups: Any = None,
+        split: Sequence[str] | Mapping[str, Sequence[int]] | np.ndarray | None = None,
+        validation: float = 0.1,
+        test: float = 0.2,
+        seed: int = 0,
+        drop: float = 0.0,
+        shift_steps: int = 0,
+    ) -> "Recordings":
+        """Recordings from arrays of samples, such as sensors, or spikes that are binned or encoded already
+        (see `spikejax.encoders`).
+
+        **Arguments:**
+
+        - `stimuli`: one array ``(trials, time, channels)``, or a list of arrays ``(time, channels)``, whose
+          lengths may differ.
+        - `targets`: of the trials: classes, ``(trials,)``, as whole numbers or words; or signals, ``(trials,
+          time, outputs)`` or a list of arrays ``(time, outputs)``, with a row for every sample.
+        - `lengths`: samples of trials that are filled up to one array already, ``(trials,)``.
+        - `period`, `dt`: duration of a sample and of a time step, ms: every sample is held for ``period/dt``
+          steps. Default: a sample is a step.
+        - `standardise`: bring every channel to mean 0 and standard deviation 1 over the training trials.
+        - the others as in `Recordings.from_events`.
+
+        **Raises:** `ValueError` in one line naming the argument, and the first trial that is wrong.
+        """
+        kind = kind_of(targets)
+        known, own = _targets(kind, targets, labels, period, dt)
+        samples, lengths = dense_trials("stimuli", stimuli, lengths)
+        x, lengths = held(samples, lengths, period, dt)
+        if len(x) != len(known.values):
+            raise ValueError(
+                f"there are {len(x)} `stimuli` and {len(known.values)} `targets`: give one target for each"
+            )
+        parts = split_trials(
+            len(x), classes=known.classes, names=known.labels, groups=_groups(groups), split=split,
+            validation=validation, test=test, seed=seed,
+        )  # fmt: skip
+        _check_as_long(kind, x.shape[1], lengths, known.values, own)
+        x = standardised(x, lengths, parts["train"]) if standardise else x
+        own_stimuli = {name: stored(part) for name, part in chosen(x, parts).items()}
+        return cls._made(kind, own_stimuli, known, lengths, parts, drop=drop, shift_steps=shift_steps)
+
+    @classmethod
+    def _made(cls, kind, stimuli, known, lengths, parts, **more) -> "Recordings":
+        targets = {name: jnp.asarray(part) for name, part in chosen(known.values, parts).items()}
+        own = None if lengths is None else {
+            name: jnp.asarray(part, jnp.int32) for name, part in chosen(lengths, parts).items()
+        }  # fmt: skip
+        return cls(stimuli, targets, labels=known.labels, lengths=own, target=kind, **more)
+
+
+class _Targets(eqx.Module):
+    values: Any
+    classes: Any
+    labels: tuple[str, ...]
+
+
+def _targets(kind, targets, labels, period, dt):
+    """The targets as arrays, and the length of every trial by its signal, in steps."""
+    if kind == "class":
+        classes, names = class_targets(targets, labels)
+        return _Targets(classes, classes, names), None
+    if len(labels):
+        raise ValueError("`labels` names classes, but `targets` are signals: leave one of them out")
+    signals, lengths = dense_trials("targets", targets)
+    if lengths is None and isinstance(targets, list | tuple):
+        lengths = np.full(len(signals), signals.shape[1])
+    signals, lengths = held(signals, lengths, period, dt)
+    return _Targets(signals.astype(jnp.result_type(float)), None, ()), lengths
+
+
+def _groups(groups: Any) -> np.ndarray | None:
+    return None if groups is None else np.asarray(groups).reshape(-1)
+
+
+def _check_as_long(kind, steps, lengths, signals, own) -> None:
+    """Raise `ValueError` unless every signal is as long as the stimulus of its trial: `steps`, or its
+    `lengths`.
+
+    **Arguments:** `own`: lengths of the signals; None if they are filled up to one array, to the same number
+    of steps as the stimuli.
+    """
+    if kind == "class":
+        return
+    filled = signals.shape[1]
+    every = np.full(len(signals), steps) if lengths is None else lengths
+    theirs = own if own is not None else every if filled == steps else np.full(len(signals), filled)
+    if (every != theirs).any():
+        first = int(np.argmax(every != theirs))
+        raise ValueError(
+            f"`targets`: the signal of trial {first} has {theirs[first]} steps, and its stimulus "
+            f"{every[first]}: give signals that are as long as their trials"
+        )
+
+
+@eqx.filter_jit
+def _draw(recordings, key, step, size: int, drop: float, shift: int) -> Trial:
+    """The trials of one step."""
+    trials = len(recordings[1])
+    per_epoch = max(trials // size, 1)
+    epoch, within = step // per_epoch, step % per_epoch
+    key_order, key_drop, key_shift = jax.random.split(key, 3)
+    key_start = jax.random.fold_in(key, 3)
+    order = jax.random.permutation(jax.random.fold_in(key_order, epoch), trials)
+    index = order[(within * size + jnp.arange(size)) % trials]
+    keys = jax.random.split(jax.random.fold_in(key_start, step), size)
+    drawn = _trials(recordings, index, keys)
+    x, target = drawn.stimulus, drawn.target
+    if shift:
+        by = jax.random.randint(jax.random.fold_in(key_shift, step), (size,), -shift, shift + 1)
+        x = jax.vmap(_shifted)(x, by)
+        target = target if drawn.label is not None else jax.vmap(_shifted)(target, by)
+    if drop:
+        x = x * jax.random.bernoulli(jax.random.fold_in(key_drop, step), 1 - drop, x.shape).astype(x.dtype)
+    return drawn._replace(stimulus=x, target=target)
+
+
+def _trials(recordings, index, keys) -> Trial:
+    """Those of these indices, as they are."""
+    stimuli, targets, lengths = recordings
+    x, target = stimuli[index].astype(jnp.result_type(float)), targets[index]
+    mask = None if lengths is None else jnp.arange(x.shape[1]) < lengths[index][:, None]
+    return Trial(x, target, mask, target if target.ndim == 1 else None, keys)
+
+
+def _shifted(x: Float[Array, "time channels"], by: Int[Array, ""]) -> Float[Array, "time channels"]:
+    """`x` moved `by` steps later, silence moving in."""
+    t = jnp.arange(x.shape[0])
+    return jnp.where(((t - by >= 0) & (t - by < x.shape[0]))[:, None], jnp.roll(x, by, axis=0), 0.0)
+
+
+__all__ = ["AbstractRecordings", "Recordings"]
