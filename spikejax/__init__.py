@@ -1,5 +1,9 @@
 """spikejax: a functional, differentiable simulator of spiking neural networks in JAX."""
 
+import importlib
+from pathlib import Path
+from typing import Any
+
 from .starting import end_quietly_when_interrupted
 
 end_quietly_when_interrupted()  # before the imports that take long
@@ -7,6 +11,7 @@ end_quietly_when_interrupted()  # before the imports that take long
 # ruff: noqa: E402
 from .activity import ActivityWarning
 from .adjoints import Autodiff, Checkpointed, Costate
+from .checking import check_neuron
 from .component import option, parameter, part
 from .connections import AbstractConnection, Dense, Ports
 from .gates import Gate
@@ -40,6 +45,19 @@ from .stimulus import Events
 from .synapses import AbstractSynapse, DoubleExponential, Exponential
 
 __version__ = "0.1.0"
+
+
+def load_run(folder: str | Path) -> Any:
+    """The run in a folder that ``spikejax train`` made, as a `spikejax.jobs.loaded.LoadedRun`: trained
+    network, configuration, task, loss, gate, metrics and results; ``record`` gives any time series of chosen
+    trials.
+
+    **Raises:** `ValueError` with one line for a folder that is no run, or is damaged.
+    """
+    # By its name: runs are made of files of settings, which the library does not know and whose packages
+    # would make every import slower.
+    return importlib.import_module("spikejax.jobs.loaded").load_run(folder)
+
 
 __all__ = [
     "ALIF",
@@ -86,7 +104,9 @@ __all__ = [
     "Surrogate",
     "Theta",
     "Zero",
+    "check_neuron",
     "check_step",
+    "load_run",
     "option",
     "parameter",
     "part",

@@ -9,6 +9,7 @@ from .linearisation import growth, jacobians, one_step_eigenvalues
 from .record import Recording, record
 from .spikes import IntervalStatistics, grouping, interval_statistics, raster_similarity, smooth
 from .statespace import Components, principal_components
+from .traces import LayerTraces, Traces, record_series, series_of
 
 __all__ = [
     "Ablation",
@@ -16,7 +17,9 @@ __all__ = [
     "Components",
     "GradientReport",
     "IntervalStatistics",
+    "LayerTraces",
     "Recording",
+    "Traces",
     "ablate_neurons",
     "ablate_synapses",
     "balance",
@@ -31,6 +34,8 @@ __all__ = [
     "principal_components",
     "raster_similarity",
     "record",
+    "record_series",
+    "series_of",
     "smooth",
     "split_currents",
 ]

@@ -2,9 +2,6 @@
 
 from typing import NamedTuple
 
-import equinox as eqx
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
@@ -14,7 +11,7 @@ from ..parameters import resolve
 from ..simulate import Series
 from ..simulators import ClockDriven
 from ..tasks import Trial
-from ..training.step import run_trial
+from .traces import record_series
 
 SAVED: tuple[Series, ...] = ("release", "v", "activation")
 
@@ -50,31 +47,17 @@ def record(
 
     **Arguments:** `trials`: a batch; `noise`: what is random within a trial; `at_once`: trials run together.
     """
+    traces = record_series(network, trials, simulator, SAVED, noise=noise, at_once=at_once)
     taus = [np.asarray(layer.synapse.tau_syn) for layer in resolve(network).layers]
     slowest = [int(np.argmax(tau.reshape(len(tau), -1).max(axis=1))) for tau in taus]
 
-    @eqx.filter_jit
-    def run(network, trials, simulator):
-        def one(trial):
-            solution = run_trial(network, trial, simulator, save=SAVED, noise=noise)
-            steps = len(trial.stimulus)
+    def flat(series: list[np.ndarray]) -> np.ndarray:
+        return np.concatenate([x.reshape(*traces.mask.shape, -1) for x in series], axis=2)
 
-            def flat(series):
-                return jnp.concatenate([jnp.asarray(x).reshape(steps, -1) for x in series], axis=1)
-
-            activations = [jnp.asarray(record.activation) for record in solution.layers]
-            return (
-                solution.readout,
-                flat(record.release for record in solution.layers),
-                flat(record.v for record in solution.layers),
-                flat(x[:, k] for x, k in zip(activations, slowest, strict=True)),
-            )
-
-        return jax.lax.map(one, trials, batch_size=min(at_once, len(trials.stimulus)))
-
-    readout, release, v, activation = map(np.asarray, run(network, trials, simulator))
-    mask = np.ones(release.shape[:2], bool) if trials.mask is None else np.asarray(trials.mask)
-    return Recording(readout, release, v, activation, mask, simulator.dt)
+    of = lambda name: [layer.series[name] for layer in traces.layers]
+    activation = [x[:, :, k] for x, k in zip(of("activation"), slowest, strict=True)]
+    series = flat(of("release")), flat(of("v")), flat(activation)
+    return Recording(traces.readout, *series, traces.mask, simulator.dt)
 
 
 __all__ = ["Recording", "record"]

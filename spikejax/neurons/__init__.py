@@ -13,6 +13,7 @@ from .base import (
     Input,
     Path,
     State,
+    parts,
 )
 from .exponential import EIF, AdEx
 from .hodgkin_huxley import HodgkinHuxley
@@ -50,4 +51,5 @@ __all__ = [
     "Theta",
     "Wrapper",
     "Zero",
+    "parts",
 ]

@@ -1,12 +1,12 @@
 """Numerical methods of neurons without closed form: steps of their equations, and the time of a crossing."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, PyTree
 
 from ..elementary import angle, beneath, circle
@@ -138,7 +138,9 @@ def quadratic(v: Float[Array, "*n"], a, b, c, dt, cap) -> tuple[Float[Array, "*n
     small = jnp.where(
         divided & falls, -a * dt**2 * speed / (root - jnp.where(falls, slope, 0.0) * dt / 2), slope * dt / 2
     )
-    factor = jnp.where(divided, jnp.log1p(jnp.exp(-2 * root)) - np.log(2) + jnp.where(falls, 0.0, root), 0.0)
+    factor = jnp.where(
+        divided, jnp.log1p(jnp.exp(-2 * root)) - math.log(2) + jnp.where(falls, 0.0, root), 0.0
+    )
     longer = dt > 0
     mean = v - jnp.where(longer, (small + factor + jnp.log(left)) / (a * jnp.where(longer, dt, 1.0)), 0.0)
     return end, jnp.where(past, v + room / 2, mean)

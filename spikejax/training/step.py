@@ -5,7 +5,7 @@ meta-learning, say); `update` is both, and `make_train_step` and `make_group_ste
 """
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -22,6 +22,7 @@ from ..noise import Noise
 from ..parameters import as_parameter
 from ..simulate import Series, Solution
 from ..simulators import AbstractSimulator
+from ..state import NetworkState
 from ..tasks import Trial
 from .distributed import AXIS, replicate, share
 
@@ -67,14 +68,20 @@ def run_trial(
     *,
     save: Series | Iterable[Series] = (),
     noise: Noise | None = None,
+    state: NetworkState | None = None,
 ) -> Solution:
     """Simulate one trial, with its mask and its randomness; `jax.vmap` over trials.
 
     **Arguments:** `save`: time series of the solution; `noise`: what is random, drawn with the trial's key; a
-    trial without a key has none.
+    trial without a key has none; `state`: where to start (default: as the network does).
     """
-    random = {} if noise is None or noise.silent or trial.key is None else {"key": trial.key, "noise": noise}
-    return simulator(network, trial.stimulus, save=save, mask=trial.mask, **random)
+    random = randomness(trial, noise)
+    return simulator(network, trial.stimulus, save=save, mask=trial.mask, state=state, **random)
+
+
+def randomness(trial: Trial, noise: Noise | None) -> dict[str, Any]:
+    """The keywords `key` and `noise` of a simulation of the trial, if anything is random in it."""
+    return {} if noise is None or noise.silent or trial.key is None else {"key": trial.key, "noise": noise}
 
 
 def gradient(
@@ -377,6 +384,7 @@ __all__ = [
     "make_evaluate",
     "make_group_step",
     "make_train_step",
+    "randomness",
     "run_trial",
     "start",
     "update",
