@@ -59,10 +59,12 @@ def run(page: Path, folder: Path) -> Run:
         for name, value in os.environ.items()
         if name not in ("JAX_DISABLE_MOST_OPTIMIZATIONS", "XLA_FLAGS")
     }
+    # Pages are read in a clone of the repository.
+    (folder / "configs").symlink_to(root / "configs")
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", "")])
     environment["PYTHONPATH"] = str(root)
     environment["MPLBACKEND"] = "agg"
-    command = [sys.executable, "-m", "tests.docs.tutorials", "--execute", str(page)]
+    command = [sys.executable, "-m", "tests.docs.tutorials", "--execute", str(page.resolve())]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{page.name}: block {done.stdout.count(END) + 1} fails\n{done.stderr[-4000:]}")
