@@ -46,7 +46,9 @@ def execute(page: Path) -> None:
         if block["kind"] == "python":
             exec(compile(block["code"], page.name, "exec"), namespace)
         else:
-            done = subprocess.run(block["code"], shell=True, check=True, capture_output=True, text=True)
+            done = subprocess.run(block["code"], shell=True, stdout=subprocess.PIPE, text=True)
+            if done.returncode:
+                sys.exit(f"{block['code']}ended with {done.returncode}")
             print(done.stdout, end="")
         print(END, end="", flush=True)
 
