@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pytest
 
 from . import tutorials
@@ -30,6 +31,19 @@ echo two   words
 def test_prints_what_it_shows(page, tmp_path):
     done = tutorials.run(page, tmp_path)
     assert not tutorials.differences(page.read_text(encoding="utf-8"), done.outputs)
+
+
+@pytest.mark.nightly
+def test_the_equations_of_jaxpike_are_those_of_the_package():
+    jaxpike = pytest.importorskip("jaxpike")
+    text = (tutorials.FOLDER / "migrating.md").read_text(encoding="utf-8")
+    namespace = {}
+    exec(next(tutorials.BLOCK.finditer(text))["code"], namespace)
+    current = np.random.default_rng(0).normal(1.5, 4.0, (200, 50))
+    found, _ = jaxpike.unroll(jaxpike.LIF(tau=20.0), current[:, None])
+    expected = namespace["jaxpike_lif"](current, tau=20.0)
+    assert expected.sum() > 500
+    np.testing.assert_array_equal(np.asarray(found)[:, 0], expected)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
