@@ -144,7 +144,7 @@ def measured(
 
 def escape_rate(model: ClampModel, p: Values, height: Float[Array, "*n"]) -> Float[Array, "*n"]:
     """Escape rate in 1/ms, ``log(1 + exp(h))``, h being the height of v above the threshold in units of the
-    escape zone.
+    escape zone, less what keeps a neuron at its threshold from escaping at once (`ClampModel.zones`).
 
     **Arguments:** `height`: the same in mV.
     """

@@ -38,7 +38,8 @@ class ClampModel(NamedTuple):
     drive: Callable[[Values, Float[Array, "*n"]], Float[Array, "*n"]]
     """What the neuron takes as its current, from that of the electrode in pA."""
     zones: Callable[[Values, Float[Array, "*n"]], Float[Array, "*n"]] = _escape_zones
-    """The height of v above the threshold in units of the escape zone, from that in mV."""
+    """The exponent of the escape rate: the height of v above the threshold in units of the escape zone, less
+    `AT_THRESHOLD`, from the height in mV."""
     resets: bool = True
     """Whether a spike is a reset, so that recorded spikes can take the place of the neuron's own."""
     damping: float | None = None
