@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from spikejax import ClockDriven, Costate, Noise, trainable
 from spikejax.analysis import record
 from spikejax.cli import key_values
-from spikejax.configuration import Config, build, build_gate, build_loss, build_task, load, solve_readout
+from spikejax.configuration import Config, build, build_gate, build_loss, build_task, initial_state, load
 from spikejax.jobs.analyse import analyse_run
 from spikejax.jobs.run import trained
 from spikejax.jobs.train import finished_run
@@ -85,7 +85,7 @@ def accuracies(network: Network, config: Config) -> dict[str, float]:
 def untrained(config: Config) -> dict[str, float]:
     """Accuracy and squared error, before any update, of the network whose readout alone was solved for."""
     run, found = build(config), {}
-    network = eqx.combine(solve_readout(config, run).params, run.fixed)
+    network = eqx.combine(initial_state(config, run).params, run.fixed)
     for dt in (config.dt, config.dt / 2):
         trials = task_at(config, dt).split("test")
         for name, g in (("smooth", run.gate), ("sharpest", run.final_gate), ("hard", run.gate.hard())):
@@ -154,7 +154,7 @@ def damping(config: Config, out: Path) -> None:
     """Agreement of independent batches' gradients, and the bias, for several dampings of the costate; at the
     start and after training."""
     run = build(config)
-    networks = {"at the start": eqx.combine(solve_readout(config, run).params, run.fixed)}
+    networks = {"at the start": eqx.combine(initial_state(config, run).params, run.fixed)}
     if (out / "seed-0" / "best.ckpt").exists():
         networks["after training"] = trained(out / "seed-0")[1]
     loss, batches = build_loss(config), 8

@@ -52,10 +52,10 @@ def saturated_fraction(rate: Float[Array, "*n"], dt: float) -> Float[Array, ""]:
 
 
 def activity(
-    counts: Sequence[Float[Array, "trials *n"]],
+    counts: Sequence[Float[Array, "trials ..."]],
     durations: float | Float[Array, " trials"],
     dt: float | None = None,
-) -> dict[str, Float[Array, ""]]:
+) -> dict[str, Array]:
     """Mean firing rate (``rate/0``, Hz), fraction of silent and, with steps of `dt` (ms), of saturated
     neurons of each layer.
 
@@ -94,7 +94,7 @@ def known(tree: Any) -> bool:
     )
 
 
-def warn_of_trial(counts: Sequence[Float[Array, "*n"]], duration: Float[Array, ""]) -> None:
+def warn_of_trial(counts: Sequence[Float[Array, "..."]], duration: Float[Array, ""]) -> None:
     """Warn of a population that is silent throughout one trial, or runs away, if the numbers are known."""
     if not (known(counts) and known(duration)) or not float(duration) > 0:
         return

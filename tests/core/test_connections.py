@@ -255,7 +255,7 @@ def test_layers_say_what_their_axes_are():
     sizes = {400: first.feedforward, 40: second.feedforward, 60: readout.connection}
     for size, connection in sizes.items():
         assert float(connection.weight.std()) * size**0.5 == pytest.approx(1.0, rel=0.06)
-    assert float(first.recurrent.weight.std()) * 40**0.5 == pytest.approx(0.5, rel=0.06)
+    assert float(first.recurrent.weight.std()) * 40**0.5 == pytest.approx(0.1, rel=0.06)
     same = LinearReadout.create((2, 60), 50, key=keys[2])
     np.testing.assert_array_equal(readout.connection.weight, same.connection.weight)
     # What a synapse's absence goes by, too.

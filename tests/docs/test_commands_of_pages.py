@@ -27,7 +27,8 @@ def commands() -> list[str]:
         for line in page.read_text(encoding="utf-8").splitlines():
             match = re.match(r"^(?: {4})?(?:\$ )?(?:\.venv/bin/)?(spikejax [a-z]+ .*?)(?: {3,}.*)?$", line)
             if match and match[1].split()[1] in COMMANDS:
-                found.append(re.split(r" && | &$", match[1])[0].strip())
+                # Without what follows it in the shell, or on the next line.
+                found.append(re.split(r" && | &$| \\$| \| tail", match[1])[0].strip())
     return sorted(set(found))
 
 

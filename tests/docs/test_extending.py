@@ -221,7 +221,7 @@ def test_the_configuration_of_the_page():
     config = check(tomllib.loads(EXAMPLE))
     layer = config.network.layers[0]
     assert layer.neuron.after_current.jump == 0.2
-    assert (layer.recurrent.delay, layer.recurrent.scale) == (3, 0.5)
+    assert (layer.recurrent.delay, layer.recurrent.scale) == (3, 0.1)
     # Around the library's own neurons too.
     own = {"network": {"layers": [{"neuron": {"kind": "lif", "after_current": {"tau": 50.0}}}]}}
     assert check({"dt": 12.5} | own).network.layers[0].neuron.after_current.tau == 50.0

@@ -8,7 +8,7 @@ import optax
 import pytest
 
 from spikejax import ClockDriven, Dense, Masked, Noise, simulate, trainable
-from spikejax.configuration import build, check, dump, sharpness_schedule, solve_readout
+from spikejax.configuration import build, check, dump, initial_state, sharpness_schedule
 from spikejax.errors import ConfigError
 from spikejax.losses import CrossEntropy
 from spikejax.parameters import resolve
@@ -244,7 +244,7 @@ def test_ridge_readout_is_the_least_squares_solution(problem):
 def test_ridge_readout_of_a_configuration_lowers_the_loss():
     config = check(XOR)
     run = build(config)
-    state = solve_readout(config, run)
+    state = initial_state(config, run)
     evaluate = make_evaluate(run.loss)
     trials = run.task.split("validation")
     before, after = (

@@ -150,7 +150,12 @@ def test_a_report_can_stop_training(problem, tmp_path):
             ["training.rollback", "training.learning_rate"],
             ["adjoint", "gate"],
         ),
-        (Autodiff(), Gate(release="hard"), ["gate.release surrogate"], ["adjoint", "gate.width"]),
+        (
+            Autodiff(damping=0.1, clip=1.0),
+            Gate(release="hard"),
+            ["gate.release surrogate"],
+            ["adjoint", "gate.width"],
+        ),
     ],
 )
 def test_what_is_set_already_is_not_recommended(problem, adjoint, gate, said, left_out):
