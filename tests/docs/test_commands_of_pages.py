@@ -43,7 +43,7 @@ def test_it_is_a_command(line):
         assert all(word in COMMANDS for word in words if word.isalpha())
         return
     args, rest = cli._parser().parse_known_args([*words] if words[-1] != "--help" else [words[0], "runs/x"])
-    for path in (word for word in words if word.endswith(".toml") and not PLACEHOLDER.search(word)):
+    for path in (word for word in words if word.startswith("configs/")):
         assert (ROOT / path).exists(), f"{path} of {line!r} is not there"
         keys = [(key, value) for key, value in key_values(rest) if not PLACEHOLDER.search(value)]
         if args.command == "fit":
