@@ -71,7 +71,10 @@ def simulate(
       and to ``dt/(8 tau_syn)`` within it; the area under it is exact.
     - The current of a step is the mean over it. In the mean over the phase of a spike within its step, values
       and gradients have an error of second order; a single spike's time of second order too, and its
-      derivative of first order, ``dt I'/(I - v_th)``.
+      derivative of first order, ``dt I'/(I - v_th)``. Where a spike arrives in the step of a crossing the
+      current of exponential synapses jumps, and the derivative is off whatever dt is; such steps are a share
+      of order dt, so that the root mean square over spikes falls like the root of dt, with rise times like
+      dt.
     - A loss of a signal that jumps at spikes (a squared error of the activation of exponential synapses
       itself) has an error of order 1 in the gradient of each spike, which only the mean over phases removes.
       Give it a signal that does not jump: a leaky readout, or synapses with a rise time.
