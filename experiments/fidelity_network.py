@@ -20,10 +20,10 @@ Networks with synapses of 5 ms, stronger weights and drives that come close to t
 errors of the gradient. Which of the three matters most was not measured.
 
 The root mean square falls like dt^0.5 to dt^0.8, the mean over drives like dt. The current of exponential
-synapses jumps where a spike arrives: in a step that holds both an arrival and a crossing the derivative of the
-crossing is off by a part that does not fall with dt, and of all steps a share of the order of dt is such. With
-synapses that have a rise time the current does not jump, and errors are smaller and of first order (the last
-table).
+synapses jumps where a spike arrives: in a step that holds both an arrival and a crossing the derivative of
+the crossing is off by a part that does not fall with dt, and of all steps a share of the order of dt is such.
+With synapses that have a rise time the current does not jump, and errors are smaller and of first order (the
+last table).
 """
 
 import argparse
