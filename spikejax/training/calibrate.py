@@ -147,14 +147,14 @@ def _to_mean(fired, network: Network, i: int, rate: float, tolerance: float) -> 
 def _to_each(fired, network: Network, i: int, rate: float) -> Network:
     """The network with the biases of layer `i` shifted so that every neuron fires at the rate.
 
-    In rounds, each neuron takes a step towards the rate: longer than its last one if that fell short, half
-    as long if it went too far. Neurons that depend on each other thus approach it together, which they need
-    not where each is sure of what the others do, as in a bisection.
+    In every round each neuron takes a step towards the rate, 1.2 times as long as its last one, or half as
+    long where that went too far. A bisection of each would be quicker, and fails where neurons are recurrent:
+    what a neuron was found to need changes as the others do.
     """
     layer = network.layers[i]
     bias = np.broadcast_to(np.asarray(resolve(layer.bias), float), layer.shape)
     rheobase = float(jnp.max(jnp.abs(jnp.asarray(resolve(layer.neuron).rheobase()))))
-    step = np.full(layer.shape, 0.2 * max(float(np.ptp(bias)), rheobase) or 0.2)
+    step = np.full(layer.shape, 0.2 * (max(float(np.ptp(bias)), rheobase) or 1.0))
     before, best, least = np.zeros(layer.shape), bias, math.inf
     for _ in range(ROUNDS):
         changed = _with_layer(network, i, _shifted(layer, bias))
