@@ -154,7 +154,7 @@ def only(kernel, release):
 @pytest.mark.parametrize(
     ("name", "release"),
     [
-        pytest.param(name, release, marks=() if release == "charge" or name == "lif" else pytest.mark.nightly)
+        pytest.param(name, release, marks=() if name == "lif" else pytest.mark.nightly)
         for name in TESTED
         for release in ("charge", "graded", "surrogate")
     ],
