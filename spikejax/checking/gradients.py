@@ -13,7 +13,7 @@ from .asking import Case, Finding, Question, within
 from .trial import FINER, losses, named_leaves
 
 SPREAD, POINTS = 0.015, 16
-"""Range of drives of the secant, as a fraction, and points of its quadrature."""
+"""Largest range of drives of the secant, as a fraction, and points of its quadrature."""
 
 CLOSE = 1e-4
 """What a gradient may be from differences, in parts of its terms."""
@@ -129,9 +129,21 @@ def _secant(case: Case) -> Finding:
         ]
         return float(value), sum(float(jnp.vdot(g, p)) for g, p in pairs)
 
-    secant = (along(1 + SPREAD)[0] - along(1 - SPREAD)[0]) / (2 * SPREAD)
-    mean = sum(0.5 * w * along(1 + SPREAD * at)[1] for at, w in zip(*x, strict=True))
+    spread = _quiet_range(case)
+    secant = (along(1 + spread)[0] - along(1 - spread)[0]) / (2 * spread)
+    mean = sum(0.5 * w * along(1 + spread * at)[1] for at, w in zip(*x, strict=True))
     return within(abs(mean - secant) / max(abs(secant), 1e-12), 0.03, f"{mean:.4g} against {secant:.4g}")
+
+
+def _quiet_range(case: Case) -> float:
+    """How far the drive may be changed, at most by `SPREAD`, with no spike more or less: there the loss of a
+    right neuron jumps too."""
+
+    def counts(factor: float) -> np.ndarray:
+        return case.trial._replace(drive=factor * case.trial.drive).run().count.sum(axis=0)
+
+    tried = [SPREAD / 2**k for k in range(5)]
+    return next((x for x in tried if np.array_equal(counts(1 - x), counts(1 + x))), tried[-1])
 
 
 def _times(case: Case) -> Finding:
