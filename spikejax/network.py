@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from functools import partial
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .component import Component, check_shapes
+from .component import Component, check_shapes, option
 from .connections import AbstractConnection, ActivationShape, Dense
 from .connections.base import check_shapes as check_input
 from .initialise import bistable, dale_signs, wired
@@ -225,21 +226,51 @@ class Layer(Component):
             synapse.init(self.shape, dtype),
             jnp.zeros(self.shape, dtype),
             synapse.init_hidden(self.shape, dtype),
-            None if self.recurrent is None else self.recurrent.no_past(dtype),
-            self.feedforward.no_past(dtype),
+            None if self.recurrent is None else self.recurrent.init(dtype),
+            self.feedforward.init(dtype),
         )
+
+    def at(self, dt: float | Float[Array, ""]) -> "Layer":
+        """The layer with its connections at a time step (ms); an activation is seen by its own layer in the
+        next step, which is a delay of dt."""
+        found = eqx.tree_at(lambda layer: layer.feedforward, self, self.feedforward.at(dt))
+        if self.recurrent is None:
+            return found
+        return eqx.tree_at(lambda layer: layer.recurrent, found, self.recurrent.at(dt, dt))
+
+
+class Skip(Component):
+    """A connection that leaves layers out: its current is added to that of the feed-forward connection.
+
+    **Arguments:** `connection`; `source`: number of the layer whose activation it takes, -1 for the stimulus;
+    `target`: number of the layer that it feeds, further up than the next one or not.
+
+    **Raises:** `ValueError` unless the target comes after the source.
+    """
+
+    connection: AbstractConnection
+    source: int = option(doc="layer it comes from; -1: the stimulus", at_least=-1, kw_only=False)
+    target: int = option(doc="layer it leads to", at_least=0, kw_only=False)
+
+    def __check_init__(self):
+        if self.target <= self.source:
+            raise ValueError(
+                f"Skip: `target` is layer {self.target}, which does not come after the `source`, layer "
+                f"{self.source}: a layer's own activation is for its `recurrent` connection"
+            )
 
 
 class Network(Component):
     """A stack of layers, each recurrent or not, with a readout of the last.
 
-    **Arguments:** `layers`: at least one; `readout`.
+    **Arguments:** `layers`: at least one; `readout`; `skips`: connections that leave layers out.
 
-    **Raises:** `ValueError` where the shapes of two neighbours do not fit.
+    **Raises:** `ValueError` where the shapes of what is connected do not fit.
     """
 
     layers: tuple[Layer, ...]
     readout: AbstractReadout
+    skips: tuple[Skip, ...] = ()
 
     def __check_init__(self):
         if not self.layers:
@@ -248,6 +279,26 @@ class Network(Component):
         for i, (below, above) in enumerate(zip(self.layers, self.layers[1:], strict=False)):
             check_input(above.feedforward, below.activation_shape, f"layers[{i + 1}].feedforward", given)
         check_input(self.readout.connection, self.layers[-1].activation_shape, "readout.connection", given)
+        for k, skip in enumerate(self.skips):
+            self._check_skip(skip, f"skips[{k}]")
+
+    def _check_skip(self, skip: Skip, name: str) -> None:
+        if skip.target >= len(self.layers):
+            raise ValueError(
+                f"`{name}` leads to layer {skip.target}, but the last of {len(self.layers)} is layer "
+                f"{len(self.layers) - 1}"
+            )
+        if skip.source < 0:
+            shape, given = self.in_shape, "the stimulus is {} (layers[0].feedforward.in_shape)"
+        else:
+            shape, given = self.layers[skip.source].activation_shape, f"layer {skip.source} gives {{}}"
+        check_input(skip.connection, shape, f"{name}.connection", given)
+        current = self.layers[skip.target].feedforward.out_shape
+        if skip.connection.out_shape != current:
+            raise ValueError(
+                f"`{name}.connection` has outputs {skip.connection.out_shape}, but the current of layer "
+                f"{skip.target} is {current}"
+            )
 
     @classmethod
     def dense(
@@ -279,25 +330,48 @@ class Network(Component):
         """Shape of the stimulus at one moment."""
         return self.layers[0].feedforward.in_shape
 
+    @property
+    def wires(self) -> tuple[tuple[int, int, AbstractConnection], ...]:
+        """Every feed-forward connection with the layers that it leads from (-1: the stimulus) and to: those
+        of the layers, then the skips."""
+        stack = tuple((i - 1, i, layer.feedforward) for i, layer in enumerate(self.layers))
+        return stack + tuple((skip.source, skip.target, skip.connection) for skip in self.skips)
+
     def init(
         self,
         *,
         key: PRNGKeyArray | None = None,
         noise: Noise | Float[Array, "..."] | float | None = None,
+        dt: float | None = None,
     ) -> NetworkState:
         """State at the start of a trial; with a `key` voltages are drawn (see `AbstractNeuron.init`).
 
         **Arguments:** `noise`: what is random in the trial, or the standard deviation of the voltages alone.
         With a background current the state has room for it from the start, as a `jax.lax.scan` over the
-        chunks of a recording needs.
+        chunks of a recording needs. `dt`: the time step (ms), which that needs where connections remember the
+        past, as with delays.
         """
+        if dt is not None:
+            return self.at(dt).init(key=key, noise=noise)
         background = None
         if isinstance(noise, Noise):
             background = self._background() if noise.drives else None
             noise = noise.initial
         keys = [None] * len(self.layers) if key is None else jax.random.split(key, len(self.layers))
         states = (layer.init(key=k, noise=noise) for layer, k in zip(self.layers, keys, strict=True))
-        return NetworkState(tuple(states), self.readout.init(), background)
+        skips = tuple(skip.connection.init(self.layers[skip.target].bias.dtype) for skip in self.skips)
+        return NetworkState(tuple(states), self.readout.init(), background, skips)
+
+    def at(self, dt: float | Float[Array, ""]) -> "Network":
+        """The network with its parameters resolved and its connections at a time step of `dt` ms
+        (`AbstractConnection.at`), as a simulation runs it."""
+        network = resolve(self)
+        moved = lambda where, one: eqx.tree_at(where, one, where(one).at(dt))
+        return Network(
+            tuple(layer.at(dt) for layer in network.layers),
+            moved(lambda readout: readout.connection, network.readout),
+            tuple(moved(lambda skip: skip.connection, skip) for skip in network.skips),
+        )
 
     def _background(self) -> Background:
         """A background current that has not begun."""
@@ -305,4 +379,4 @@ class Network(Component):
         return Background(jnp.zeros((), jnp.int32), last)
 
 
-__all__ = ["Create", "Layer", "Network"]
+__all__ = ["Create", "Layer", "Network", "Skip"]

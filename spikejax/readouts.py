@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from .component import Component, Declaration, check_keywords, check_shapes, parameter
 from .connections import AbstractConnection, ActivationShape, Dense
@@ -35,8 +35,8 @@ class AbstractReadout(Component):
         check_shapes(self, shape)
 
     @abc.abstractmethod
-    def init(self) -> Float[Array, "..."]:
-        """State at the start of a trial."""
+    def init(self) -> PyTree[Float[Array, "..."]]:
+        """State at the start of a trial, with what the connection remembers."""
 
     @abc.abstractmethod
     def __call__(
@@ -72,11 +72,12 @@ class LinearReadout(AbstractReadout):
         return cls(**_drawn(in_shape, size, scale, key))
 
     def init(self):
-        return jnp.zeros((0,), self.bias.dtype)
+        return self.connection.init(self.bias.dtype)
 
     def __call__(self, state, activation, mask, dt):
-        del mask, dt
-        return state, self.connection.over_time(activation) + self.bias[None]
+        del dt
+        current, state = self.connection.over_time(activation, state, mask)
+        return state, current + self.bias[None]
 
 
 @READOUTS.register("leaky")
@@ -107,11 +108,12 @@ class LeakyReadout(AbstractReadout):
         return cls(**_drawn(in_shape, size, scale, key), tau_out=as_parameter(tau_out))
 
     def init(self):
-        return jnp.zeros(self.bias.shape, self.bias.dtype)
+        return jnp.zeros(self.bias.shape, self.bias.dtype), self.connection.init(self.bias.dtype)
 
     def __call__(self, state, activation, mask, dt):
+        o, memory = state
         decay = jnp.exp(-dt / self.tau_out)
-        target = self.connection.over_time(activation) + self.bias[None]
+        current, memory = self.connection.over_time(activation, memory, mask)
 
         def step(o, x):
             target, m = x
@@ -119,7 +121,8 @@ class LeakyReadout(AbstractReadout):
             o = new if m is None else jnp.where(m, new, o)
             return o, o
 
-        return jax.lax.scan(step, state, (target, mask))
+        o, out = jax.lax.scan(step, o, (current + self.bias[None], mask))
+        return (o, memory), out
 
 
 __all__ = ["READOUTS", "AbstractReadout", "LeakyReadout", "LinearReadout"]

@@ -125,46 +125,48 @@ def simulate(
         Cell(layer.neuron, layer.synapse, gate.of_layer(i), dt, layer.reversal)
         for i, layer in enumerate(network.layers)
     )
-    # The loop over time has no use for a connection's last inputs: they stand beside the carry.
+    # The loop over time has no use for what feed-forward connections remember: it stands beside the carry.
     carries = tuple(
-        (cell.start(own._replace(inputs=None)), own.inputs)
-        for cell, own in zip(cells, state.layers, strict=True)
+        cell.start(own._replace(inputs=None)) for cell, own in zip(cells, state.layers, strict=True)
     )
+    remembered = (*(own.inputs for own in state.layers), *state.skips)
     background, reached = _background(network, noise, key, state, (stimulus.shape[0], mask), dt)
-    # Events cannot be cut in time, so that they become the first layer's current here. An array is kept as it
-    # is: the current of all neurons, held over the whole trial, would be what a checkpointed run is to spare.
-    events = isinstance(stimulus, Events)
-    given = network.layers[0].feedforward.over_time(stimulus, state.layers[0].inputs) if events else stimulus
+    # Events cannot be cut in time, so that they become currents here. An array is kept as it is: the current
+    # of all neurons, held over the whole trial, would be what a checkpointed run is to spare.
+    given = stimulus
+    if isinstance(stimulus, Events):
+        given, remembered = _fed(network, -1, stimulus, {}, remembered, mask)
 
     def advance(carry, xs):
-        carries, tail = carry
+        carries, remembered, tail = carry
         x, m, currents = xs
+        into = x
+        if not isinstance(x, dict):
+            into, remembered = _fed(network, -1, x, {}, remembered, m)
         ends, records = [], []
-        for layer, cell, (own, inputs), current in zip(network.layers, cells, carries, currents, strict=True):
-            drive = x if events and not ends else layer.feedforward.over_time(x, inputs)
-            drive = _biased(layer, drive, current)
-            inputs = inputs if events and not ends else _last_inputs(inputs, x, m)
-            end, record = adjoint.layer(cell, layer.recurrent, drive, own, m, wanted | {"activation"})
+        for i, (layer, cell, own, current) in enumerate(
+            zip(network.layers, cells, carries, currents, strict=True)
+        ):
+            end, record = adjoint.layer(
+                cell, layer.recurrent, _biased(layer, into[i], current), own, m, wanted | {"activation"}
+            )
             x = record.activation
             assert x is not None, "asked for"
-            ends.append((end, inputs))
+            into, remembered = _fed(network, i, x, into, remembered, m)
+            ends.append(end)
             records.append(record if "activation" in wanted else record._replace(activation=None))
         tail, out = network.readout(tail, x, m, dt)
-        return (tuple(ends), tail), (out, tuple(records))
+        return (tuple(ends), remembered, tail), (out, tuple(records))
 
-    (carries, tail), (readout, records) = adjoint.over_time(
-        advance, (carries, state.readout), (given, mask, background)
+    (carries, remembered, tail), (readout, records) = adjoint.over_time(
+        advance, (carries, remembered, state.readout), (given, mask, background)
     )
-    if isinstance(stimulus, Events):
-        end, inputs = carries[0]
-        # What a connection with a memory remembers of them.
-        inputs = inputs if inputs is None else _last_inputs(inputs, stimulus.dense(), mask)
-        carries = ((end, inputs), *carries[1:])
-    states = tuple(c.state._replace(inputs=inputs) for c, inputs in carries)
-    counts = tuple(c.count for c, _ in carries)
+    inputs, skips = remembered[: len(cells)], remembered[len(cells) :]
+    states = tuple(c.state._replace(inputs=own) for c, own in zip(carries, inputs, strict=True))
+    counts = tuple(c.count for c in carries)
     duration = _duration(stimulus.shape[0], mask, dt, readout.dtype)
     warn_of_trial(counts, duration)
-    return Solution(readout, counts, records, NetworkState(states, tail, reached), duration)
+    return Solution(readout, counts, records, NetworkState(states, tail, reached, skips), duration)
 
 
 class _Given(NamedTuple):
@@ -199,8 +201,8 @@ def _prepared(
         if key is None:
             raise ValueError("`noise` is random: give a `key`")
     network, noise = cast((network, noise), dtype)
-    if state is None:
-        state = network.init(key=key, noise=noise)
+    network = network.at(dt)
+    state = network.init(key=key, noise=noise) if state is None else _with_memories(network, state)
     gate, adjoint, state = cast((gate, adjoint, state), dtype)
     return vary_together(_Given(network, stimulus, gate, dt, adjoint, state, mask, key, noise))
 
@@ -213,14 +215,28 @@ def _biased(layer: Layer, drive: Array, current: Array | None) -> Array:
     return drive + plain if layer.reversal is None else drive.at[:, 0].add(plain)
 
 
-def _last_inputs(inputs: Array | None, x: Array, mask: Array | None) -> Array | None:
-    """The inputs that a connection with a memory remembers after a stretch `x`: the last before its end,
-    where a mask says that it ends earlier."""
-    if inputs is None:
-        return None
-    whole = jnp.concatenate([inputs, x])
-    end = len(x) if mask is None else mask.sum()
-    return jax.lax.dynamic_slice_in_dim(whole, end, len(inputs))
+def _fed(
+    network: Network, source: int, x: Stimulus, into: dict[int, Array], remembered: tuple, mask: Array | None
+) -> tuple[dict[int, Array], tuple]:
+    """The currents into layers, by the number of the layer, with those that `x` makes over a stretch of time,
+    the activation of the layer `source` or, with -1, the stimulus; and what every wire remembers."""
+    into, after = dict(into), list(remembered)
+    for k, (start, target, connection) in enumerate(network.wires):
+        if start == source:
+            current, after[k] = connection.over_time(x, remembered[k], mask)
+            into[target] = into[target] + current if target in into else current
+    return into, tuple(after)
+
+
+def _with_memories(network: Network, state: NetworkState) -> NetworkState:
+    """A state in which every connection that has a memory has something to remember."""
+    new = network.init()
+    kept = lambda old, fresh: fresh if old is None else old
+    layers = tuple(
+        own._replace(past=kept(own.past, fresh.past), inputs=kept(own.inputs, fresh.inputs))
+        for own, fresh in zip(state.layers, new.layers, strict=True)
+    )
+    return state._replace(layers=layers, skips=state.skips or new.skips)
 
 
 def _duration(steps: int, mask: Array | None, dt: float | Array, dtype) -> Float[Array, ""]:

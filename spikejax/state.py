@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PyTree
 
 
 class LayerState(NamedTuple):
@@ -16,11 +16,10 @@ class LayerState(NamedTuple):
     """Charge released in the last step that arrives in the next one."""
     hidden: Any = None
     """Variables of the synapses that no other neuron sees, such as a rising part."""
-    past: Float[Array, "memory kinds *n"] | None = None
-    """The layer's own activations before the present one, the oldest first; None unless its recurrence has a
-    memory."""
-    inputs: Float[Array, "memory ..."] | None = None
-    """The layer's last inputs, the oldest first; None unless its feed-forward connection has a memory."""
+    past: PyTree[Float[Array, "..."]] = None
+    """What the recurrent connection remembers."""
+    inputs: PyTree[Float[Array, "..."]] = None
+    """What the feed-forward connection remembers."""
 
 
 class Background(NamedTuple):
@@ -36,10 +35,12 @@ class NetworkState(NamedTuple):
     """State of a network between two steps: what a long recording carries from chunk to chunk."""
 
     layers: tuple[LayerState, ...]
-    readout: Float[Array, "..."]
+    readout: PyTree[Float[Array, "..."]]
     background: Background | None = None
     """None before the first step with a background current, unless the state is made by
     ``network.init(noise=...)``."""
+    skips: tuple[PyTree[Float[Array, "..."]], ...] = ()
+    """What the connections past a layer remember; empty: nothing yet."""
 
 
 class Carry(NamedTuple):

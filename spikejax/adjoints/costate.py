@@ -86,7 +86,7 @@ def _join_jvp(others, primals, tangents):
     if recurrent is None:
         return current, d_drive
     before = jnp.concatenate([first[None], activation[:-1]])
-    run = lambda arrays: eqx.combine(arrays, others).over_time(before, past)
+    run = lambda arrays: eqx.combine(arrays, others).over_time(before, past)[0]
     _, d_own = jax.jvp(run, (recurrent,), (d_recurrent,))
     return current, d_drive + d_own
 

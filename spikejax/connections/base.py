@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, PyTree
 
 from ..component import Component
 from ..registry import Registry
@@ -32,45 +32,55 @@ def fan_in(in_shape: tuple[int, ...]) -> int:
 
 
 class AbstractConnection(Component):
-    """A map from activations (or a stimulus) to currents, linear in its input and in its own parameters.
+    """A map from activations (or a stimulus) to currents, linear in its input and in what it remembers of
+    earlier ones.
 
-    A new one is written by `__call__`, its value at one moment, and `create`, which draws one at random. It
-    then works feed-forward and in recurrence, with every adjoint. One that does better than moment by moment
-    overrides `over_time`.
+    A new one without a memory is an `AbstractInstant`. One that remembers writes `init` and `step`, and then
+    works feed-forward and in recurrence, with every adjoint; one that does better than step by step overrides
+    `over_time`.
     """
 
     in_shape: AbstractVar[tuple[int, ...]]
     out_shape: AbstractVar[tuple[int, ...]]
 
-    @property
-    def memory(self) -> int:
-        """Number of steps before the present one that it reads."""
-        return 0
+    def at(self, dt: float | Float[Array, ""], delay: float | Float[Array, ""] = 0.0) -> "AbstractConnection":
+        """The connection at a time step of `dt` ms, as a simulation asks for it once, before its loop: what
+        depends on the step, or is the same for all steps, is worked out here.
+
+        **Arguments:** `delay`: ms that have passed before the input is seen, which are dt in a recurrence.
+        """
+        del dt, delay
+        return self
+
+    def init(self, dtype: Any) -> PyTree[Float[Array, "..."]]:
+        """What it remembers when a trial begins, arrays of real numbers; None if it remembers nothing."""
+        del dtype
 
     @abc.abstractmethod
-    def __call__(
-        self, x: Float[Array, "*in"], past: Float[Array, "memory *in"] | None = None
-    ) -> Float[Array, "*out"]:
-        """Output at one moment, from the input `x` then and those of the `memory` steps before, the oldest
-        first (None without memory)."""
+    def step(
+        self, x: Float[Array, "*in"], memory: PyTree[Float[Array, "..."]] = None
+    ) -> tuple[Float[Array, "*out"], PyTree[Float[Array, "..."]]]:
+        """Output of one step, from the input `x` in it and what is remembered (None: a trial begins), and
+        what is remembered after it."""
 
     def over_time(
-        self, x: Stimulus, past: Float[Array, "memory *in"] | None = None
-    ) -> Float[Array, "time *out"]:
-        """Output over a stretch of time, from the input `x` and those of the `memory` steps before it
-        (default: 0)."""
-        if isinstance(x, Events):
-            x = x.dense()
-        if not self.memory:
-            return jax.vmap(self)(x)
-        past = self.no_past(x.dtype) if past is None else past
-        whole = x if past is None else jnp.concatenate([past, x])
-        window = lambda t: jax.lax.dynamic_slice_in_dim(whole, t, self.memory)
-        return jax.vmap(lambda t, now: self(now, window(t)))(jnp.arange(len(x)), x)
+        self,
+        x: Stimulus,
+        memory: PyTree[Float[Array, "..."]] = None,
+        mask: Bool[Array, " time"] | None = None,
+    ) -> tuple[Float[Array, "time *out"], PyTree[Float[Array, "..."]]]:
+        """Output over a stretch of time, and what is remembered after it; where `mask` is False, the trial is
+        over and nothing more is remembered."""
+        x = x.dense() if isinstance(x, Events) else x
 
-    def no_past(self, dtype: Any) -> Float[Array, "memory *in"] | None:
-        """The past of a trial that begins: 0, or None without memory."""
-        return jnp.zeros((self.memory, *self.in_shape), dtype) if self.memory else None
+        def step(memory, now):
+            x, m = now
+            y, after = self.step(x, memory)
+            return hold(m, after, memory), y
+
+        start = self.init(x.dtype) if memory is None else memory
+        memory, out = jax.lax.scan(step, start, (x, mask))
+        return out, memory
 
     @classmethod
     @abc.abstractmethod
@@ -85,7 +95,27 @@ class AbstractConnection(Component):
         """
 
 
+class AbstractInstant(AbstractConnection):
+    """A connection without a memory: a class writes `__call__`, its value at one moment, and `create`."""
+
+    @abc.abstractmethod
+    def __call__(self, x: Float[Array, "*in"]) -> Float[Array, "*out"]:
+        """Output at one moment, linear in the input `x` then."""
+
+    def step(self, x, memory=None):
+        return self(x), memory
+
+    def over_time(self, x, memory=None, mask=None):
+        del mask
+        return jax.vmap(self)(x.dense() if isinstance(x, Events) else x), memory
+
+
 CONNECTIONS: Registry[AbstractConnection] = Registry("connection")
+
+
+def hold(mask: Bool[Array, ""] | None, after: PyTree, before: PyTree) -> PyTree:
+    """What is remembered after a step, or, where `mask` is False, before it."""
+    return after if mask is None else jax.tree.map(lambda a, b: jnp.where(mask, a, b), after, before)
 
 
 def check_shapes(connection: AbstractConnection, expected: tuple[int, ...], name: str, given: str) -> None:
@@ -97,4 +127,12 @@ def check_shapes(connection: AbstractConnection, expected: tuple[int, ...], name
         )
 
 
-__all__ = ["CONNECTIONS", "AbstractConnection", "ActivationShape", "check_shapes", "fan_in"]
+__all__ = [
+    "CONNECTIONS",
+    "AbstractConnection",
+    "AbstractInstant",
+    "ActivationShape",
+    "check_shapes",
+    "fan_in",
+    "hold",
+]

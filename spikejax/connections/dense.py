@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from ..component import Declaration, check_keywords
 from ..parameters import AbstractReparametrisation, Masked, Signed, resolve
 from ..stimulus import Events, Stimulus
-from .base import CONNECTIONS, AbstractConnection, ActivationShape, fan_in
+from .base import CONNECTIONS, AbstractInstant, ActivationShape, fan_in
 
 Scale = Annotated[
     float | tuple[float, ...],
@@ -24,7 +24,7 @@ Scale = Annotated[
 
 
 @CONNECTIONS.register("dense")
-class Dense(AbstractConnection):
+class Dense(AbstractInstant):
     """All-to-all connection, ``I_i = sum_j W_ij x_j``, j running over every axis of the input.
 
     **Arguments:** `weight`: shape ``(*out, *in)``; `in_shape`, the shape of the input: ``(channels,)`` for a
@@ -151,20 +151,19 @@ class Dense(AbstractConnection):
         """The weight with all axes of the output, and all of the input, in one."""
         return resolve(self.weight).reshape(-1, math.prod(self.in_shape))
 
-    def __call__(self, x, past=None):
+    def __call__(self, x):
         """Current of shape ``(*out)`` for one input of shape ``(*in)``."""
-        del past
         # The input comes first and flat, so that a batch of them is the left matrix of one plain product:
         # nothing is transposed before or after it, which inside the time loop costs as much as the product.
         return (x.reshape(-1) @ self.matrix.T).reshape(self.out_shape)
 
-    def over_time(self, x: Stimulus, past=None):
+    def over_time(self, x: Stimulus, memory=None, mask=None):
         if not isinstance(x, Events):
-            return super().over_time(x, past)
+            return super().over_time(x, memory, mask)
         # A column of weights for every event, added up by step.
         columns = self.matrix.T[x.channel] * x.value[:, None]
         total = jnp.zeros((x.steps, columns.shape[1]), columns.dtype).at[x.step].add(columns)
-        return total.reshape(x.steps, *self.out_shape)
+        return total.reshape(x.steps, *self.out_shape), memory
 
 
 __all__ = ["Dense", "Scale"]

@@ -36,10 +36,11 @@ class Ports(AbstractConnection):
         """``(ports, *n)``."""
         return (len(self.connections), *self._first.out_shape)
 
-    @property
-    def memory(self):
-        """That of the connection with the longest one."""
-        return max(c.memory for c in self.connections if c is not None)
+    def at(self, dt, delay=0.0):
+        return Ports(tuple(c if c is None else c.at(dt, delay) for c in self.connections))
+
+    def init(self, dtype):
+        return tuple(None if c is None else c.init(dtype) for c in self.connections)
 
     @classmethod
     def create(cls, in_shape, out_shape, *, key, **options):
@@ -47,16 +48,20 @@ class Ports(AbstractConnection):
             "ports are made of connections that are there: Ports((None, excitatory, inhibitory))"
         )
 
-    def __call__(self, x, past=None):
-        """Current and conductances ``(ports, *n)`` for one input."""
+    def step(self, x, memory=None):
+        """Current and conductances ``(ports, *n)`` for one input, and what every connection remembers."""
+        return self._stacked(0, memory, lambda connection, own: connection.step(x, own))
 
-        def one(connection: AbstractConnection):
-            own = connection.memory
-            return connection(x, None if past is None or not own else past[len(past) - own :])
+    def over_time(self, x, memory=None, mask=None):
+        return self._stacked(1, memory, lambda connection, own: connection.over_time(x, own, mask))
 
-        given = [one(c) if c is not None else None for c in self.connections]
-        zero = jnp.zeros(self._first.out_shape, x.dtype)
-        return jnp.stack([zero if y is None else y for y in given])
+    def _stacked(self, axis: int, memory, run):
+        """The outputs of all connections, at an axis of their own, 0 where there is none."""
+        memories = (None,) * len(self.connections) if memory is None else memory
+        found = [None if c is None else run(c, m) for c, m in zip(self.connections, memories, strict=True)]
+        zero = jnp.zeros_like(next(y[0] for y in found if y is not None))
+        outputs = jnp.stack([zero if y is None else y[0] for y in found], axis)
+        return outputs, tuple(None if y is None else y[1] for y in found)
 
 
 __all__ = ["Ports"]

@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, PyTree
 from ..cell import Cell
 from ..component import Component
 from ..connections import AbstractConnection
+from ..connections.base import hold
 from ..registry import Registry
 from ..state import Carry, Record
 
@@ -130,13 +131,12 @@ def forward_step(
 ) -> tuple[Carry, Array, Array]:
     """One step of a recurrent population: the carry after it, the release and the current."""
     activation, past = carry.state.activation, carry.state.past
-    current = drive if recurrent is None else drive + recurrent(activation, past)
+    current, remembered = drive, past
+    if recurrent is not None:
+        own, remembered = recurrent.step(activation, past)
+        current, remembered = drive + own, hold(mask, remembered, past)
     new, release = cell(carry, current, mask)
-    if past is not None:
-        moved = jnp.concatenate([past[1:], activation[None]])
-        moved = moved if mask is None else jnp.where(mask, moved, past)
-        new = new._replace(state=new.state._replace(past=moved))
-    return new, release, current
+    return new._replace(state=new.state._replace(past=remembered)), release, current
 
 
 __all__ = ["LOOPS", "AbstractLoop", "Cotangents", "Damping", "History", "Trajectory", "forward_step"]

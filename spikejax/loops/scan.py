@@ -4,6 +4,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from ..connections.base import hold
 from ..state import Carry, LayerState, Record
 from .base import LOOPS, AbstractLoop, Cotangents, History, Trajectory, forward_step
 
@@ -69,17 +70,14 @@ class Scan(AbstractLoop):
 
 
 def _through_recurrence(recurrent, d_state: LayerState, d_past, d_current, activation, mask) -> LayerState:
-    """The costate before a step, with what reaches it through the recurrent current: ``W^T dI``."""
-    if d_past is None:
-        (d_back,) = jax.linear_transpose(recurrent, activation)(d_current)
-        return d_state._replace(activation=d_state.activation + d_back)
-    d_back, d_window = jax.linear_transpose(recurrent, activation, d_past)(d_current)
-    # The step moves the past on by one: its newest entry was the activation, its oldest is forgotten.
-    moved = jnp.concatenate([jnp.zeros_like(d_past[:1]), d_past[:-1]])
-    newest = d_past[-1]
+    """The costate before a step, with what reaches it through the recurrent connection: ``W^T dI`` where it
+    remembers nothing."""
+    nothing = jax.tree.map(jnp.zeros_like, d_past)
+    back = jax.linear_transpose(recurrent.step, activation, d_past)
+    d_activation, d_before = back((d_current, hold(mask, d_past, nothing)))
     if mask is not None:
-        moved, newest = jnp.where(mask, moved, d_past), jnp.where(mask, newest, 0.0)
-    return d_state._replace(activation=d_state.activation + d_back + newest, past=moved + d_window)
+        d_before = jax.tree.map(jnp.add, d_before, hold(mask, nothing, d_past))
+    return d_state._replace(activation=d_state.activation + d_activation, past=d_before)
 
 
 __all__ = ["Scan"]

@@ -115,8 +115,7 @@ def test_connections(name, relative):
     made = made_of(CONNECTIONS[name], (2, 3), (4,))
     x = jax.random.normal(KEY, (2, 5, 2, 3))
     lawful(lambda c, x: c.over_time(x), made, x, relative)
-    at_once = lambda c, x: c(x[3], x[3 - c.memory : 3] if c.memory else None)
-    lawful(at_once, made, x, relative)
+    lawful(lambda c, x: c.step(x[3], c.init(x.dtype)), made, x, relative)
 
 
 @pytest.mark.parametrize("name", READOUTS)

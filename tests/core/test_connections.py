@@ -26,13 +26,14 @@ class Echo(AbstractConnection):
     def out_shape(self):
         return self.weight.shape[1 : self.weight.ndim - len(self.in_shape)]
 
-    @property
-    def memory(self):
-        return 3
+    def init(self, dtype):
+        return jnp.zeros((3, *self.in_shape), dtype)
 
-    def __call__(self, x, past=None):
+    def step(self, x, memory=None):
+        past = self.init(x.dtype) if memory is None else memory
         taps = jnp.stack([x, past[-1], past[-3]])
-        return jnp.tensordot(self.weight, taps, axes=([0, *range(-x.ndim, 0)], [0, *range(-x.ndim, 0)]))
+        y = jnp.tensordot(self.weight, taps, axes=([0, *range(-x.ndim, 0)], [0, *range(-x.ndim, 0)]))
+        return y, jnp.concatenate([past[1:], x[None]])
 
     @classmethod
     def create(cls, in_shape, out_shape, *, key, scale: float = 1.0):
@@ -47,32 +48,41 @@ def make(name, in_shape, out_shape, key=KEY):
 EVERY = [*CONNECTIONS, "echo"]
 
 
+def remembering(connection, key=KEY):
+    """A memory with something in it."""
+    return jax.tree.map(lambda m: jax.random.normal(key, m.shape), connection.init(jnp.zeros(()).dtype))
+
+
 @pytest.mark.parametrize("name", EVERY)
-def test_linear_in_input_and_parameters(name, relative):
+def test_linear_in_input_and_memory(name, relative):
     connection = make(name, (2, 3), (4,))
     x = jax.random.normal(KEY, (7, 2, 3))
-    past = connection.no_past(x.dtype)
-    past = None if past is None else past + 0.3
-    zero = None if past is None else jnp.zeros_like(past)
+    memory = remembering(connection)
+    none = jax.tree.map(jnp.zeros_like, memory)
     run = connection.over_time
-    assert relative(run(x, past) + run(2 * x, zero), run(3 * x, past)) < 1e-13
-    doubled = jax.tree.map(lambda w: 2 * w, connection)
-    assert relative(doubled.over_time(x, past), 2 * run(x, past)) < 1e-13
+    add = lambda a, b: jax.tree.map(jnp.add, a, b)
+    assert relative(add(run(x, memory), run(2 * x, none)), run(3 * x, memory)) < 1e-13
+    assert relative(run(x, none), run(x)) < 1e-13
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_over_time_is_moment_by_moment(name, relative):
+def test_over_time_is_step_by_step(name, relative):
     connection = make(name, (2, 3), (4,))
-    m, x = connection.memory, jax.random.normal(KEY, (7, 2, 3))
-    past = jax.random.normal(jax.random.key(1), (m, 2, 3)) if m else None
-    whole = x if past is None else jnp.concatenate([past, x])
-    one = lambda t: connection(x[t], whole[t : t + m] if m else None)
-    expected = jnp.stack([one(t) for t in range(7)])
-    assert relative(connection.over_time(x, past), expected) < 1e-13
+    x, start = jax.random.normal(KEY, (7, 2, 3)), remembering(connection)
+    memory, expected, memories = start, [], []
+    for now in x:
+        y, memory = connection.step(now, memory)
+        expected.append(y)
+        memories.append(memory)
+    expected = jnp.stack(expected)
+    out, after = connection.over_time(x, start)
+    assert relative((out, after), (expected, memory)) < 1e-13
     # In two stretches, the second of which remembers the first.
-    middle = whole[4 : 4 + m] if m else None
-    halves = jnp.concatenate([connection.over_time(x[:4], past), connection.over_time(x[4:], middle)])
-    assert relative(halves, expected) < 1e-13
+    first, middle = connection.over_time(x[:4], start)
+    assert relative(jnp.concatenate([first, connection.over_time(x[4:], middle)[0]]), expected) < 1e-13
+    # A trial that is over remembers its own end.
+    out, end = connection.over_time(x, start, jnp.arange(7) < 5)
+    assert relative((out[:5], end), (expected[:5], memories[4])) < 1e-13
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -81,7 +91,7 @@ def test_events_are_the_array_that_they_stand_for(name, relative):
     events = Events(
         [0, 3, 3, 3, 6, 0], [1, 0, 0, 5, 4, 2], [1.0, 2.0, 0.5, -1.0, 3.0, 0.0], steps=7, channels=(2, 3)
     )
-    run = lambda c, e: c.over_time(e)
+    run = lambda c, e: c.over_time(e)[0]
     assert relative(run(connection, events), run(connection, events.dense())) < 1e-13
     square = lambda c, e: jnp.sum(run(c, e) ** 2)
     assert (
@@ -206,12 +216,17 @@ def test_bias_broadcasts(relative):
         Layer(layer.feedforward, layer.recurrent, jnp.zeros(3), layer.neuron, layer.synapse)
 
 
-def test_ports_of_connections_with_memories():
-    ports = Ports((None, make("echo", (2, 3), (4,)), make("dense", (2, 3), (4,))))
-    assert ports.memory == 3
-    x, past = jnp.ones((2, 3)), jnp.ones((3, 2, 3))
-    np.testing.assert_allclose(ports(x, past)[2], ports.connections[2](x))
-    np.testing.assert_allclose(ports(x, past)[1], ports.connections[1](x, past))
+def test_ports_of_connections_with_memories(relative):
+    echo, dense = make("echo", (2, 3), (4,)), make("dense", (2, 3), (4,))
+    ports, x = Ports((None, echo, dense)), jax.random.normal(KEY, (7, 2, 3))
+    memory = remembering(ports)
+    out, after = ports.over_time(x, memory)
+    apart = echo.over_time(x, memory[1])
+    assert relative((out[:, 1], after[1]), apart) < 1e-13
+    assert relative(out[:, 2], dense.over_time(x)[0]) < 1e-13
+    assert not np.any(out[:, 0])
+    stepped, _ = ports.step(x[0], memory)
+    assert relative(stepped, out[0]) < 1e-13
 
 
 def test_options_of_the_dense_connection():
