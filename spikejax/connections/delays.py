@@ -172,7 +172,10 @@ class Delayed(_Delayed):
             ),
         ] = None,
         interpolation: Interpolation = "linear",
-        connection: Callable[..., AbstractConnection] = Dense.create,
+        connection: Annotated[
+            Callable[..., AbstractConnection],
+            Declaration(doc="what is behind the delays", registry=CONNECTIONS, default="dense"),
+        ] = Dense.create,
     ) -> "Delayed":
         """Delays drawn uniformly from `initial`, by default from `shortest` to a quarter of the way to
         `longest`, and kept between these two, before a connection that `connection` draws.
