@@ -134,33 +134,34 @@ def simulate(
     background, reached = _background(network, noise, key, state, (stimulus.shape[0], mask), dt)
     # Events cannot be cut in time, so that they become currents here. An array is kept as it is: the current
     # of all neurons, held over the whole trial, would be what a checkpointed run is to spare.
-    given = stimulus
+    given, into = stimulus, {}
     if isinstance(stimulus, Events):
-        given, remembered = _fed(network, -1, stimulus, {}, remembered, mask)
+        into, remembered = _fed(network, -1, stimulus, {}, remembered, mask)
+        given = None
 
     def advance(carry, xs):
         carries, remembered, tail = carry
-        x, m, currents = xs
-        into = x
-        if not isinstance(x, dict):
+        x, into, m, currents = xs
+        if x is not None:
             into, remembered = _fed(network, -1, x, {}, remembered, m)
-        ends, records = [], []
+        ends, records, activation = [], [], None
         for i, (layer, cell, own, current) in enumerate(
             zip(network.layers, cells, carries, currents, strict=True)
         ):
             end, record = adjoint.layer(
                 cell, layer.recurrent, _biased(layer, into[i], current), own, m, wanted | {"activation"}
             )
-            x = record.activation
-            assert x is not None, "asked for"
-            into, remembered = _fed(network, i, x, into, remembered, m)
+            activation = record.activation
+            assert activation is not None, "asked for"
+            into, remembered = _fed(network, i, activation, into, remembered, m)
             ends.append(end)
             records.append(record if "activation" in wanted else record._replace(activation=None))
-        tail, out = network.readout(tail, x, m, dt)
+        assert activation is not None, "there is a layer"
+        tail, out = network.readout(tail, activation, m, dt)
         return (tuple(ends), remembered, tail), (out, tuple(records))
 
     (carries, remembered, tail), (readout, records) = adjoint.over_time(
-        advance, (carries, remembered, state.readout), (given, mask, background)
+        advance, (carries, remembered, state.readout), (given, into, mask, background)
     )
     inputs, skips = remembered[: len(cells)], remembered[len(cells) :]
     states = tuple(c.state._replace(inputs=own) for c, own in zip(carries, inputs, strict=True))

@@ -145,7 +145,10 @@ class Delayed(_Delayed):
     def at(self, dt, passed=0.0):
         lag, most = self._lags(dt, passed)
         lag = lag.reshape(*(1,) * (len(self.in_shape) - lag.ndim), *lag.shape)
-        return DelayLines(self.connection.at(dt), lag, self.in_shape, most, self.interpolation == "linear")
+        exact = self.interpolation == "linear"
+        return DelayLines(
+            connection=self.connection.at(dt), lag=lag, in_shape=self.in_shape, most=most, exact=exact
+        )
 
     def init(self, dtype):
         """Nothing as long as the time step is not known."""
@@ -292,7 +295,7 @@ class DelayedSynapses(_Delayed):
         lag, most = self._lags(dt, passed)
         weight = resolve(self.weight)
         shares = taps(jnp.broadcast_to(lag, weight.shape), most, self.interpolation == "linear")
-        return Lagged(jnp.flip(shares, 0) * weight, self.in_shape)
+        return Lagged(weight=jnp.flip(shares, 0) * weight, in_shape=self.in_shape)
 
     def init(self, dtype):
         """Nothing as long as the time step is not known."""

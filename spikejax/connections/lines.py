@@ -5,6 +5,8 @@ An activation is known as its mean over every step. Delayed by ``k + f`` steps, 
 over a step is ``(1 - f) x(t - k) + f x(t - k - 1)``: exact where it does not change within its step.
 """
 
+from typing import TYPE_CHECKING
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -14,6 +16,11 @@ from jaxtyping import Array, Float
 from ..stimulus import Events
 from .base import AbstractConnection
 from .shift import shifted
+
+if TYPE_CHECKING:  # no field of the constructor: a class may have a property in its place
+    from typing import ClassVar as AbstractVar
+else:
+    from equinox import AbstractVar
 
 
 def whole_and_part(
@@ -43,7 +50,7 @@ def taps(lag: Float[Array, "*n"], most: int, exact: bool) -> Float[Array, "lags 
 class _Remembering(AbstractConnection):
     """Remembers its last inputs, ``(most, *in)``, the oldest first."""
 
-    most: eqx.AbstractVar[int]
+    most: AbstractVar[int]
 
     def _start(self, dtype) -> Float[Array, "most *in"]:
         return jnp.zeros((self.most, *self.in_shape), dtype)
