@@ -38,6 +38,12 @@ NS_POINTER, NS_SORTED = 20.0, 180.0
 NS_TURN, NS_ADDED = 8.0, 0.2
 """Loop: ns for an event, and for an event and output. All measured on one core of an x86-64 CPU, in float32,
 of 10 to 512 outputs; only their ratios matter."""
+FORMS = ("dense", "events", "auto", "rows", "loop", "scatter")
+"""What a task can be asked to hand on: arrays, lists of events, lists where these are sparse, or lists whose
+products take the path that is named."""
+SPARSE = 0.05
+"""Density up to which a stimulus is handed on as a list where that is left open: below it compressed rows and
+the loop are the quickest at any number of outputs above 10, and the lists the smaller ones."""
 MOST_CELLS = 1 << 28
 """Cells of the dense array on an accelerator, where dense is the fastest as long as it fits: 1 GiB in single
 precision."""
@@ -101,6 +107,14 @@ def chosen_path(shape: Shape, platform: str, floats: bool = True) -> str:
         return "dense" if shape.cells <= MOST_CELLS else "scatter"
     found = costs(shape, floats)
     return min(found, key=found.__getitem__)
+
+
+def as_list(form: str, density: float) -> bool:
+    """Whether a stimulus is handed on as a list of events.
+
+    **Arguments:** `form`: one of `FORMS`; `density`: events of the longest list, by the cells of the array.
+    """
+    return density <= SPARSE if form == "auto" else form != "dense"
 
 
 def explain_product(events: Events, out: int, platform: str | None = None) -> str:
@@ -372,4 +386,4 @@ ad.defjvp(
     None,
 )
 
-__all__ = ["Shape", "chosen_path", "costs", "event_product", "explain_product"]
+__all__ = ["FORMS", "Shape", "as_list", "chosen_path", "costs", "event_product", "explain_product"]

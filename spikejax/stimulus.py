@@ -106,7 +106,7 @@ class Events(eqx.Module):
 
     def by(self, path: str) -> "Events":
         """The same events, of which products are computed in the way that is named (`path`)."""
-        return self._with(self.step, self.channel, self.value, path=path)
+        return self._with(self.step, self.channel, self.value, path, self.ordered)
 
     def dense(self) -> Float[Array, "time *channels"]:
         """The array of one trial that the events stand for."""
@@ -148,16 +148,44 @@ class Events(eqx.Module):
             jnp.clip(step, 0, self.steps - 1), both(self.channel, self.channel), jnp.where(inside, value, 0.0)
         )
 
-    def _with(self, step, channel, value, path: str | None = None) -> "Events":
-        # A batch of lists that is vmapped has been checked, and its order is that of the whole.
-        kept = self.ordered if step is self.step else None
+    def moved(self, by: int | Int[Array, ""]) -> "Events":
+        """All events of one trial `by` steps later (earlier, if below 0); those that leave it become
+        value 0."""
+        step = self.step + by
+        inside = (step >= 0) & (step < self.steps)
+        # Those outside wait at the ends, so that a list in order stays so.
+        return self._with(
+            jnp.clip(step, 0, self.steps - 1),
+            self.channel,
+            jnp.where(inside, self.value, 0.0),
+            ordered=self.ordered,
+        )
+
+    def shifted(self, by: Int[Array, " axes"]) -> "Events":
+        """All events of one trial moved along the last axes of `channels` by so many places each, as an image
+        is; those that leave it become value 0."""
+        place = jnp.unravel_index(self.channel, self.channels)
+        kept, moving = place[: len(place) - len(by)], place[len(place) - len(by) :]
+        sizes = self.channels[len(kept) :]
+        new = [at + b.astype(at.dtype) for at, b in zip(moving, by, strict=True)]
+        inside = jnp.all(jnp.stack([(x >= 0) & (x < n) for x, n in zip(new, sizes, strict=True)]), axis=0)
+        clipped = [jnp.clip(x, 0, n - 1) for x, n in zip(new, sizes, strict=True)]
+        channel = jnp.ravel_multi_index((*kept, *clipped), self.channels, mode="clip")
+        return self._with(
+            self.step,
+            channel.astype(jnp.int32),
+            jnp.where(inside, self.value, 0.0),
+            ordered=self.ordered,
+        )
+
+    def _with(self, step, channel, value, path: str | None = None, ordered: bool | None = None) -> "Events":
         return Events(
             step,
             channel,
             value,
             steps=self.steps,
             channels=self.channels,
-            ordered=kept,
+            ordered=ordered,
             path=self.path if path is None else path,
         )
 
@@ -189,6 +217,11 @@ def steps_in(duration: float, dt: float, what: str) -> float:
 
 Stimulus = Float[Array, "time *channels"] | Events
 """One trial's input: an array with a row for every step, or a list of events."""
+
+
+def as_array(stimulus: Any) -> Any:
+    """One trial's input with events as the array that they stand for, and anything else as it is."""
+    return stimulus.dense() if isinstance(stimulus, Events) else stimulus
 
 
 def as_stimulus(stimulus: Any, channels: tuple[int, ...], dtype: Any) -> Stimulus:
@@ -231,4 +264,4 @@ def _as_array(stimulus: Any, expected: str, dtype: Any) -> Array:
     return found.astype(dtype)
 
 
-__all__ = ["PATHS", "Events", "Stimulus", "as_stimulus", "steps_in"]
+__all__ = ["PATHS", "Events", "Stimulus", "as_array", "as_stimulus", "steps_in"]
