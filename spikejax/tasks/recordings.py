@@ -131,8 +131,8 @@ class Recordings(AbstractRecordings):
     ``(trials,)`` from 0, or signals ``(trials, time, outputs)`` for ``target="signal"``; `labels`: names of
     the classes; `lengths`: of trials that end before their arrays do, in steps, by split; `drop`: probability
     that the input of a channel in a step is deleted in training; `shift_steps`: largest shift of a whole
-    training trial in time (with its signal), in steps; `form`: what events are handed on as, see
-    `form_option`.
+    training trial in time (with its signal), in steps; `shift_places`: the same along the last two axes of
+    channels that lie in an image, in pixels; `form`: what events are handed on as, see `form_option`.
 
     **Raises:** `ValueError` for splits that are missing or do not fit, for classes that are not the number of
     a label, and for signals that are not as long as the stimuli.
@@ -150,6 +150,9 @@ class Recordings(AbstractRecordings):
         below=1.0,
     )
     shift_steps: int = option(0, doc="largest shift of a whole training trial, in steps", at_least=0.0)
+    shift_places: int = option(
+        0, doc="largest shift of a training trial along the last two axes of the channels", at_least=0.0
+    )
     form: str = form_option()
 
     def __check_init__(self):
@@ -426,10 +429,11 @@ def _trials(recordings, index, keys, path: str | None) -> Trial:
     return Trial(x, target, mask, target if target.ndim == 1 else None, keys)
 
 
-def _shifted(x: Float[Array, "time channels"], by: Int[Array, ""]) -> Float[Array, "time channels"]:
+def _shifted(x: Float[Array, "time *channels"], by: Int[Array, ""]) -> Float[Array, "time *channels"]:
     """`x` moved `by` steps later, silence moving in."""
     t = jnp.arange(x.shape[0])
-    return jnp.where(((t - by >= 0) & (t - by < x.shape[0]))[:, None], jnp.roll(x, by, axis=0), 0.0)
+    inside = ((t - by >= 0) & (t - by < x.shape[0])).reshape(-1, *(1 for _ in x.shape[1:]))
+    return jnp.where(inside, jnp.roll(x, by, axis=0), 0.0)
 
 
 __all__ = ["AbstractRecordings", "Recordings", "form_option"]

@@ -64,9 +64,9 @@ class EventTrials(eqx.Module):
             step, self.channel[at], value, steps=self.steps, channels=self.channels, ordered=True, path=path
         )
 
-    def lying(self, channels: tuple[int, ...]) -> "EventTrials":
-        """The same events, of channels that lie in another shape."""
-        return EventTrials(self.step, self.channel, self.value, self.offsets, self.steps, channels, self.most)
+    def lasting(self, steps: int) -> "EventTrials":
+        """The same events, of trials of so many steps, at least their own."""
+        return EventTrials(self.step, self.channel, self.value, self.offsets, steps, self.channels, self.most)
 
     def of(self, index: Int[np.ndarray, " chosen"]) -> "EventTrials":
         """Those of some trials."""
@@ -74,11 +74,12 @@ class EventTrials(eqx.Module):
         count = np.diff(offsets)[index]
         at = np.arange(count.sum()) + np.repeat(offsets[index] - np.cumsum(count) + count, count)
         step, channel, value = (np.asarray(x)[at] for x in (self.step, self.channel, self.value))
-        return _stored(step, channel, value, count, (self.steps, self.channels))
+        return sorted_trials(step, channel, value, count, (self.steps, self.channels))
 
 
-def _stored(step, channel, value, count, shape: tuple[int, int | tuple[int, ...]]) -> EventTrials:
-    """Events that are sorted by trial; `count`: of every trial."""
+def sorted_trials(step, channel, value, count, shape: tuple[int, int | tuple[int, ...]]) -> EventTrials:
+    """Trials of events that are sorted by trial and step; `count`: of every trial; `shape`: steps and
+    channels."""
     if not len(step):  # an array without entries cannot be indexed
         step, channel, value = (np.zeros(1, x.dtype) for x in (step, channel, value))
     most = max(shape[0], math.prod(shape[1]) if isinstance(shape[1], tuple) else shape[1])
@@ -86,7 +87,7 @@ def _stored(step, channel, value, count, shape: tuple[int, int | tuple[int, ...]
     return EventTrials(
         jnp.asarray(step, narrow),
         jnp.asarray(channel, narrow),
-        jnp.asarray(value),
+        jnp.asarray(_narrow(value)),
         jnp.asarray(np.concatenate([[0], np.cumsum(count)]), jnp.int32),
         *shape,
         int(count.max(initial=0)),
@@ -214,8 +215,8 @@ def event_trials(
     place, count = np.unique((trial * steps + step) * channels + units, return_counts=True)
     values = {"count": count, "root": np.sqrt(count), "binary": np.ones_like(count)}[value]
     number = np.bincount(place // (steps * channels), minlength=trials)
-    kept = _narrow(values)
-    return _stored(place // channels % steps, place % channels, kept, number, (steps, channels)), lengths
+    step, channel = place // channels % steps, place % channels
+    return sorted_trials(step, channel, values, number, (steps, channels)), lengths
 
 
 def _lengths_in_steps(duration: Any, trials: int, dt: float) -> Int[np.ndarray, " trials"]:
