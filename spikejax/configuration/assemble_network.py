@@ -22,10 +22,10 @@ from .schema import Config
 from .tables import Table, keywords
 
 
-def build_network(config: Config, channels: int, outputs: int, key: jax.Array) -> Network:
+def build_network(config: Config, channels: int | tuple[int, ...], outputs: int, key: jax.Array) -> Network:
     """The network, with positive parametrisation of whatever time constants and conductances are trained."""
     keys = jax.random.split(key, len(config.network.layers) + 1)
-    shape: tuple[int, ...] = (channels,)
+    shape = (channels,) if isinstance(channels, int) else channels
     layers, sign = [], None
     for i, (layer, k) in enumerate(zip(config.network.layers, keys, strict=False)):
         layers.append(_layer(layer, f"network.layers.{i}", shape, sign, config.dt, k))

@@ -56,7 +56,9 @@ def structure(config: Config) -> Hashable:
 
 
 @functools.lru_cache(maxsize=256)
-def _structure(network: Any, trainable: tuple[str, ...], channels: int, outputs: int) -> Hashable:
+def _structure(
+    network: Any, trainable: tuple[str, ...], channels: int | tuple[int, ...], outputs: int
+) -> Hashable:
     config = Config(network=network)
     config = config.model_copy(
         update={"training": config.training.model_copy(update={"trainable": trainable})}

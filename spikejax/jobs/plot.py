@@ -13,6 +13,7 @@ from ..configuration import Config, build_noise
 from ..configuration.load import new_folder
 from ..losses import CrossEntropy, Sum
 from ..simulators import ClockDriven
+from ..stimulus import as_array
 from ..tasks import Trial
 from ..tasks.base import first_trials
 from ..training import make_evaluate, run_trial
@@ -65,7 +66,7 @@ def plot_run(folder: Path, config: Config | None = None, *, formats: Sequence[st
         first = first.parts[0]
     shown = ShownTrial(
         name,
-        np.asarray(trial.stimulus)[:there],
+        np.asarray(as_array(trial.stimulus))[:there],
         solution,
         network,
         gate,

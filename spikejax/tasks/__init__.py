@@ -4,6 +4,7 @@ from .augmentation import Augmentation
 from .base import TASKS, AbstractTask, Probe, Trial
 from .braille import Braille
 from .delayed_xor import DelayedXOR
+from .event_camera import EventCamera, from_tonic
 from .predictive_coding import PredictiveCoding
 from .recordings import AbstractRecordings, Recordings
 from .recordings_file import RecordingsFile
@@ -16,10 +17,12 @@ __all__ = [
     "Augmentation",
     "Braille",
     "DelayedXOR",
+    "EventCamera",
     "PredictiveCoding",
     "Probe",
     "Recordings",
     "RecordingsFile",
     "SpokenDigits",
     "Trial",
+    "from_tonic",
 ]

@@ -80,6 +80,7 @@ class Braille(AbstractRecordings):
     """
 
     target: ClassVar[str] = "class"
+    form: ClassVar[str] = "dense"
 
     dt: float = option(unit="ms", doc="time step", above=0.0, in_table=False, kw_only=False)
     thresholds: tuple[float, ...] = option(

@@ -10,7 +10,7 @@ from spikejax.losses import LOSSES
 from spikejax.tasks import TASKS
 from spikejax.tasks.base import first_trials
 
-from ..spike_recordings import DATA, own_arrays
+from ..spike_recordings import DATA, camera_arrays, own_arrays
 
 SMALL = {
     "braille": (25.0, {"clock": 25.0, "drop": 0.1, "shift": 25.0}),
@@ -37,6 +37,13 @@ def own_file(tmp_path_factory):
     """A user's own recordings, which no package brings."""
     path = tmp_path_factory.mktemp("own") / "own.npz"
     np.savez(path, **own_arrays("events"))
+    camera = tmp_path_factory.mktemp("camera") / "many.npz"
+    np.savez(camera, **camera_arrays())
+    SMALL["event_camera"] = (
+        2.0,
+        {"train": camera, "sensor": (5, 4), "drop": 0.1, "shift": 4.0, "shift_pixels": 1}
+        | {"validation": 0.3, "test_fraction": 0.3},
+    )
     SMALL["recordings"] = 2.0, {"file": path, "drop": 0.1, "shift": 4.0, "validation": 0.3, "test": 0.3}
 
 
@@ -48,8 +55,9 @@ def make(name: str, **more):
 def fits(task, trials, size: int):
     """Shapes, types and numbers of a batch."""
     x = trials.stimulus
-    assert x.shape == (size, x.shape[1], task.channels)
-    assert x.dtype == jnp.result_type(float)
+    channels = (task.channels,) if isinstance(task.channels, int) else task.channels
+    assert x.shape == (size, x.shape[1], *channels)
+    assert jax.tree.leaves(x)[-1].dtype == jnp.result_type(float)
     for part in jax.tree.leaves(trials):
         assert part.shape[0] == size
         if jnp.issubdtype(part.dtype, jnp.inexact):
