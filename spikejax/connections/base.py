@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PyTree
 
 from ..component import Component
+from ..parameters import fields_of, scaled
 from ..registry import Registry
 from ..stimulus import Events, Stimulus
 
@@ -82,13 +83,22 @@ class AbstractConnection(Component):
         memory, out = jax.lax.scan(step, start, (x, mask))
         return out, memory
 
+    @property
+    def weighted(self) -> bool:
+        """Whether it has a `weight`, which `times` scales; a pool has none."""
+        return "weight" in fields_of(self)
+
+    def times(self, factor: float | Float[Array, ""]) -> "AbstractConnection":
+        """The connection with `factor`, above 0, times its output, by its weights."""
+        return scaled(self, ("weight",), factor)
+
     @classmethod
     @abc.abstractmethod
     def create(
-        cls, in_shape: tuple[int, ...], out_shape: tuple[int, ...], *args: Any, **options: Any
+        cls, in_shape: tuple[int, ...], out_shape: tuple[int, ...] | None, *args: Any, **options: Any
     ) -> "AbstractConnection":
         """One drawn at random, from inputs of `in_shape` (an `ActivationShape` if they are neurons) to a
-        population of `out_shape`.
+        population of `out_shape`; None: of the shape that follows, if it does.
 
         `options` are `key` and keywords of the class itself, annotated ``Annotated[type, Declaration(...)]``:
         a configuration's table of the connection follows from them.

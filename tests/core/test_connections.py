@@ -1,5 +1,7 @@
 """What every connection owes: linearity, time, memory, and the same gradient by every adjoint."""
 
+from functools import partial
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -8,7 +10,16 @@ import pytest
 from jaxtyping import Array, Float
 
 from spikejax import LIF, Autodiff, Checkpointed, Costate, Events, Exponential, Gate, Layer, Network, simulate
-from spikejax.connections import CONNECTIONS, AbstractConnection, ActivationShape, Dense, Ports, fan_in
+from spikejax.connections import (
+    CONNECTIONS,
+    AbstractConnection,
+    ActivationShape,
+    Convolution,
+    Dense,
+    Pool,
+    Ports,
+    fan_in,
+)
 from spikejax.parameters import resolve
 from spikejax.readouts import LinearReadout
 
@@ -40,9 +51,21 @@ class Echo(AbstractConnection):
         return cls(scale * jax.random.normal(key, (3, *out_shape, *in_shape)), in_shape)
 
 
+OF_SPACE = {
+    "convolution": {"channels": 4, "weight_norm": True},
+    "pool": {"pad": True},
+    "unpool": {"weight": 0.7},
+    "chain": {
+        "connections": (Pool.create, partial(Convolution.create, channels=3), partial(Echo.create, scale=0.5))
+    },
+}
+"""Options of the connections whose outputs have a shape that follows; a chain has one with a memory."""
+
+
 def make(name, in_shape, out_shape, key=KEY):
     kind = Echo if name == "echo" else CONNECTIONS[name]
-    return kind.create(in_shape, out_shape, key=key)
+    shape = None if name in ("convolution", "pool", "unpool") else out_shape
+    return kind.create(in_shape, shape, key=key, **OF_SPACE.get(name, {}))
 
 
 EVERY = [*CONNECTIONS, "echo"]
