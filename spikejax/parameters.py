@@ -38,7 +38,7 @@ class AbstractReparametrisation(eqx.Module):
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the value."""
-        return jax.eval_shape(lambda: self.value).shape
+        return eqx.filter_eval_shape(lambda one: one.value, self).shape
 
     @property
     def ndim(self) -> int:

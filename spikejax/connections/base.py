@@ -2,7 +2,7 @@
 
 import abc
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -43,6 +43,8 @@ class AbstractConnection(Component):
 
     in_shape: AbstractVar[tuple[int, ...]]
     out_shape: AbstractVar[tuple[int, ...]]
+    derives_shape: ClassVar[bool] = False
+    """Whether the shape of its output follows from that of its input, so that no one else has to give it."""
 
     def at(self, dt: float | Float[Array, ""], delay: float | Float[Array, ""] = 0.0) -> "AbstractConnection":
         """The connection at a time step of `dt` ms, as a simulation asks for it once, before its loop: what

@@ -52,7 +52,9 @@ class Chain(AbstractConnection):
         key: PRNGKeyArray,
         connections: Annotated[
             tuple[Create, ...],
-            Declaration(doc="tables of the connections, from the input on", registry=CONNECTIONS),
+            Declaration(
+                doc="tables of the connections, from the input on", registry=CONNECTIONS, default="dense"
+            ),
         ],
     ) -> "Chain":
         """Connections drawn one after the other, all but the last of the shape that follows from its input.

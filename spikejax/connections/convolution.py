@@ -40,6 +40,7 @@ class Convolution(AbstractInstant):
     padding: tuple[tuple[int, int], ...] = eqx.field(static=True)
     dilation: tuple[int, ...] = eqx.field(static=True)
     groups: int = eqx.field(static=True, default=1)
+    derives_shape = True
 
     def __check_init__(self):
         rank, shape = len(self.stride), self.weight.shape

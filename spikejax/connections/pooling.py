@@ -35,6 +35,7 @@ class _Windows(AbstractInstant):
     in_shape: tuple[int, ...] = eqx.field(static=True)
     window: tuple[int, ...] = eqx.field(static=True)
     kinds: str = eqx.field(static=True, default="sum")
+    derives_shape = True
 
     def __check_init__(self):
         lead, shape = self._axes()
