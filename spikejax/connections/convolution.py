@@ -166,7 +166,7 @@ class Convolution(AbstractInstant):
         if out_shape is not None and tuple(out_shape) != made.out_shape:
             raise ValueError(
                 f"`size` is {tuple(out_shape)}, but a convolution of the input {tuple(in_shape)} makes "
-                f"{made.out_shape}: leave the size out"
+                f"{made.out_shape}: leave the size out, or have the connection make it"
             )
         return made
 

@@ -78,7 +78,7 @@ class _Windows(AbstractInstant):
         if out_shape is not None and tuple(out_shape) != tuple(self.out_shape):
             raise ValueError(
                 f"`size` is {tuple(out_shape)}, but of the input {tuple(self.in_shape)} this connection "
-                f"makes {tuple(self.out_shape)}: leave the size out"
+                f"makes {tuple(self.out_shape)}: leave the size out, or have the connection make it"
             )
 
 
