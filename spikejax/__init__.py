@@ -14,9 +14,9 @@ from .activity import ActivityWarning
 from .adjoints import Autodiff, Checkpointed, Costate
 from .checking import check_neuron
 from .component import option, parameter, part
-from .connections import AbstractConnection, Dense, Ports
+from .connections import AbstractConnection, Chain, Convolution, Dense, Dropout, Pool, Ports, Unpool
 from .gates import Gate
-from .network import Layer, Network
+from .network import Layer, Network, Skip
 from .neurons import (
     ALIF,
     EIF,
@@ -76,12 +76,15 @@ __all__ = [
     "ActivityWarning",
     "AdEx",
     "Autodiff",
+    "Chain",
     "Charge",
     "Checkpointed",
     "ClockDriven",
+    "Convolution",
     "Costate",
     "Dense",
     "DoubleExponential",
+    "Dropout",
     "Events",
     "Exponential",
     "Gate",
@@ -95,15 +98,18 @@ __all__ = [
     "Masked",
     "Network",
     "Noise",
+    "Pool",
     "Ports",
     "Positive",
     "Refractory",
     "Signed",
+    "Skip",
     "Solution",
     "Split",
     "Subtract",
     "Surrogate",
     "Theta",
+    "Unpool",
     "Zero",
     "check_neuron",
     "check_step",

@@ -1,29 +1,33 @@
 """What turns random dense connections into those of a layer: signs of neurons, conductances, bistable
 neurons."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .connections import AbstractConnection, Dense, Ports
+from .connections import AbstractConnection, Dense, Dropout, Ports
 from .parameters import resolve
 from .synapses import AbstractSynapse
 
 
-def dale_signs(size: int, excitatory: float) -> Float[Array, " n"]:
-    """Signs of `size` presynaptic neurons, of which the fraction `excitatory` comes first with 1, then the
-    others with ``-excitatory/(1 - excitatory)``: the fewer inhibitory ones are stronger, so that random input
-    is 0 in the mean.
+def dale_signs(size: int | tuple[int, ...], excitatory: float) -> Float[Array, "*n"]:
+    """Signs of presynaptic neurons, a population of this size or shape, of which the fraction
+    `excitatory` comes first with 1, then the others with ``-excitatory/(1 - excitatory)``: the fewer
+    inhibitory ones are stronger, so that random input is 0 in the mean.
 
     **Raises:** `ValueError` unless there is at least one neuron of both.
     """
+    shape = (size,) if isinstance(size, int) else tuple(size)
+    size = math.prod(shape)
     first = round(excitatory * size)
     if not 0 < first < size:
         raise ValueError(
             f"`excitatory` of {excitatory:g} leaves {first} of {size} neurons excitatory: there must be some "
             "of both"
         )
-    return jnp.where(jnp.arange(size) < first, 1.0, -first / (size - first))
+    return jnp.where(jnp.arange(size) < first, 1.0, -first / (size - first)).reshape(shape)
 
 
 def bistable(
@@ -32,12 +36,15 @@ def bistable(
     strength: tuple[float, float],
     *,
     key: PRNGKeyArray,
-) -> Dense:
+) -> AbstractConnection:
     """A recurrent connection with a weight drawn uniformly between the two of `strength` added to every
     neuron's slowest synapse onto itself.
 
     **Raises:** `ValueError` unless the connection is dense, with all synapses of either sign.
     """
+    if isinstance(connection, Dropout):
+        inner = bistable(connection.connection, synapse, strength, key=key)
+        return Dropout(inner, rate=connection.rate)
     if not isinstance(connection, Dense):
         raise ValueError(
             "`self_excitation` is added to dense connections, and this one is a "
@@ -45,20 +52,22 @@ def bistable(
         )
     if not isinstance(connection.weight, jax.Array):
         raise ValueError(
-            "`self_excitation` needs all synapses, of either sign: leave out density, excitatory and reversal"
+            "`self_excitation` needs all synapses, of either sign: leave out density, weight_norm, "
+            "excitatory and reversal"
         )
     low, high = strength
     if low > high:
         raise ValueError(f"`self_excitation` is {list(strength)}, but must be [low, high]")
-    (size,) = connection.out_shape
+    size, weight = math.prod(connection.out_shape), connection.weight
     slowest = jnp.argmax(resolve(synapse.tau_syn).reshape(synapse.kinds, -1).max(axis=1))
     extra = jax.random.uniform(jax.random.fold_in(key, 1), (size,), minval=low, maxval=high)
     every = jnp.arange(size)
-    return Dense(weight=connection.weight.at[every, slowest, every].add(extra), in_shape=connection.in_shape)
+    flat = weight.reshape(size, -1, size).at[every, slowest, every].add(extra)
+    return Dense(weight=flat.reshape(weight.shape), in_shape=connection.in_shape)
 
 
 def wired(
-    connection: AbstractConnection, sign: Float[Array, " n"] | None, conductances: bool
+    connection: AbstractConnection, sign: Float[Array, "*n"] | None, conductances: bool
 ) -> AbstractConnection:
     """The connection with the presynaptic neurons' `sign` (None: either), to a current or to two
     conductances.
@@ -70,6 +79,8 @@ def wired(
     """
     if sign is None and not conductances:
         return connection
+    if isinstance(connection, Dropout):
+        return Dropout(wired(connection.connection, sign, conductances), rate=connection.rate)
     if not isinstance(connection, Dense):
         raise ValueError(
             f"`excitatory` and `reversal` give dense connections their signs, and this one is a "

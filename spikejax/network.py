@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Literal
 
 import equinox as eqx
 import jax
@@ -107,7 +108,7 @@ class Layer(Component):
     def create(
         cls,
         in_shape: tuple[int, ...],
-        size: int | tuple[int, ...],
+        size: int | tuple[int, ...] | None,
         neuron: AbstractNeuron,
         synapse: AbstractSynapse,
         *,
@@ -115,8 +116,9 @@ class Layer(Component):
         recurrent: Create | None = _RECURRENT,
         self_excitation: tuple[float, float] | None = None,
         bias: tuple[float, float] | None = None,
+        bias_per: Literal["neuron", "channel"] = "neuron",
         excitatory: float | None = None,
-        input_sign: Float[Array, " n"] | None = None,
+        input_sign: Float[Array, "*n"] | None = None,
         reversal: tuple[float, float] | None = None,
         key: PRNGKeyArray,
     ) -> "Layer":
@@ -124,9 +126,11 @@ class Layer(Component):
         neuron's rheobase: so a sixth of the neurons fires without input, and weak input reaches others.
 
         **Arguments:** `in_shape`: shape of the input, that of a stimulus or the `activation_shape` of the
-        layer below; `size`: shape of the population, or the number of neurons; `feedforward`, `recurrent`:
-        how the connections are drawn, such as ``partial(Dense.create, scale=2.0)``; None: no recurrence;
-        `self_excitation`: see `spikejax.initialise.bistable`.
+        layer below; `size`: shape of the population, or the number of neurons, or None where it follows from
+        the connection, as with convolutions; `feedforward`, `recurrent`: how the connections are drawn, such
+        as ``partial(Dense.create, scale=2.0)``; None: no recurrence; `self_excitation`: see
+        `spikejax.initialise.bistable`; `bias_per`: whether every neuron has a bias of its own, or a channel,
+        the first axis of the population, shares one.
 
         `excitatory`: Dale's law; this fraction of the neurons, the first ones, has positive recurrent weights
         only and the others negative ones (see `dale_signs`); `input_sign`: the same of the neurons of the
@@ -151,7 +155,9 @@ class Layer(Component):
                 "conductances"
             )
         key_in, key_recurrent, key_bias = jax.random.split(key, 3)
-        asked = (size,) if isinstance(size, int) else tuple(size)
+        if bias_per not in ("neuron", "channel"):
+            raise ValueError(f"`bias_per` is {bias_per!r}, but must be neuron or channel")
+        asked = (size,) if isinstance(size, int) else None if size is None else tuple(size)
         into = feedforward(in_shape, asked, key=key_in)
         shape = into.out_shape
         own = None
@@ -161,14 +167,16 @@ class Layer(Component):
                 own = bistable(own, synapse, self_excitation, key=key_recurrent)
             sign = None
             if excitatory is not None:
-                (neurons,) = shape
-                sign = dale_signs(neurons, excitatory)
+                sign = dale_signs(shape, excitatory)
             own = wired(own, sign, reversal is not None)
         into = wired(into, input_sign, reversal is not None)
         low, high = (0.0, 1.2) if bias is None else bias
-        start = jax.random.uniform(key_bias, shape, minval=low, maxval=high)
+        own_shape = shape if bias_per == "neuron" else (*shape[:1], *(1 for _ in shape[1:]))
+        start = jax.random.uniform(key_bias, own_shape, minval=low, maxval=high)
         if bias is None:
-            start = start * resolve(neuron).rheobase()
+            rheobase = jnp.broadcast_to(resolve(neuron).rheobase(), shape)
+            shared = tuple(a for a, n in enumerate(own_shape) if n != shape[a])
+            start = start * jnp.mean(rheobase, axis=shared, keepdims=True)
         return cls(into, own, start, neuron, synapse, None if reversal is None else as_parameter(reversal))
 
     @classmethod

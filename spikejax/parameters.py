@@ -25,9 +25,10 @@ def as_parameter(value: Any) -> Any:
 
 class AbstractReparametrisation(eqx.Module):
     """Stands in a network where an array is expected, and is replaced by its `value` at the start of every
-    simulation (`resolve`). What is trained of it is its leaf `raw`."""
+    simulation (`resolve`). What is trained of it are its leaf `raw`, which may be a reparametrisation too,
+    and others that are called ``raw_...``."""
 
-    raw: eqx.AbstractVar[Float[Array, "..."]]
+    raw: eqx.AbstractVar[Any]
 
     @property
     @abc.abstractmethod
@@ -37,7 +38,7 @@ class AbstractReparametrisation(eqx.Module):
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the value."""
-        return jax.eval_shape(lambda: self.value).shape
+        return eqx.filter_eval_shape(lambda one: one.value, self).shape
 
     @property
     def ndim(self) -> int:
@@ -47,7 +48,8 @@ class AbstractReparametrisation(eqx.Module):
     def times(self, factor: Float[Array, "..."] | float) -> "AbstractReparametrisation":
         """The parameter whose value is `factor`, above 0, times that of this one; by default `raw` is
         scaled."""
-        return eqx.tree_at(lambda one: one.raw, self, self.raw * factor)
+        raw = self.raw.times(factor) if _is_wrapped(self.raw) else self.raw * factor
+        return eqx.tree_at(lambda one: one.raw, self, raw)
 
 
 class Positive(AbstractReparametrisation):
@@ -87,26 +89,70 @@ class Masked(AbstractReparametrisation):
     """A parameter that is 0 for good where `mask` is False: autapses that are not there, a readout of some
     synapses only."""
 
-    raw: Float[Array, "..."]
+    raw: Float[Array, "..."] | AbstractReparametrisation
     mask: Bool[Array, "..."]
 
     @property
     def value(self) -> Float[Array, "..."]:
         """``raw`` where the mask is True, else 0."""
-        return jnp.where(self.mask, self.raw, 0.0)
+        return jnp.where(self.mask, resolve(self.raw), 0.0)
 
 
 class Signed(AbstractReparametrisation):
     """A parameter of fixed sign, ``sign |raw|``: excitatory (1) or inhibitory (-1) synapses, absent ones (0),
     conductances (1)."""
 
-    raw: Float[Array, "..."]
+    raw: Float[Array, "..."] | AbstractReparametrisation
     sign: Float[Array, "..."]
 
     @property
     def value(self) -> Float[Array, "..."]:
         """``sign |raw|``."""
-        return self.sign * jnp.abs(self.raw)
+        return self.sign * jnp.abs(resolve(self.raw))
+
+
+class WeightNormalised(AbstractReparametrisation):
+    """Weights as a direction and a length, ``raw_gain raw/|raw|`` for every output: the gradient in the
+    direction stands at right angles to it, and the length has one of its own.
+
+    Within `Masked` or `Signed` the weights that are not there are 0 in `raw`, and stay so: they are no part
+    of the length.
+
+    **Arguments:** `raw`: ``(*out, *in)``; `raw_gain`: ``(*out)``.
+
+    **Reference:** Salimans & Kingma, Weight normalization, NeurIPS 2016, eq. 2.
+    """
+
+    raw: Float[Array, "..."]
+    raw_gain: Float[Array, "..."]
+
+    @classmethod
+    def of(cls, value: Float[Array, "..."], outputs: int) -> "WeightNormalised":
+        """The wrapper whose value is `value`, the first axes of which, so many, are those of the outputs."""
+        return cls(value, _lengths(value, outputs))
+
+    @property
+    def value(self) -> Float[Array, "..."]:
+        """``raw_gain raw/|raw|``; 0 for an output all of whose weights are."""
+        length = _lengths(self.raw, self.raw_gain.ndim)
+        factor = self.raw_gain / jnp.where(length > 0, length, 1.0)
+        return self.raw * factor.reshape(factor.shape + (1,) * (self.raw.ndim - factor.ndim))
+
+    def times(self, factor):
+        return WeightNormalised(self.raw, self.raw_gain * factor)
+
+
+def _lengths(value: Float[Array, "..."], outputs: int) -> Float[Array, "..."]:
+    """Euclidean norms over all axes but the first `outputs`; their gradient at 0 is 0."""
+    square = jnp.sum(value**2, axis=tuple(range(outputs, value.ndim)))
+    return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1.0)), 0.0)
+
+
+def like(own: Any, value: Float[Array, "..."]) -> Any:
+    """`value` with the weight normalisation that the weight `own` has, if it has any."""
+    while isinstance(own, Masked | Signed):
+        own = own.raw
+    return WeightNormalised.of(value, own.raw_gain.ndim) if isinstance(own, WeightNormalised) else value
 
 
 class Within(AbstractReparametrisation):
@@ -164,7 +210,15 @@ def resolve(tree: PyTree) -> PyTree:
 def field_name(path: tuple) -> str:
     """Name of the field that a leaf belongs to: its last attribute, reparametrisations looked through."""
     names = [k.name for k in path if isinstance(k, jtu.GetAttrKey)]
-    return names[-2] if len(names) > 1 and names[-1] == "raw" else names[-1]
+    while len(names) > 1 and (names[-1] == "raw" or names[-1].startswith("raw_")):
+        names.pop()
+    return names[-1]
+
+
+def fields_of(tree: PyTree) -> frozenset[str]:
+    """Names of the fields of a tree of modules that hold arrays of real numbers."""
+    leaves, _ = jtu.tree_flatten_with_path(tree)
+    return frozenset(field_name(path) for path, leaf in leaves if eqx.is_inexact_array(leaf))
 
 
 def trainable(network: PyTree, fields: Iterable[str] = ("weight", "bias")) -> PyTree[bool]:
@@ -176,8 +230,7 @@ def trainable(network: PyTree, fields: Iterable[str] = ("weight", "bias")) -> Py
     **Raises:** `ValueError` for a name that no array of the network has.
     """
     fields = tuple(fields)
-    leaves, _ = jtu.tree_flatten_with_path(network)
-    names = sorted({field_name(path) for path, leaf in leaves if eqx.is_inexact_array(leaf)})
+    names = sorted(fields_of(network))
     for name in fields:
         if name not in names:
             raise ValueError(
@@ -259,12 +312,15 @@ __all__ = [
     "Masked",
     "Positive",
     "Signed",
+    "WeightNormalised",
     "Within",
     "as_parameter",
     "cast",
     "constant",
     "field_name",
+    "fields_of",
     "is_floating",
+    "like",
     "positive",
     "precision",
     "resolve",

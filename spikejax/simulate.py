@@ -117,7 +117,7 @@ def simulate(
         >>> simulate(network, jax.numpy.ones((50, 3)), gate=Gate(), dt=1.0).readout.shape
         (50, 2)
     """
-    wanted = _check_save(save)
+    wanted, begins = _check_save(save), state is None
     adjoint = Costate() if adjoint is None else adjoint
     network, stimulus, gate, dt, adjoint, state, mask, key, noise = _prepared(
         network, stimulus, gate, dt, adjoint, state, mask, key, noise
@@ -136,6 +136,11 @@ def simulate(
     # of all neurons, held over the whole trial, would be what a checkpointed run is to spare.
     given, into = stimulus, {}
     if isinstance(stimulus, Events):
+        if begins:
+            # A connection that remembers nothing yet leaves the events a list.
+            remembered = tuple(
+                None if wire[0] < 0 else own for wire, own in zip(network.wires, remembered, strict=True)
+            )
         into, remembered = _fed(network, -1, stimulus, {}, remembered, mask)
         given = None
 

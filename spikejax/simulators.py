@@ -61,6 +61,11 @@ class AbstractSimulator(Component):
     def hard(self) -> "AbstractSimulator":
         """The same with the ordinary threshold in the place of the gate, for evaluation."""
 
+    def of_layer(self, i: int) -> "AbstractSimulator":
+        """The same for layer `i` of a network by itself, where layers differ."""
+        del i
+        return self
+
     @abc.abstractmethod
     def check(self, network: Network) -> None:
         """Raise `ValueError` if the network cannot be run, as far as its values are known (not traced)."""
@@ -111,6 +116,9 @@ class ClockDriven(AbstractSimulator):
 
     def hard(self):
         return ClockDriven(self.gate.hard(), self.dt, self.adjoint)
+
+    def of_layer(self, i):
+        return ClockDriven(self.gate.of_layer(i), self.dt, self.adjoint)
 
     def check(self, network):
         check_step(network, self.gate, self.dt)

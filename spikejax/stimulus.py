@@ -55,8 +55,9 @@ class Events(eqx.Module):
     ):
         self.step = jnp.asarray(step, jnp.int32)
         self.channel = jnp.asarray(channel, jnp.int32)
-        ones = value is None
-        self.value = jnp.ones(self.step.shape) if ones else jnp.asarray(value, jnp.result_type(float))
+        found = jnp.ones(self.step.shape) if value is None else jnp.asarray(value)
+        floating = jnp.issubdtype(found.dtype, jnp.floating)
+        self.value = found if floating else found.astype(jnp.result_type(float))
         self.steps = steps
         self.channels = (channels,) if isinstance(channels, int) else tuple(channels)
         self.ordered = bool(_in_order(self.step)) if ordered is None else ordered
@@ -148,6 +149,19 @@ class Events(eqx.Module):
             jnp.clip(step, 0, self.steps - 1), both(self.channel, self.channel), jnp.where(inside, value, 0.0)
         )
 
+    def on_lines(self, lines: tuple[int, ...]) -> "Events":
+        """The events of one trial, each on every one of several lines, channels ``(*lines, *channels)``."""
+        if not lines:
+            return self
+        size, count = math.prod(self.channels), math.prod(lines)
+        # Side by side, so that a list in order stays so.
+        every = lambda x: jnp.repeat(x, count)
+        channel = every(self.channel) + jnp.tile(size * jnp.arange(count, dtype=jnp.int32), len(self.channel))
+        channels = (*lines, *self.channels)
+        return self._with(
+            every(self.step), channel, every(self.value), ordered=self.ordered, channels=channels
+        )
+
     def moved(self, by: int | Int[Array, ""]) -> "Events":
         """All events of one trial `by` steps later (earlier, if below 0); those that leave it become
         value 0."""
@@ -178,13 +192,21 @@ class Events(eqx.Module):
             ordered=self.ordered,
         )
 
-    def _with(self, step, channel, value, path: str | None = None, ordered: bool | None = None) -> "Events":
+    def _with(
+        self,
+        step,
+        channel,
+        value,
+        path: str | None = None,
+        ordered: bool | None = None,
+        channels: tuple[int, ...] | None = None,
+    ) -> "Events":
         return Events(
             step,
             channel,
             value,
             steps=self.steps,
-            channels=self.channels,
+            channels=self.channels if channels is None else channels,
             ordered=ordered,
             path=self.path if path is None else path,
         )

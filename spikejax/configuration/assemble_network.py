@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 
 from ..component import positive_fields
-from ..connections import AbstractConnection, Dense
+from ..connections import AbstractConnection, Dense, Dropout
 from ..errors import ConfigError
 from ..initialise import dale_signs
-from ..network import WEAK, Layer, Network
+from ..network import WEAK, Layer, Network, Skip
 from ..neurons import WRAPPERS, AbstractNeuron
 from ..parameters import as_parameter, positive, resolve
 from ..readouts import AbstractReadout
@@ -23,41 +23,49 @@ from .tables import Table, keywords
 
 
 def build_network(config: Config, channels: int | tuple[int, ...], outputs: int, key: jax.Array) -> Network:
-    """The network, with positive parametrisation of whatever time constants and conductances are trained."""
+    """The network, with positive parametrisation of whatever time constants and conductances are trained.
+
+    **Arguments:** `channels`: number of the channels of the stimulus, or its shape at one moment.
+    """
     keys = jax.random.split(key, len(config.network.layers) + 1)
-    shape = (channels,) if isinstance(channels, int) else channels
+    shape: tuple[int, ...] = (channels,) if isinstance(channels, int) else tuple(channels)
     layers, sign = [], None
     for i, (layer, k) in enumerate(zip(config.network.layers, keys, strict=False)):
         layers.append(_layer(layer, f"network.layers.{i}", shape, sign, config.dt, k))
-        sign = None if layer.excitatory is None else dale_signs(layer.size, layer.excitatory)
+        sign = None if layer.excitatory is None else dale_signs(layers[-1].shape, layer.excitatory)
         shape = layers[-1].activation_shape
     table = config.network.readout
     readout: AbstractReadout = make(table, "network.readout", in_shape=shape, size=outputs, key=keys[-1])
     connection = _readout_connection(config, readout, layers[-1])
     if connection is not readout.connection:
         readout = eqx.tree_at(lambda r: r.connection, readout, connection)
-    network = at("network", Network, tuple(layers), readout)
+    network = at("network", Network, tuple(layers), readout, _skips(config, tuple(layers), key))
     return positive(network, [name for name in config.training.trainable if name in positive_fields(network)])
 
 
 def build_neuron(
-    table: Table, where: str, size: int | None = None, key: jax.Array | None = None, *, end: int = 0
+    table: Table,
+    where: str,
+    shape: tuple[int, ...] | None = None,
+    key: jax.Array | None = None,
+    *,
+    end: int = 0,
 ) -> AbstractNeuron:
     """The neurons of a table, with what is around them.
 
-    **Arguments:** `where`: path of the table; `size`: number of neurons, each of which gets a value of its
-    own, so that each can be trained; None: one value for all; `key`: of the draws; `end`: without a size, 0
-    for the lower and 1 for the upper end of what is drawn.
+    **Arguments:** `where`: path of the table; `shape`: of the population, each neuron of which gets a value
+    of its own, so that each can be trained; None: one value for all; `key`: of the draws; `end`: without a
+    shape, 0 for the lower and 1 for the upper end of what is drawn.
     """
 
     def spread(value):
         if isinstance(value, _Drawn):
-            if size is None or key is None:
+            if shape is None or key is None:
                 return value[end]
-            return jax.random.uniform(jax.random.fold_in(key, 3), (size,), minval=value[0], maxval=value[1])
-        if size is None or not isinstance(value, jax.Array):
+            return jax.random.uniform(jax.random.fold_in(key, 3), shape, minval=value[0], maxval=value[1])
+        if shape is None or not isinstance(value, jax.Array):
             return value
-        return jnp.broadcast_to(value[..., None], (*value.shape, size))
+        return jnp.broadcast_to(value.reshape(*value.shape, *(1 for _ in shape)), (*value.shape, *shape))
 
     assert table.component is not None
     neuron = at(where, table.component, **{name: spread(x) for name, x in _values(table, where).items()})
@@ -104,17 +112,22 @@ def _layer(
     key: jax.Array,
 ) -> Layer:
     own = layer.recurrent or None
+    size = (layer.size,) if isinstance(layer.size, int) else layer.size
+    draw = drawing(layer.feedforward, f"{where}.feedforward")
+    # The neurons need the shape of the population, which only the connection may know.
+    population = eqx.filter_eval_shape(draw, shape, size, key=key).out_shape
     return at(
         where,
         Layer.create,
         shape,
-        layer.size,
-        build_neuron(layer.neuron, f"{where}.neuron", layer.size, key),
+        size,
+        build_neuron(layer.neuron, f"{where}.neuron", population, key),
         build_synapse(layer.synapse, f"{where}.synapse"),
-        feedforward=drawing(layer.feedforward, f"{where}.feedforward"),
+        feedforward=draw,
         recurrent=None if own is None else _recurrence(own, f"{where}.recurrent", dt),
         self_excitation=None if own is None else own.self_excitation,
         bias=layer.bias,
+        bias_per=layer.bias_per,
         excitatory=layer.excitatory,
         input_sign=input_sign,
         reversal=layer.reversal,
@@ -134,6 +147,31 @@ def _recurrence(table: Table, where: str, dt: float) -> Callable[..., AbstractCo
     return drawing(table, where, **context)
 
 
+def _skips(config: Config, layers: tuple[Layer, ...], key: jax.Array) -> tuple[Skip, ...]:
+    """The connections that leave layers out."""
+    found = []
+    # Another stream than that of the layers.
+    keys = jax.random.split(jax.random.fold_in(key, 2**31 - 1), max(len(config.network.skips), 1))
+    for i, (skip, k) in enumerate(zip(config.network.skips, keys, strict=False)):
+        where, last = f"network.skips.{i}", len(layers) - 1
+        if skip.target > last:
+            raise ConfigError(
+                f"{where}.target is {skip.target}, but the last of {len(layers)} layers is number {last}"
+            )
+        if skip.source >= skip.target:
+            raise ConfigError(
+                f"{where}.source is {skip.source}, but must be below the target, {skip.target}: a layer's "
+                "own activation is for its recurrent connection"
+            )
+        below = skip.source < 0
+        shape = layers[0].feedforward.in_shape if below else layers[skip.source].activation_shape
+        draw = drawing(skip.connection, f"{where}.connection")
+        out = layers[skip.target].feedforward.out_shape
+        connection = at(f"{where}.connection", draw, shape, out, key=k)
+        found.append(at(where, Skip, connection, skip.source, skip.target))
+    return tuple(found)
+
+
 def _readout_connection(config: Config, readout: AbstractReadout, last: Layer) -> AbstractConnection:
     """The readout's connection as the table says that it begins."""
     table, connection = config.network.readout, readout.connection
@@ -150,25 +188,27 @@ def _readout_connection(config: Config, readout: AbstractReadout, last: Layer) -
     elif table.init == "ridge":
         connection = _with_weight(connection, jnp.zeros_like(resolve(connection.weight)))
     if table.synapses == "slowest":
-        connection = connection.masked((jnp.arange(last.synapse.kinds) == slowest)[:, None])
+        there = jnp.arange(last.synapse.kinds) == slowest
+        connection = connection.masked(there.reshape(-1, *(1 for _ in last.shape)))
     return connection
 
 
 def _transposed(table: Table, connection: Dense, last: Layer, slowest: jax.Array) -> Dense:
-    if not isinstance(last.feedforward, Dense):
+    into = last.feedforward.connection if isinstance(last.feedforward, Dropout) else last.feedforward
+    if not isinstance(into, Dense):
         raise ConfigError(
             "network.readout.init is transpose, of dense input weights that are currents, and those of the "
-            f"last layer are {type(last.feedforward).__name__}: leave out reversal there, or choose another "
+            f"last layer are {type(into).__name__}: leave out reversal there, or choose another "
             "init"
         )
-    weight = resolve(last.feedforward).weight
-    if (weight.shape[1:], weight.shape[0]) != (connection.out_shape, last.shape[0]):
+    if into.in_shape != connection.out_shape:
         raise ConfigError(
-            f"network.readout.init is transpose, but the last layer has {weight.shape[1:]} inputs and the "
+            f"network.readout.init is transpose, but the last layer has {into.in_shape} inputs and the "
             f"readout {connection.out_shape} outputs"
         )
     scale = getattr(table, "scale", 1.0)  # a user's readout need not have one
-    transposed = jnp.zeros_like(resolve(connection.weight)).at[:, slowest].set(scale * weight.T)
+    transposed = jnp.moveaxis(resolve(into.weight), -1, 0)
+    transposed = jnp.zeros_like(resolve(connection.weight)).at[:, slowest].set(scale * transposed)
     return _with_weight(connection, transposed)
 
 

@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from ..registry import Registry
-from .tables import Family, metadata, tables_of
+from .tables import Family, Several, metadata, tables_of
 
 ALLOWED = {
     "greater_than": "above {gt}",
@@ -25,6 +25,7 @@ ALLOWED = {
     "string_type": "text",
     "path_type": "text",
     "tuple_type": "a list",
+    "too_short": "a list of at least {min_length}",
     "dict_type": "a table",
     "model_type": "a table",
     "literal_error": "{expected}",
@@ -124,6 +125,9 @@ def describe(
             continue
         path = f"{prefix}{name}{'.0' if get_origin(field.annotation) is tuple else ''}"
         family = metadata(field, Family)
+        if isinstance(family, Several):  # whose kinds are those of what they are in
+            yield f"{prefix}{name}", f"{field.description} [required]"
+            continue
         if family is not None:
             if within.count(family.registry) > 1:
                 continue

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from ..connections import Dropout
 from ..errors import ConfigError
 from .tables import Table, keywords
 
@@ -28,23 +29,27 @@ def make(
         raise TypeError(f"{type(one).__name__} is no component's table")
     known = keywords(component)
     values = {name: getattr(one, name) for name in known if name in one.model_fields_set}
-    parts = {
-        name: _part(value, f"{where}.{name}") if isinstance(value, Table) else value
-        for name, value in values.items()
-    }
+    parts = {name: _part(value, f"{where}.{name}") for name, value in values.items()}
     return at(where, getattr(component, "create", component), **(parts | context))
 
 
-def _part(one: Table, where: str) -> Any:
-    """The component of a table within a component's table, or the function that draws it."""
-    return drawing(one, where) if hasattr(one.component, "create") else make(one, where)
+def _part(value: Any, where: str) -> Any:
+    """A value of a table, and a table in it as the component that it stands for, or the function that draws
+    it."""
+    if isinstance(value, Table):
+        return drawing(value, where) if hasattr(value.component, "create") else make(value, where)
+    if isinstance(value, tuple) and any(isinstance(one, Table) for one in value):
+        return tuple(drawing(one, f"{where}.{i}") for i, one in enumerate(value))
+    return value
 
 
 def drawing(one: Table, where: str, **context: Any) -> Callable[..., Any]:
     """How the component of a table is drawn: a function of the shapes of input and output, and a key."""
 
-    def draw(in_shape: tuple[int, ...], out_shape: tuple[int, ...], *, key: Any) -> Any:
-        return make(one, where, in_shape=in_shape, out_shape=out_shape, key=key, **context)
+    def draw(in_shape: tuple[int, ...], out_shape: tuple[int, ...] | None, *, key: Any) -> Any:
+        made = make(one, where, in_shape=in_shape, out_shape=out_shape, key=key, **context)
+        rate = getattr(one, "dropout", 0.0)
+        return Dropout(made, rate=rate) if rate else made
 
     return draw
 

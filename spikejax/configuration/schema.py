@@ -27,8 +27,10 @@ from ..training.calibrate import Calibration
 from ..training.plan import Rollback
 from .explain import explain
 from .tables import (
+    MOST,
     STAGED,
     Count,
+    CountOrNone,
     Decay,
     Each,
     Family,
@@ -60,7 +62,27 @@ def _wrapper_tables(cls: type) -> Mapping[str, Any]:
     }
 
 
-class Recurrent(Table):
+def _derives_shape(connection: Table) -> bool:
+    """Whether the population of a connection has the shape that follows from it."""
+    inner = connection
+    while inner is not None:
+        connection = inner
+        inner = getattr(connection, "connection", None)
+        if isinstance(several := getattr(connection, "connections", None), tuple):
+            inner = several[-1]
+    return getattr(connection.component, "derives_shape", False)
+
+
+class Connection(Table):
+    """What the table of every connection has beside its own keys."""
+
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.0,
+        description="probability that an input is left out, for the whole of a training trial",
+    )
+
+
+class Recurrent(Connection):
     """What the table of a recurrent connection has beside its own keys."""
 
     self_excitation: tuple[Finite, Finite] | None = Field(
@@ -79,14 +101,18 @@ class Recurrent(Table):
 class Layer(Table):
     """One population."""
 
-    size: Count = Field(default=100, description="number of neurons")
+    size: Count | Annotated[tuple[Count, ...], Field(min_length=1)] | None = Field(
+        default=100,
+        description="number of neurons, or shape of the population; left out where it follows from the "
+        "connection, as with convolutions",
+    )
     neuron: Annotated[Any, Family(NEURONS, "lif", extras=_wrapper_tables)] = Field(
         default={}, description="model of neuron"
     )
     synapse: Annotated[Any, Family(SYNAPSES, "exponential")] = Field(
         default={}, description="outgoing synapses"
     )
-    feedforward: Annotated[Any, Family(CONNECTIONS, "dense")] = Field(
+    feedforward: Annotated[Any, Family(CONNECTIONS, "dense", base=Connection)] = Field(
         default={}, description="input of the population"
     )
     recurrent: Annotated[
@@ -96,6 +122,11 @@ class Layer(Table):
         default=None,
         description="initial bias currents are uniform between these; default: from 0 to 1.2 times the "
         "rheobase of the neuron",
+    )
+    bias_per: Literal["neuron", "channel"] = Field(
+        default="neuron",
+        description="whether every neuron has a bias of its own, or the neurons of a channel (the first axis "
+        "of size) one together",
     )
     excitatory: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         default=None,
@@ -109,10 +140,28 @@ class Layer(Table):
     )
 
     @model_validator(mode="after")
+    def _sized(self):
+        """No default size where it follows from the connection."""
+        known = "size" not in self.model_fields_set and _derives_shape(self.feedforward)
+        return self.model_copy(update={"size": None}) if known else self
+
+    @model_validator(mode="after")
     def _ordered(self):
         if self.bias is not None and self.bias[0] > self.bias[1]:
             raise ValueError(f"bias is {list(self.bias)}, but must be [low, high]")
         return self
+
+
+class Skip(Table):
+    """A connection that leaves layers out."""
+
+    source: Annotated[int, Field(ge=-1, le=MOST)] = Field(
+        description="number of the layer that it comes from, -1 for the stimulus"
+    )
+    target: CountOrNone = Field(description="number of the layer that it leads to, above the source")
+    connection: Annotated[Any, Family(CONNECTIONS, "dense", base=Connection)] = Field(
+        default={}, description="the connection, whose current is added to that of feedforward"
+    )
 
 
 class Readout(Table):
@@ -138,6 +187,7 @@ class Network(Table):
     """A stack of layers and a readout."""
 
     layers: tuple[Layer, ...] = Field(default=(Layer(),), min_length=1, description="from input to output")
+    skips: tuple[Skip, ...] = Field(default=(), description="connections that leave layers out")
     readout: Annotated[Any, Family(READOUTS, "linear", base=Readout)] = Field(
         default={}, description="readout"
     )
@@ -324,4 +374,14 @@ def _merged(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
     return found
 
 
-__all__ = ["SCHEDULED", "Config", "Layer", "Network", "Readout", "Recurrent", "Training"]
+__all__ = [
+    "SCHEDULED",
+    "Config",
+    "Connection",
+    "Layer",
+    "Network",
+    "Readout",
+    "Recurrent",
+    "Skip",
+    "Training",
+]

@@ -124,6 +124,9 @@ def key(hint: Any, declared: Declaration, default: Any) -> Any:
     """The definition of one key for `pydantic.create_model`."""
     description = declared.text
     if declared.registry is not None:
+        if get_origin(hint) is tuple:
+            held = Several(declared.registry, declared.default)
+            return Annotated[Any, held, declared], Field(..., description=description)
         held = Family(declared.registry, declared.default)
         return Annotated[Any, held, declared], Field({}, description=description)
     required = default is dataclasses.MISSING
@@ -274,6 +277,14 @@ class Family:
         return core_schema.no_info_plain_validator_function(self.read)
 
 
+class Several(Family):
+    """Metadata of a key that holds a list of components of a family, at least one."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
+        one = super().__get_pydantic_core_schema__(source, handler)
+        return core_schema.tuple_schema([one], variadic_item_index=0, min_length=1)
+
+
 class Each:
     """Metadata of a key that holds a table of components of a family by their names, such as
     ``[penalties.rate_band]``."""
@@ -415,6 +426,7 @@ __all__ = [
     "Holds",
     "NonNegative",
     "PositiveFloat",
+    "Several",
     "Table",
     "components_table",
     "key",

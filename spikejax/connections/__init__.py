@@ -1,8 +1,12 @@
 """Connections: linear maps from activations (or a stimulus) to currents, a file each."""
 
 from .base import CONNECTIONS, AbstractConnection, AbstractInstant, ActivationShape, check_shapes, fan_in
+from .chain import Chain
+from .convolution import Convolution
 from .delays import Delayed, DelayedSynapses
 from .dense import Dense
+from .dropout import Dropout, with_dropout
+from .pooling import Pool, Unpool
 from .ports import Ports
 
 __all__ = [
@@ -10,10 +14,16 @@ __all__ = [
     "AbstractConnection",
     "AbstractInstant",
     "ActivationShape",
+    "Chain",
+    "Convolution",
     "Delayed",
     "DelayedSynapses",
     "Dense",
+    "Dropout",
+    "Pool",
     "Ports",
+    "Unpool",
     "check_shapes",
     "fan_in",
+    "with_dropout",
 ]

@@ -2,7 +2,7 @@
 
 import abc
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PyTree
 
 from ..component import Component
+from ..parameters import fields_of, scaled
 from ..registry import Registry
 from ..stimulus import Events, Stimulus
 
@@ -43,6 +44,8 @@ class AbstractConnection(Component):
 
     in_shape: AbstractVar[tuple[int, ...]]
     out_shape: AbstractVar[tuple[int, ...]]
+    derives_shape: ClassVar[bool] = False
+    """Whether the shape of its output follows from that of its input, so that no one else has to give it."""
 
     @property
     def reach(self) -> float:
@@ -95,12 +98,21 @@ class AbstractConnection(Component):
         memory, out = jax.lax.scan(step, start, (x, mask))
         return out, memory
 
+    @property
+    def weighted(self) -> bool:
+        """Whether it has a `weight`, which `times` scales; a pool has none."""
+        return "weight" in fields_of(self)
+
+    def times(self, factor: float | Float[Array, ""]) -> "AbstractConnection":
+        """The connection with `factor`, above 0, times its output, by its weights."""
+        return scaled(self, ("weight",), factor)
+
     @classmethod
     def create(
-        cls, in_shape: tuple[int, ...], out_shape: tuple[int, ...], *args: Any, **options: Any
+        cls, in_shape: tuple[int, ...], out_shape: tuple[int, ...] | None, *args: Any, **options: Any
     ) -> "AbstractConnection":
         """One drawn at random, from inputs of `in_shape` (an `ActivationShape` if they are neurons) to a
-        population of `out_shape`.
+        population of `out_shape`; None: of the shape that follows, if it does.
 
         `options` are `key` and keywords of the class itself, annotated ``Annotated[type, Declaration(...)]``:
         a configuration's table of the connection follows from them.

@@ -150,6 +150,13 @@ class Delayed(_Delayed):
             connection=self.connection.at(dt), lag=lag, in_shape=self.in_shape, most=most, exact=exact
         )
 
+    def times(self, factor):
+        return eqx.tree_at(lambda one: one.connection, self, self.connection.times(factor))
+
+    @property
+    def weighted(self):
+        return self.connection.weighted
+
     def init(self, dtype):
         """Nothing as long as the time step is not known."""
 
@@ -160,7 +167,7 @@ class Delayed(_Delayed):
     def create(
         cls,
         in_shape: tuple[int, ...],
-        out_shape: tuple[int, ...],
+        out_shape: tuple[int, ...] | None,
         *,
         key: PRNGKeyArray,
         longest: Longest,

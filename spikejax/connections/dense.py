@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from ..component import Declaration, check_keywords
 from ..event_product import event_product
-from ..parameters import AbstractReparametrisation, Masked, Signed, resolve
+from ..parameters import AbstractReparametrisation, Masked, Signed, WeightNormalised, like, resolve
 from ..stimulus import Events, Stimulus
 from .base import CONNECTIONS, AbstractInstant, ActivationShape, fan_in
 
@@ -21,6 +21,16 @@ Scale = Annotated[
         "constant, its own scale",
         at_least=0.0,
     ),
+]
+
+
+Norm = Annotated[
+    float | None,
+    Declaration(doc="scale each neuron's initial weights to this Euclidean norm instead", above=0.0),
+]
+WeightNorm = Annotated[
+    bool,
+    Declaration(doc="train length and direction of each neuron's weights apart (weight normalisation)"),
 ]
 
 
@@ -51,19 +61,17 @@ class Dense(AbstractInstant):
     def create(
         cls,
         in_shape: tuple[int, ...],
-        out_shape: tuple[int, ...],
+        out_shape: tuple[int, ...] | None,
         *,
         key: PRNGKeyArray,
         scale: Scale = 1.0,
-        norm: Annotated[
-            float | None,
-            Declaration(doc="scale each neuron's initial weights to this Euclidean norm instead", above=0.0),
-        ] = None,
+        norm: Norm = None,
         density: Annotated[
             float,
             Declaration(doc="fraction of the synapses that exist, drawn one by one", above=0.0, at_most=1.0),
         ] = 1.0,
         autapses: Annotated[bool, Declaration(doc="let a neuron have a synapse onto itself")] = True,
+        weight_norm: WeightNorm = False,
     ) -> "Dense":
         """Weights from ``N(0, scale^2/fan_in)``, fan_in the number of channels of a stimulus, whatever its
         axes, or of neurons of an activation (`spikejax.connections.fan_in`), times `density`.
@@ -71,11 +79,14 @@ class Dense(AbstractInstant):
         **Arguments:** `scale`: one for all, or one for each entry of the input's first axis (channels, or
         synaptic time constants); `norm` of every neuron's weights, whatever their scale; `density`: see
         `sparse`; `autapses`: whether a synapse from a neuron to itself may exist, now and after training (of
-        a population to itself).
+        a population to itself); `weight_norm`: see `spikejax.parameters.WeightNormalised`.
 
-        **Raises:** `ValueError` for a number of scales that is another, and for numbers out of their range.
+        **Raises:** `ValueError` for a number of scales that is another, for numbers out of their range, and
+        without a population to connect to.
         """
         check_keywords(cls, scale=scale, norm=norm, density=density)
+        if out_shape is None:
+            raise ValueError("`size` is not given, but a dense connection leads to any number of neurons")
         made = cls.normal(in_shape, out_shape, scale, key=key)
         if norm is not None:
             made = made.normalised(norm)
@@ -91,6 +102,8 @@ class Dense(AbstractInstant):
             drawn = jax.random.bernoulli(jax.random.fold_in(key, 2), density, (*out_shape, *in_shape[kinds:]))
             present = drawn if present is None else present & drawn
             made = cls(weight=resolve(made.weight) / math.sqrt(density), in_shape=in_shape)
+        if weight_norm:
+            made = cls(weight=WeightNormalised.of(resolve(made.weight), len(out_shape)), in_shape=in_shape)
         if present is None:
             return made
         # A synapse that is absent is absent with all its time constants.
@@ -130,13 +143,14 @@ class Dense(AbstractInstant):
         weight = resolve(self.weight)
         flat = weight.reshape(-1, math.prod(self.in_shape))
         scaled = norm * flat / jnp.linalg.norm(flat, axis=1, keepdims=True)
-        return Dense(weight=scaled.reshape(weight.shape), in_shape=self.in_shape)
+        return Dense(weight=like(self.weight, scaled.reshape(weight.shape)), in_shape=self.in_shape)
 
     def masked(self, mask: Bool[Array, "..."]) -> "Dense":
         """The connection with only the synapses where `mask`, broadcast to the weight, is True; the others
         are 0 and stay so."""
         mask = jnp.broadcast_to(mask, self.weight.shape)
-        return Dense(weight=Masked(jnp.where(mask, resolve(self.weight), 0.0), mask), in_shape=self.in_shape)
+        there = like(self.weight, jnp.where(mask, resolve(self.weight), 0.0))
+        return Dense(weight=Masked(there, mask), in_shape=self.in_shape)
 
     def signed(self, sign: Float[Array, "..."] | float) -> "Dense":
         """The connection with weights of the given signs, broadcast to the weight; where 0, or where there
@@ -145,7 +159,8 @@ class Dense(AbstractInstant):
         signs = jnp.broadcast_to(jnp.asarray(sign, weight.dtype), weight.shape)
         if isinstance(self.weight, Masked):
             signs = jnp.where(self.weight.mask, signs, 0.0)
-        return Dense(weight=Signed(weight, signs), in_shape=self.in_shape)
+        there = like(self.weight, jnp.where(signs != 0, weight, 0.0))
+        return Dense(weight=Signed(there, signs), in_shape=self.in_shape)
 
     @property
     def matrix(self) -> Float[Array, "out in"]:
@@ -165,4 +180,4 @@ class Dense(AbstractInstant):
         return out.reshape(x.steps, *self.out_shape), memory
 
 
-__all__ = ["Dense", "Scale"]
+__all__ = ["Dense", "Norm", "Scale", "WeightNorm"]

@@ -93,7 +93,8 @@ class DelayLines(_Remembering):
         return y, (window[1:], inner)
 
     def over_time(self, x, memory=None, mask=None):
-        x = x.dense() if isinstance(x, Events) else x
+        if isinstance(x, Events):
+            return self._of_events(x, memory, mask)
         past, inner = self.init(x.dtype) if memory is None else memory
         seen = jnp.concatenate([past, x])
         whole, part = whole_and_part(self.lag, self.most, self.exact)
@@ -102,6 +103,17 @@ class DelayLines(_Remembering):
         late = (1 - part) * late[self.most :] + part * late[self.most - 1 : -1]
         y, inner = self.connection.over_time(late, inner, mask)
         return y, (self._end(seen, mask), inner)
+
+    def _of_events(self, x: Events, memory, mask):
+        """Events are delayed one by one, and stay a list; those of a stretch before are an array, and
+        make one of these."""
+        if memory is not None:
+            return self.over_time(x.dense(), memory, mask)
+        whole, part = whole_and_part(self.lag, self.most, self.exact)
+        late = x.on_lines(self.lag.shape[: self.lag.ndim - len(self.in_shape)]).delayed(whole + part)
+        y, inner = self.connection.over_time(late, None, mask)
+        end = x.steps if mask is None else mask.sum()
+        return y, (x.window(end - self.most, self.most), inner)
 
     def _wide(self, x: Float[Array, "time *in"]) -> Float[Array, "time *wide"]:
         """The input with the axes in front that only the lags have."""

@@ -15,6 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, PyTree
 
 from ..activity import activity, known, warn_of
+from ..connections import with_dropout
 from ..losses import AbstractLoss, time_weights
 from ..metrics import group_norms
 from ..network import Network
@@ -105,7 +106,8 @@ def gradient(
         network = eqx.combine(params, fixed)
 
         def one(trial):
-            solution = run_trial(network, trial, simulator, save=loss.series, noise=noise)
+            thinned = with_dropout(network, trial.key)
+            solution = run_trial(thinned, trial, simulator, save=loss.series, noise=noise)
             value, scalars = loss(solution, trial)
             return value, (scalars, solution.counts, solution.duration)
 
@@ -203,7 +205,8 @@ def make_train_step(
     - `optimiser`: any optax transformation; clipping and schedules belong in it.
     - `accumulate`: number of equal parts the batch is run in, one after the other; the gradient is their
       mean.
-    - `noise`: what is random within a trial, drawn with its key; a trial without a key has none.
+    - `noise`: what is random within a trial, drawn with its key; a trial without a key has none. So it is
+      with what a `spikejax.Dropout` leaves out of a trial.
     - `averaging`: decay per update of the running average of the parameters, if the state keeps one.
     - `mesh`: devices that the trials of a batch are cut over (`spikejax.training.distributed`); the state is
       then on all of them. The update is that of one device to rounding.

@@ -1,5 +1,7 @@
 """What every connection owes: linearity, time, memory, and the same gradient by every adjoint."""
 
+from functools import partial
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -9,7 +11,16 @@ from jaxtyping import Array, Float
 
 from spikejax import LIF, Autodiff, Checkpointed, Costate, Events, Exponential, Gate, Layer, Network, simulate
 from spikejax.component import annotated
-from spikejax.connections import CONNECTIONS, AbstractConnection, ActivationShape, Dense, Ports, fan_in
+from spikejax.connections import (
+    CONNECTIONS,
+    AbstractConnection,
+    ActivationShape,
+    Convolution,
+    Dense,
+    Pool,
+    Ports,
+    fan_in,
+)
 from spikejax.parameters import resolve
 from spikejax.readouts import LinearReadout
 
@@ -41,11 +52,23 @@ class Echo(AbstractConnection):
         return cls(scale * jax.random.normal(key, (3, *out_shape, *in_shape)), in_shape)
 
 
+OF_SPACE = {
+    "convolution": {"channels": 4, "weight_norm": True},
+    "pool": {"pad": True},
+    "unpool": {"weight": 0.7},
+    "chain": {
+        "connections": (Pool.create, partial(Convolution.create, channels=3), partial(Echo.create, scale=0.5))
+    },
+}
+"""Options of the connections whose outputs have a shape that follows; a chain has one with a memory."""
+
+
 def make(name, in_shape, out_shape, key=KEY):
     """One that is bound to a time step."""
     kind = Echo if name == "echo" else CONNECTIONS[name]
-    options = {"longest": 1.7} if "longest" in annotated(kind.create) else {}
-    return kind.create(in_shape, out_shape, key=key, **options).at(DT)
+    options = {"longest": 1.7} if "longest" in annotated(kind.create) else OF_SPACE.get(name, {})
+    shape = None if name in ("convolution", "pool", "unpool") else out_shape
+    return kind.create(in_shape, shape, key=key, **options).at(DT)
 
 
 EVERY = [*CONNECTIONS, "echo"]

@@ -14,6 +14,7 @@ from spikejax import (
     Autodiff,
     Checkpointed,
     Costate,
+    Events,
     Exponential,
     Gate,
     Layer,
@@ -190,6 +191,46 @@ def test_the_truncated_delay_has_the_gradient_of_a_difference(relative):
     by_delay = jax.grad(lambda d: jnp.sum(g * late(d).over_time(x)[0]))(delay)
     before = jnp.concatenate([jnp.zeros((1, 3)), y[:-1]])
     assert relative(by_delay, -jnp.sum((g @ inner.weight) * (y - before), axis=0) / DT) < 1e-13
+
+
+@pytest.mark.parametrize("per", KINDS)
+@pytest.mark.parametrize("interpolation", ["linear", "truncated"])
+def test_events_are_delayed_as_the_array_is(per, interpolation, relative):
+    keys = jax.random.split(KEY, 3)
+    draw = lambda key, high: jax.random.randint(key, (40,), 0, high)
+    events = Events(
+        jnp.sort(draw(keys[0], 15)),
+        draw(keys[1], 6),
+        jax.random.normal(keys[2], (40,)),
+        steps=15,
+        channels=(2, 3),
+    )
+    made = create(per, (2, 3), (4,), interpolation=interpolation)
+
+    def run(connection, x):
+        y, memory = connection.at(DT).over_time(x, None)
+        return jnp.sum(y**2) + jnp.sum(jax.tree.leaves(memory)[0] ** 3), (y, memory)
+
+    both = [eqx.filter_grad(run, has_aux=True)(made, x) for x in (events, events.dense())]
+    assert relative(*both) < 1e-12
+    by_value = lambda v: run(made, eqx.tree_at(lambda e: e.value, events, v))[0]
+    by_array = jax.grad(lambda x: run(made, x)[0])(events.dense())
+    found = jax.grad(by_value)(events.value)
+    np.testing.assert_allclose(found, by_array.reshape(15, -1)[events.step, events.channel], rtol=1e-9)
+    # What a stretch before left behind.
+    _, memory = made.at(DT).over_time(events)
+    assert relative(*(made.at(DT).over_time(x, memory) for x in (events, events.dense()))) < 1e-12
+
+
+def test_events_through_a_network_with_delays(relative):
+    network = layered("axon", skips=True)
+    events = Events([2, 2, 9, 20], [0, 2, 1, 1], steps=30, channels=3)
+    run = lambda n, x: loss(n, x, Costate())
+    assert relative(*(eqx.filter_grad(run)(network, x) for x in (events, events.dense()))) < 1e-12
+    step = lambda x, state: simulate(network, x, gate=GATE, dt=DT, state=state)
+    first = step(events, None)
+    assert relative(first.state, step(events.dense(), None).state) < 1e-12
+    assert relative(step(events, first.state).readout, step(events.dense(), first.state).readout) < 1e-12
 
 
 def test_a_recording_goes_on_where_it_was_cut(relative):

@@ -1,12 +1,14 @@
 """Networks are taken to a rate before they are trained."""
 
+from functools import partial
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from spikejax import LIF, ClockDriven, Exponential, Gate, Layer, Network, Noise, Positive
+from spikejax import LIF, ClockDriven, Dense, Exponential, Gate, Layer, Network, Noise, Positive
 from spikejax.activity import rates
 from spikejax.configuration import build, check, initial_state
 from spikejax.errors import ConfigError
@@ -87,15 +89,24 @@ def test_noise_that_fires_by_itself_is_said():
 
 @pytest.mark.parametrize(
     "options",
-    [{"density": 0.5}, {"autapses": False}, {"excitatory": 0.8, "reversal": (4.0, -1.0)}],
+    [
+        {"density": 0.5},
+        {"autapses": False},
+        {"excitatory": 0.8, "reversal": (4.0, -1.0)},
+        {
+            "recurrent": partial(Dense.create, density=0.5, autapses=False, weight_norm=True),
+            "excitatory": 0.8,
+        },
+    ],
 )
 def test_weights_under_any_parametrisation_are_scaled(options):
-    layer = Layer.dense((5,), 10, LIF(), Exponential(10.0), key=KEY, **options)
+    make = Layer.create if "recurrent" in options else Layer.dense
+    layer = make((5,), 10, LIF(), Exponential(10.0), key=KEY, **options)
     x = jnp.arange(5.0)
     for connection, given in ((layer.feedforward, x), (layer.recurrent, jnp.ones((1, 10)))):
         assert connection is not None
         np.testing.assert_allclose(
-            scaled(connection, ("weight",), 3.0)(given), 3.0 * connection(given), rtol=1e-12
+            connection.times(3.0).step(given)[0], 3.0 * connection.step(given)[0], rtol=1e-12
         )
     assert float(scaled(eqx.nn.Linear(1, 1, key=KEY), ("weight",), 2.0).bias[0]) != 0
     np.testing.assert_allclose(Positive.of(jnp.array([0.5, 2.0])).times(3.0).value, [1.5, 6.0], rtol=1e-12)
