@@ -14,7 +14,7 @@ from .activity import ActivityWarning
 from .adjoints import Autodiff, Checkpointed, Costate
 from .checking import check_neuron
 from .component import option, parameter, part
-from .connections import AbstractConnection, Dense, Ports
+from .connections import AbstractConnection, Dense, Filtered, Ports
 from .gates import Gate
 from .network import Layer, Network
 from .neurons import (
@@ -31,6 +31,7 @@ from .neurons import (
     HodgkinHuxley,
     Izhikevich,
     Refractory,
+    SpikeResponse,
     Split,
     Subtract,
     Theta,
@@ -43,7 +44,7 @@ from .releases import Charge, Graded, Hard, Surrogate
 from .simulate import Solution, check_step, simulate
 from .simulators import AbstractSimulator, ClockDriven
 from .stimulus import Events
-from .synapses import AbstractSynapse, DoubleExponential, Exponential
+from .synapses import AbstractSynapse, Alpha, DoubleExponential, Exponential, SampledAlpha
 
 __version__ = "0.1.0"
 
@@ -75,6 +76,7 @@ __all__ = [
     "Accommodating",
     "ActivityWarning",
     "AdEx",
+    "Alpha",
     "Autodiff",
     "Charge",
     "Checkpointed",
@@ -84,6 +86,7 @@ __all__ = [
     "DoubleExponential",
     "Events",
     "Exponential",
+    "Filtered",
     "Gate",
     "Graded",
     "Hard",
@@ -98,8 +101,10 @@ __all__ = [
     "Ports",
     "Positive",
     "Refractory",
+    "SampledAlpha",
     "Signed",
     "Solution",
+    "SpikeResponse",
     "Split",
     "Subtract",
     "Surrogate",

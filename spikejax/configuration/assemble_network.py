@@ -1,6 +1,5 @@
 """The network of a configuration."""
 
-from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -17,7 +16,7 @@ from ..parameters import as_parameter, positive, resolve
 from ..readouts import AbstractReadout
 from ..synapses import AbstractSynapse
 from . import schema
-from .making import at, make
+from .making import at, drawing, make
 from .schema import Config
 from .tables import Table, keywords
 
@@ -106,8 +105,8 @@ def _layer(
         layer.size,
         build_neuron(layer.neuron, f"{where}.neuron", layer.size, key),
         build_synapse(layer.synapse, f"{where}.synapse"),
-        feedforward=_drawing(layer.feedforward, f"{where}.feedforward"),
-        recurrent=None if own is None else _drawing(own, f"{where}.recurrent"),
+        feedforward=drawing(layer.feedforward, f"{where}.feedforward"),
+        recurrent=None if own is None else drawing(own, f"{where}.recurrent"),
         self_excitation=None if own is None else own.self_excitation,
         bias=layer.bias,
         excitatory=layer.excitatory,
@@ -115,15 +114,6 @@ def _layer(
         reversal=layer.reversal,
         key=key,
     )
-
-
-def _drawing(table: Table, where: str) -> Callable[..., AbstractConnection]:
-    """How the connection of a table is drawn: a function of the shapes of input and output, and a key."""
-
-    def draw(in_shape: tuple[int, ...], out_shape: tuple[int, ...], *, key: jax.Array) -> AbstractConnection:
-        return make(table, where, in_shape=in_shape, out_shape=out_shape, key=key)
-
-    return draw
 
 
 def _readout_connection(config: Config, readout: AbstractReadout, last: Layer) -> AbstractConnection:

@@ -2,6 +2,7 @@
 
 from .base import CONNECTIONS, AbstractConnection, AbstractInstant, ActivationShape, check_shapes, fan_in
 from .dense import Dense
+from .filtered import Filtered
 from .ports import Ports
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "AbstractInstant",
     "ActivationShape",
     "Dense",
+    "Filtered",
     "Ports",
     "check_shapes",
     "fan_in",

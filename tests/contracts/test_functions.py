@@ -112,7 +112,7 @@ def made_of(cls, *shapes):
 
 @pytest.mark.parametrize("name", CONNECTIONS)
 def test_connections(name, relative):
-    made = made_of(CONNECTIONS[name], (2, 3), (4,))
+    made = made_of(CONNECTIONS[name], (2, 3), (4,)).at(jnp.asarray(DT))
     x = jax.random.normal(KEY, (2, 5, 2, 3))
     lawful(lambda c, x: c.over_time(x), made, x, relative)
     lawful(lambda c, x: c.step(x[3], c.init(x.dtype)), made, x, relative)
@@ -140,16 +140,18 @@ def test_synapses(name, relative):
     start = (made.init((3,)) + 0.3, made.init_hidden((3,)))
     x = jax.tree.map(lambda s: jnp.stack([s, 0.5 * s]), (start, jnp.array([0.0, 0.7, 1.0])))
     lawful(lambda s, x: s.step(x[0][0], x[1], DT, x[0][1]), made, x, relative)
-    # A steady rate of `rate_unit` is an activation of 1, and a spike has the area 1/rate_unit.
+    # A steady rate of `rate_unit` is an activation of 1, and a spike has the area 1/rate_unit; samples of a
+    # kernel have it to second order in the step.
+    bound = {"sampled_alpha": 1e-3}.get(name, 1e-6)
     state, area = (made.init((1,)), made.init_hidden((1,))), 0.0
     step = jax.jit(lambda state, q: made.step(state[0], q, DT, state[1]))
     for t in range(800):
         state = step(state, jnp.full(1, float(t == 0)))
         area += float(state[0][0, 0]) * DT
-    assert area == pytest.approx(1 / made.rate_unit, rel=1e-6)
+    assert area == pytest.approx(1 / made.rate_unit, rel=bound)
     for _ in range(800):
         state = step(state, jnp.full(1, made.rate_unit * DT))
-    np.testing.assert_allclose(state[0], 1.0, rtol=1e-6)
+    np.testing.assert_allclose(state[0], 1.0, rtol=bound)
 
 
 @pytest.mark.parametrize("name", KERNELS)

@@ -42,7 +42,7 @@ class Echo(AbstractConnection):
 
 def make(name, in_shape, out_shape, key=KEY):
     kind = Echo if name == "echo" else CONNECTIONS[name]
-    return kind.create(in_shape, out_shape, key=key)
+    return kind.create(in_shape, out_shape, key=key).at(DT)
 
 
 EVERY = [*CONNECTIONS, "echo"]
