@@ -39,7 +39,7 @@ from .neurons import (
 )
 from .noise import Noise
 from .parameters import Masked, Positive, Signed, positive, trainable
-from .readouts import LeakyReadout, LinearReadout
+from .readouts import LeakyReadout, LinearReadout, Population
 from .releases import Charge, Graded, Hard, Surrogate
 from .simulate import Solution, check_step, simulate
 from .simulators import AbstractSimulator, ClockDriven
@@ -98,6 +98,7 @@ __all__ = [
     "Masked",
     "Network",
     "Noise",
+    "Population",
     "Ports",
     "Positive",
     "Refractory",

@@ -55,6 +55,7 @@ def lawful(function, component, batch, relative):
 TARGETS = {
     "class": jnp.array([1, 2]),
     "signal": jax.random.normal(KEY, (2, STEPS, 3)),
+    "spikes": jax.random.bernoulli(KEY, 0.2, (2, STEPS, 3)).astype(float),
     "response": Response(
         *(jax.random.uniform(KEY, (2, *shape)) for shape in ((STEPS, 1), (STEPS,), (STEPS,)))
     ),
@@ -73,7 +74,7 @@ def solutions(trials):
     """Of both trials."""
     network = Network.dense(
         2,
-        (4,),
+        (3,),
         3,
         neuron=LIF(tau_mem=5.0),
         synapse=Exponential((2.0, 6.0)),
@@ -120,7 +121,7 @@ def test_connections(name, relative):
 
 @pytest.mark.parametrize("name", READOUTS)
 def test_readouts(name, relative):
-    made = made_of(READOUTS[name], (2, 3), 4)
+    made = made_of(READOUTS[name], (2, 3), 3)
     x = jax.random.normal(KEY, (2, STEPS, 2, 3))
     run = lambda r, x, mask=None, state=None: r(r.init() if state is None else state, x, mask, DT)
     lawful(run, made, x, relative)
@@ -128,7 +129,7 @@ def test_readouts(name, relative):
     state, whole = run(made, x[0])
     middle, first = run(made, x[0, :5])
     end, second = run(made, x[0, 5:], state=middle)
-    assert whole.shape == (STEPS, 4)
+    assert whole.shape == (STEPS, 3)
     assert relative((end, jnp.concatenate([first, second])), (state, whole)) < 1e-12
     still, shown = run(made, x[0], mask=jnp.arange(STEPS) < 5)
     assert relative((still, shown[:5]), (middle, first)) < 1e-12
