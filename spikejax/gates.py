@@ -104,8 +104,9 @@ class Gate(Component):
 
     **Arguments:** `kernel`: an `AbstractKernel` or its name in `KERNELS`; `width`: support at sharpness 1, in
     units of v (for `FastSigmoid`, `ArcTan` and `Laplace`: twice the inverse slope), by default what the
-    release trains well with (0.5; graded and surrogate: 2); `sharpness`: dimensionless; `release`: an `AbstractRelease` or
-    its name in `RELEASES`: ``"charge"``, ``"graded"``, ``"surrogate"`` or ``"hard"`` (`spikejax.releases`).
+    release trains well with (0.5; graded and surrogate: 2); `sharpness`: dimensionless; `release`: an
+    `AbstractRelease` or its name in `RELEASES`: ``"charge"``, ``"graded"``, ``"surrogate"`` or ``"hard"``
+    (`spikejax.releases`).
 
     **Raises:** `ValueError` for an unknown kernel or release, a width or sharpness that is not above 0, and a
     kernel without compact support with a release that needs it.

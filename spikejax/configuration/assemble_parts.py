@@ -95,8 +95,8 @@ def build_simulator(config: Config) -> ClockDriven:
 
 
 def build_optimiser(config: Config) -> optax.GradientTransformation:
-    """Adam, or another of its kind, with clipping, decoupled weight decay and rates by group, at a learning rate of 1 (the schedule
-    comes on top)."""
+    """Adam, or another of its kind, with clipping, decoupled weight decay and rates by group, at a learning
+    rate of 1 (the schedule comes on top)."""
     t = config.training
     parts = [optax.clip_by_global_norm(t.clip)] if t.clip else []
     adam = optax.scale_by_adam if t.moments == "element" else scale_by_tensor_adam

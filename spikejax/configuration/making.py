@@ -40,11 +40,11 @@ def _part(one: Table, where: str) -> Any:
     return drawing(one, where) if hasattr(one.component, "create") else make(one, where)
 
 
-def drawing(one: Table, where: str) -> Callable[..., Any]:
+def drawing(one: Table, where: str, **context: Any) -> Callable[..., Any]:
     """How the component of a table is drawn: a function of the shapes of input and output, and a key."""
 
     def draw(in_shape: tuple[int, ...], out_shape: tuple[int, ...], *, key: Any) -> Any:
-        return make(one, where, in_shape=in_shape, out_shape=out_shape, key=key)
+        return make(one, where, in_shape=in_shape, out_shape=out_shape, key=key, **context)
 
     return draw
 

@@ -73,8 +73,12 @@ class Filtered(AbstractConnection):
         """Shape of the current."""
         return self.connection.out_shape
 
-    def at(self, dt, delay=0.0):
-        return Filtered(self.connection.at(dt, delay), self.synapse, dt)
+    @property
+    def reach(self):
+        return self.connection.reach
+
+    def at(self, dt, passed=0.0):
+        return Filtered(self.connection.at(dt, passed), self.synapse, dt)
 
     def init(self, dtype):
         return self.connection.init(dtype), self._unfiltered(dtype)

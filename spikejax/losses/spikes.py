@@ -26,7 +26,10 @@ class AbstractSpikeLoss(AbstractLoss):
         return frozenset({"release"})
 
     def check_network(self, network: Network) -> None:
-        neurons, outputs = math.prod(network.layers[-1].shape), math.prod(network.readout.connection.out_shape)
+        neurons, outputs = (
+            math.prod(network.layers[-1].shape),
+            math.prod(network.readout.connection.out_shape),
+        )
         if neurons != outputs:
             raise ValueError(
                 f"{type(self).__name__} is of the spikes of the last layer, which has {neurons} neurons, but "

@@ -19,8 +19,8 @@ TOLD = {
         "only": (*FIRST, "spikes", "reset", "strong input", "finite", "parameters", "adjoints", "differences")
     },
 }
-"""What a neuron has to be told: the first names no time constants, and these are of other kinetics; the second
-is a model on the grid of steps, which another step changes."""
+"""What a neuron has to be told: the first names no time constants, and these are of other kinetics; the
+second is a model on the grid of steps, which another step changes."""
 
 
 def marked(name: str, slow: bool):

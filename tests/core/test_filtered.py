@@ -8,8 +8,20 @@ import numpy as np
 import pytest
 
 from spikejax import (
-    LIF, Alpha, Autodiff, Costate, Dense, DoubleExponential, Events, Exponential, Filtered, Gate, Layer, Network,
-    SampledAlpha, simulate,
+    LIF,
+    Alpha,
+    Autodiff,
+    Costate,
+    Dense,
+    DoubleExponential,
+    Events,
+    Exponential,
+    Filtered,
+    Gate,
+    Layer,
+    Network,
+    SampledAlpha,
+    simulate,
 )  # fmt: skip
 from spikejax.configuration import build, check
 from spikejax.connections import ActivationShape
@@ -37,17 +49,21 @@ def test_filter_and_weights_commute(synapse, relative):
 
 
 def test_its_times_are_trained_by_every_adjoint(relative):
+    strong, into = partial(Dense.create, scale=4.0), Alpha(5.0, 0.2)
+    first = partial(Filtered.create, connection=strong, synapse=into)
+    own = partial(Filtered.create, synapse=Exponential(3.0, 1.0))
+    below = ActivationShape((2, 4))
     layers = (
-        Layer.create((3,), 4, LIF(), Exponential((2.0, 8.0)), key=KEY,
-            feedforward=partial(Filtered.create, connection=partial(Dense.create, scale=4.0), synapse=Alpha(5.0, 0.2))),
-        Layer.create(ActivationShape((2, 4)), 4, LIF(), Exponential(5.0), key=KEY,
-            recurrent=partial(Filtered.create, synapse=Exponential(3.0, 1.0))),
-    )  # fmt: skip
+        Layer.create((3,), 4, LIF(), Exponential((2.0, 8.0)), key=KEY, feedforward=first),
+        Layer.create(below, 4, LIF(), Exponential(5.0), key=KEY, recurrent=own),
+    )
     network = Network(layers, LinearReadout.create((1, 4), 2, key=KEY))
     x = jax.random.bernoulli(KEY, 0.3, (60, 3)).astype(float)
     run = lambda n, adjoint: simulate(n, x, gate=Gate(), dt=DT, adjoint=adjoint)
     loss = lambda n, adjoint: jnp.sum(run(n, adjoint).readout ** 2)
-    costate, plain = (jax.jit(jax.grad(partial(loss, adjoint=a), allow_int=True))(network) for a in (Costate(), Autodiff()))
+    costate, plain = (
+        jax.jit(jax.grad(partial(loss, adjoint=a), allow_int=True))(network) for a in (Costate(), Autodiff())
+    )
     assert relative(costate, plain) < 1e-12
     for layer, name in ((0, "feedforward"), (1, "recurrent")):
         where = lambda n: getattr(n.layers[layer], name).synapse.tau_syn
@@ -70,8 +86,9 @@ def test_what_it_refuses():
 def test_a_table_holds_another():
     inner = {"kind": "dense", "scale": 7.0, "density": 0.5}
     into = {"kind": "filtered", "connection": inner, "synapse": {"kind": "alpha", "tau_syn": [6.0]}}
-    network = build(check({"dt": 12.5, "network": {"layers": [{"size": 40, "feedforward": into, "neuron": {"tau_mem": 100.0},
-        "synapse": {"tau_syn": [50.0]}}]}})).network  # fmt: skip
+    slow = {"neuron": {"tau_mem": 100.0}, "synapse": {"tau_syn": [50.0]}}
+    layer = {"size": 40, "feedforward": into} | slow
+    network = build(check({"dt": 12.5, "network": {"layers": [layer]}})).network
     made = network.layers[0].feedforward
     assert isinstance(made, Filtered)
     assert isinstance(made.synapse, Alpha)
@@ -79,7 +96,10 @@ def test_a_table_holds_another():
     weight = made.connection.weight.value
     assert float(jnp.mean(weight == 0)) == pytest.approx(0.5, abs=0.1)
     assert float(jnp.std(weight)) * np.sqrt(32) == pytest.approx(7.0, rel=0.1)
-    for key, text in ((("connection", "scale"), "connection.scale"), (("synapse", "tau_syn"), "synapse.tau_syn")):
+    for key, text in (
+        (("connection", "scale"), "connection.scale"),
+        (("synapse", "tau_syn"), "synapse.tau_syn"),
+    ):
         wrong = into | {key[0]: dict(into[key[0]]) | {key[1]: [-1.0]}}
         with pytest.raises(ConfigError, match=f"network.layers.0.feedforward.{text}"):
             check({"dt": 12.5, "network": {"layers": [{"feedforward": wrong}]}})

@@ -8,8 +8,19 @@ import numpy as np
 import pytest
 
 from spikejax import (
-    LIF, Autodiff, Checkpointed, Costate, Exponential, Filtered, Gate, Layer, Network, SampledAlpha,
-    SpikeResponse, Surrogate, simulate,
+    LIF,
+    Autodiff,
+    Checkpointed,
+    Costate,
+    Exponential,
+    Filtered,
+    Gate,
+    Layer,
+    Network,
+    SampledAlpha,
+    SpikeResponse,
+    Surrogate,
+    simulate,
 )  # fmt: skip
 from spikejax.connections import ActivationShape
 from spikejax.readouts import LinearReadout
@@ -85,11 +96,16 @@ def gradient(release, adjoint, kernel="laplace"):
 
 @pytest.mark.parametrize(
     ("release", "kernel"),
-    [(DETACHED, "laplace"), (Surrogate(scale=0.3), "laplace"), ("graded", "raised_cosine"), ("hard", "laplace")],
+    [
+        (DETACHED, "laplace"),
+        (Surrogate(scale=0.3), "laplace"),
+        ("graded", "raised_cosine"),
+        ("hard", "laplace"),
+    ],
     ids=["detached", "full", "graded", "hard"],
 )
 def test_every_adjoint_has_its_gradient(release, kernel, relative):
-    value, counts, exact = gradient(release, Autodiff(), kernel)
+    _, counts, exact = gradient(release, Autodiff(), kernel)
     assert min(float(c.sum()) for c in counts) > 5
     for adjoint in (Costate(), Checkpointed(inner=Costate())):
         assert relative(gradient(release, adjoint, kernel)[2], exact) < 1e-12
@@ -123,9 +139,7 @@ def test_graded_is_the_smooth_gate():
     made, x = network()
     gate = Gate("raised_cosine", 1.5, release="graded")
     params, fixed = eqx.partition(made, eqx.is_inexact_array)
-    loss = jax.jit(
-        lambda p: jnp.sum(simulate(eqx.combine(p, fixed), x, gate=gate, dt=1.0).readout ** 2)
-    )
+    loss = jax.jit(lambda p: jnp.sum(simulate(eqx.combine(p, fixed), x, gate=gate, dt=1.0).readout ** 2))
     slopes = jax.jit(jax.grad(loss))(params)
     rng, e = np.random.default_rng(3), 1e-6
     way = jax.tree.map(lambda p: jnp.asarray(rng.normal(size=p.shape)) * (0.1 + jnp.abs(p)), params)
