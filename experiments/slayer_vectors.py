@@ -70,9 +70,7 @@ def network_of(case: dict[str, Any], whole: bool) -> Network:
     hidden, outputs = len(first), len(second)
     delay = jnp.asarray(case["delay_ms"])
     layers = (
-        Layer(
-            Filtered(Dense(first, (first.shape[1],)), synapse), None, jnp.zeros(hidden), neuron, synapse
-        ),
+        Layer(Filtered(Dense(first, (first.shape[1],)), synapse), None, jnp.zeros(hidden), neuron, synapse),
         Layer(
             Delayed(
                 connection=Dense(second[:, None], (1, hidden)),
@@ -155,7 +153,9 @@ def distance(a, b) -> float:
     return float(np.abs(a - b).max() / max(np.abs(b).max(), 1e-300))
 
 
-def errors(case: dict[str, Any], found: dict[str, np.ndarray], precision: str = "float64") -> dict[str, float]:
+def errors(
+    case: dict[str, Any], found: dict[str, np.ndarray], precision: str = "float64"
+) -> dict[str, float]:
     """The largest error of each kind; of spikes, how many differ."""
     shapes, expected = case["shapes"], case["float64"]
     sizes = {"s1": shapes["Nh"], "s2": shapes["Nout"]}

@@ -7,6 +7,7 @@ from .delayed_xor import DelayedXOR
 from .predictive_coding import PredictiveCoding
 from .recordings import AbstractRecordings, Recordings
 from .recordings_file import RecordingsFile
+from .spike_trains import SpikeTrains
 from .spoken_digits import SpokenDigits
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Probe",
     "Recordings",
     "RecordingsFile",
+    "SpikeTrains",
     "SpokenDigits",
     "Trial",
 ]

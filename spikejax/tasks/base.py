@@ -61,7 +61,7 @@ class AbstractTask(Component):
 
     target: AbstractVar[str]
     """What a trial's target is, which the loss must be made for: ``"class"``, ``"signal"``,
-    ``"response"``."""
+    ``"response"``, or ``"spikes"``, a raster ``(time, out)`` of the last layer."""
     channels: AbstractVar[int]
     """Of the stimulus."""
     outputs: AbstractVar[int]

@@ -11,7 +11,9 @@ from .slayer_by_hand import vectors
 
 script = experiment("slayer_vectors")
 DEFAULT = [(1, "spikeTime", 1.0), (2, "numSpikes", 0.5)]
-RANDOM = [(seed, kind, dt) for seed in range(3, 15) for kind in ("spikeTime", "numSpikes") for dt in (1.0, 0.5)]
+RANDOM = [
+    (seed, kind, dt) for seed in range(3, 15) for kind in ("spikeTime", "numSpikes") for dt in (1.0, 0.5)
+]
 
 
 @pytest.fixture(scope="module")
