@@ -2,10 +2,10 @@
 
     python experiments/slayer_vectors.py FILE
 
-Every case of the file is a network of two layers without recurrence, with delays of the hidden neurons' axons:
-its spikes, potentials before and after the refractory kernel, loss, and gradients in both weights and the
-delays, and weights after three updates with one gradient. The file's README key says what is what. Here it is
-the library's network with kernels cut off as the authors cut them (`spikejax.references.slayer`).
+Every case of the file is a network of two layers without recurrence, with delays of the hidden neurons'
+axons: its spikes, potentials before and after the refractory kernel, loss, and gradients in both weights and
+the delays, and weights after three updates with one gradient. The file's README key says what is what. Here
+it is the library's network with kernels cut off as the authors cut them (`spikejax.references.slayer`).
 
 Prints a table of the largest errors, relative to the largest entry, in float64 and float32, and the distance
 of the library's own recursions, whose kernels are whole; the largest of each kind last. Ends with 1 where

@@ -27,8 +27,8 @@ class SpikeTrains(AbstractTask):
     By default 200 input and 200 target trains of 1.9 s, shipped with the package; the target shows a house of
     Oxford. What is learned is one answer: there is nothing to generalise to.
 
-    **Arguments:** `dt` (ms); `input`, `output`: other files of events of neurons (``.bs1``); `duration` of the
-    trial, ms (default: to the last spike of either file).
+    **Arguments:** `dt` (ms); `input`, `output`: other files of events of neurons (``.bs1``); `duration` of
+    the trial, ms (default: to the last spike of either file).
 
     **Raises:** `ValueError`, when trials are first asked for, for files that cannot be used
     (`spikejax.tasks.event_files.read_events`) or are too large together.
