@@ -1,6 +1,7 @@
 """Readouts: what a network says, linear in the activation of its last layer."""
 
 import abc
+import math
 from typing import Annotated, Any
 
 import equinox as eqx
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from .component import Component, Declaration, check_keywords, check_shapes, parameter
-from .connections import AbstractConnection, ActivationShape, Dense
+from .connections import AbstractConnection, AbstractInstant, ActivationShape, Dense
 from .parameters import as_parameter
 from .registry import Registry
 
@@ -51,6 +52,25 @@ class AbstractReadout(Component):
 
 
 READOUTS: Registry[AbstractReadout] = Registry("readout")
+
+
+class _Neurons(AbstractInstant):
+    """Every neuron by itself: the activation, summed over the synaptic time constants."""
+
+    in_shape: tuple[int, ...] = eqx.field(static=True)
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        """One output a neuron."""
+        return (math.prod(self.in_shape[1:]),)
+
+    @classmethod
+    def create(cls, in_shape, out_shape, *, key=None):
+        del out_shape, key
+        return cls(tuple(in_shape))
+
+    def __call__(self, x):
+        return jnp.sum(x, axis=0).reshape(-1)
 
 
 def _drawn(in_shape: tuple[int, ...], size: int, scale: float, key: PRNGKeyArray) -> dict[str, Any]:
@@ -125,4 +145,42 @@ class LeakyReadout(AbstractReadout):
         return (o, memory), out
 
 
-__all__ = ["READOUTS", "AbstractReadout", "LeakyReadout", "LinearReadout"]
+@READOUTS.register("population")
+class Population(AbstractReadout):
+    """The last layer itself, an output for each of its neurons: ``o_i(t) = sum_k s_ki(t)``, without weights.
+
+    For losses of the layer's own spikes or activations, whose neurons are the classes or signals.
+
+    **Raises:** from `create`, `ValueError` for a layer that does not have as many neurons as the readout is
+    to have outputs.
+    """
+
+    connection: AbstractConnection
+
+    @property
+    def bias(self) -> Float[Array, " out"]:
+        """0, and not trained."""
+        return jnp.zeros(self.connection.out_shape)
+
+    @classmethod
+    def create(cls, in_shape, size, *, key: PRNGKeyArray | None = None) -> "Population":
+        """The readout of a layer whose activation has the shape `in_shape`; nothing is random in it."""
+        del key
+        made = cls(_Neurons(tuple(in_shape)))
+        if made.connection.out_shape != (size,):
+            raise ValueError(
+                f"Population: the last layer has {made.connection.out_shape[0]} neurons, but {size} outputs "
+                f"are asked for: give it {size} (`size`)"
+            )
+        return made
+
+    def init(self):
+        return None
+
+    def __call__(self, state, activation, mask, dt):
+        del dt
+        out, _ = self.connection.over_time(activation, None, mask)
+        return state, out
+
+
+__all__ = ["READOUTS", "AbstractReadout", "LeakyReadout", "LinearReadout", "Population"]

@@ -68,7 +68,9 @@ class Setting(NamedTuple):
     @property
     def gate(self) -> Gate:
         """A gate that every release serves."""
-        return Gate(RaisedCosine(), jnp.asarray(WIDTH * self.room))
+        # A potential that jumps has no way through a zone, but has a smooth gate all the same.
+        release = "graded" if self.neuron.jumps else "charge"
+        return Gate(RaisedCosine(), jnp.asarray(WIDTH * self.room), release=release)
 
     @property
     def spread(self) -> np.ndarray:

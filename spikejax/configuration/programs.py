@@ -40,6 +40,8 @@ def program(config: Config) -> str:
     """
     tree: dict[str, Any] = compiled(config)
     del tree["seed"], tree["network"]
+    # A loss is compiled in as it is, with the numbers of its parts.
+    tree["loss"] = config.loss.model_dump(mode="json")
     # The length of a batch is drawn by the seed: only points of one seed have batches of one shape.
     if any(build_task(part).draws_length for part in config.parts):
         tree["seed"] = config.seed

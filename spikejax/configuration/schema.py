@@ -232,6 +232,11 @@ class Training(Table):
         description="factors of the learning rate by (part of) a parameter's name, such as { recurrent = "
         "0.1, bias = 0.5 }",
     )
+    optimiser: Literal["adam", "amsgrad", "slayer_nadam"] = Field(
+        default="adam",
+        description="adam; amsgrad: with the largest second moment so far; slayer_nadam: that of SLAYER's "
+        "code, which looks ahead",
+    )
     betas: tuple[Decay, Decay] = Field(default=(0.9, 0.999), description="Adam's decay rates")
     moments: Literal["element", "tensor"] = Field(
         default="element", description="second moments of Adam: of every element, or one a tensor"
@@ -279,6 +284,14 @@ class Training(Table):
     def _divisible(self):
         if self.batch % self.accumulate:
             raise ValueError(f"batch ({self.batch}) must be a multiple of accumulate ({self.accumulate})")
+        return self
+
+    @model_validator(mode="after")
+    def _one_optimiser(self):
+        if self.moments != "element" and self.optimiser != "adam":
+            raise ValueError(
+                f"moments is {self.moments}, which is of the optimiser adam, not {self.optimiser}"
+            )
         return self
 
 

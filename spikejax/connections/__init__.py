@@ -6,6 +6,7 @@ from .convolution import Convolution
 from .delays import Delayed, DelayedSynapses
 from .dense import Dense
 from .dropout import Dropout, with_dropout
+from .filtered import Filtered
 from .pooling import Pool, Unpool
 from .ports import Ports
 
@@ -20,6 +21,7 @@ __all__ = [
     "DelayedSynapses",
     "Dense",
     "Dropout",
+    "Filtered",
     "Pool",
     "Ports",
     "Unpool",

@@ -47,6 +47,8 @@ class ShownTrial(NamedTuple):
     """ms."""
     target: Float[np.ndarray, "time out"] | None = None
     """The signal that the readout should be, if it should be one."""
+    wanted: Float[np.ndarray, "time out"] | None = None
+    """The spikes that the last layer should have, if it should have certain ones."""
     windows: int = 1
     """Stretches of time with readouts of their own, one for each class."""
     labels: tuple[str, ...] = ()
@@ -70,6 +72,8 @@ def run_figures(
         "activations": partial(activations, shown),
         "rates": partial(firing_rates, result.counts, result.durations),
     }
+    if shown.wanted is not None:
+        figures["spikes"] = partial(spikes, shown)
     if result.labels is not None:
         table = confusion(np.asarray(result.classes), np.asarray(result.labels), len(labels))
         figures["confusion"] = partial(confusion_matrix, table, labels)
@@ -183,6 +187,21 @@ def raster(shown: ShownTrial) -> Figure:
             figure.colorbar(dots, ax=ax, label=label, pad=0.01)
         ax.set(ylim=(-1, release.shape[1]))
     others[-1].set(xlabel="time (ms)", xlim=(0, length * dt))
+    return figure
+
+
+def spikes(shown: ShownTrial) -> Figure:
+    """The spikes that the last layer should have, and those that it has; a charge of less than half is
+    none."""
+    assert shown.wanted is not None, "a figure of tasks that ask for spikes"
+    release = np.asarray(shown.solution.layers[-1].release).reshape(len(shown.wanted), -1)
+    figure, axes = page(2, 1, 7.4, 6.4, sharex=True)
+    for ax, x, name in zip(axes[:, 0], (shown.wanted, release), ("target", "last layer"), strict=True):
+        t, n = np.nonzero(x > 0.5)
+        ax.scatter((t + 1) * shown.dt, n, s=2, marker="|", color="k", linewidths=0.6)
+        ax.set(ylabel=f"neuron ({name})", ylim=(-1, x.shape[1]))
+    axes[-1, 0].set(xlabel="time (ms)", xlim=(0, len(release) * shown.dt))
+    figure.suptitle(f"Target and output spikes, {shown.name}", fontsize="medium")
     return figure
 
 
@@ -359,6 +378,7 @@ __all__ = [
     "holds_spikes",
     "raster",
     "run_figures",
+    "spikes",
     "training",
     "unit_of_v",
     "voltages",

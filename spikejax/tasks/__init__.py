@@ -8,6 +8,7 @@ from .event_camera import EventCamera, from_tonic
 from .predictive_coding import PredictiveCoding
 from .recordings import AbstractRecordings, Recordings
 from .recordings_file import RecordingsFile
+from .spike_trains import SpikeTrains
 from .spoken_digits import SpokenDigits
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Probe",
     "Recordings",
     "RecordingsFile",
+    "SpikeTrains",
     "SpokenDigits",
     "Trial",
     "from_tonic",

@@ -63,7 +63,7 @@ class AbstractTask(Component):
 
     target: AbstractVar[str]
     """What a trial's target is, which the loss must be made for: ``"class"``, ``"signal"``,
-    ``"response"``."""
+    ``"response"``, or ``"spikes"``, a raster ``(time, out)`` of the last layer."""
     channels: AbstractVar[int | tuple[int, ...]]
     """Of the stimulus: their number, or the shape in which they lie, as that of an image."""
     outputs: AbstractVar[int]
