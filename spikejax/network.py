@@ -315,8 +315,8 @@ class Network(Component):
     ) -> "Network":
         """A stack of dense layers of equal neurons with a linear readout; `init` goes to `Layer.dense`.
 
-        **Arguments:** `channels`: of the stimulus, their number or the shape they lie in; `sizes`: neurons per
-        layer; `outputs`: of the readout.
+        **Arguments:** `channels`: of the stimulus, their number or the shape they lie in; `sizes`: neurons
+        per layer; `outputs`: of the readout.
         """
         keys = jax.random.split(key, len(sizes) + 1)
         lie = (channels,) if isinstance(channels, int) else channels
