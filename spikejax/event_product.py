@@ -239,19 +239,19 @@ def _run_sums(value, at, of, rows, *, platform: str, **params):
     size, results, ordered, path = (params[name] for name in ("size", "results", "ordered", "path"))
     matrices, columns, out = rows.shape
     if path == "auto":
-        shape = Shape(*value.shape, size, columns, out, results, matrices, ordered[0])
+        shape = Shape(value.shape[0], value.shape[1], size, columns, out, results, matrices, ordered[0])
         path = chosen_path(shape, platform, rows.dtype in (jnp.float32, jnp.float64))
-    given = (value, at, of, rows, size, results)
     if path == "rows":
-        return _sums_rows(*given, ordered[0])
-    return {"dense": _sums_dense, "loop": _sums_loop, "scatter": _sums_scatter}[path](*given)
+        return _sums_rows(value, at, of, rows, size, results, ordered[0])
+    run = {"dense": _sums_dense, "loop": _sums_loop, "scatter": _sums_scatter}[path]
+    return run(value, at, of, rows, size, results)
 
 
 def _run_pairs(left, right, a, b, *, platform: str, **params):
     path, out = params["path"], left.shape[-1]
     if path == "auto":
         groups, other = left.shape[0], right.shape[0]
-        shape = Shape(*a.shape, left.shape[1], right.shape[1], out, groups, other)
+        shape = Shape(a.shape[0], a.shape[1], left.shape[1], right.shape[1], out, groups, other)
         path = chosen_path(shape, platform, False)
     if path == "dense":
         groups = max(left.shape[0], right.shape[0])

@@ -313,7 +313,7 @@ class Network(Component):
     @classmethod
     def dense(
         cls,
-        channels: int,
+        channels: int | tuple[int, ...],
         sizes: tuple[int, ...],
         outputs: int,
         *,
@@ -325,10 +325,12 @@ class Network(Component):
     ) -> "Network":
         """A stack of dense layers of equal neurons with a linear readout; `init` goes to `Layer.dense`.
 
-        **Arguments:** `channels`: of the stimulus; `sizes`: neurons per layer; `outputs`: of the readout.
+        **Arguments:** `channels`: of the stimulus, their number or the shape they lie in; `sizes`: neurons
+        per layer; `outputs`: of the readout.
         """
         keys = jax.random.split(key, len(sizes) + 1)
-        shapes = [(channels,), *(ActivationShape((synapse.kinds, n)) for n in sizes)]
+        lie = (channels,) if isinstance(channels, int) else channels
+        shapes = [lie, *(ActivationShape((synapse.kinds, n)) for n in sizes)]
         layers = tuple(
             Layer.dense(shape, n, neuron, synapse, recurrent=recurrent, key=k, **init)
             for shape, n, k in zip(shapes, sizes, keys, strict=False)

@@ -168,7 +168,7 @@ def in_chunks(
 
     # What is made again depends on its arguments alone, which are arrays.
     arrays, others = eqx.partition(connection, eqx.is_array)
-    made = lambda arrays, *args: run(eqx.combine(arrays, others), *args, length)
+    made = lambda arrays, e, memory, begin, m: run(eqx.combine(arrays, others), e, memory, begin, m, length)
     again = jax.checkpoint(made, prevent_cse=False)
 
     def chunk(memory, xs):

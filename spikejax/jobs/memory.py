@@ -91,6 +91,8 @@ def check_batch_memory(config: Config, run: Run) -> None:
             trials = jax.eval_shape(lambda: stage.tasks[0].batch(jax.random.key(0), 0, stage.batch))
         except Exception:  # a user's task that cannot be traced
             continue
+        if not hasattr(trials.stimulus, "shape"):
+            continue  # a user's own kind of stimulus, of no known size
         numbers = jax.tree.leaves(trials.stimulus)
         # Of a list of events: where they are, and their values.
         whole = sum(_bytes(x) for x in numbers)

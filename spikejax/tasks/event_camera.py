@@ -122,8 +122,8 @@ def _seen(recordings: Iterable[Recording], lens: _Lens) -> _Seen:
         steps_in(last, lens.dt, "the time up to the last event")
     else:
         length = math.ceil(lens.duration / lens.dt * (1 - 1e-9))
-    joined = (np.concatenate(x) for x in (steps, channels, values))
-    return _Seen(sorted_trials(*joined, np.array(counts), (length, lens.channels)), labels)
+    step, channel, value = (np.concatenate(x) for x in (steps, channels, values))
+    return _Seen(sorted_trials(step, channel, value, np.array(counts), (length, lens.channels)), labels)
 
 
 def _task(parts: list[_Seen], held: dict[str, Any], **more: Any) -> Recordings:

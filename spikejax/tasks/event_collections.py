@@ -89,7 +89,7 @@ def read_collection(path: Path) -> Collection:
         for name, column in columns.items():
             if len(column) != size:
                 raise FileError(f"{path}: {name} has {len(column)} entries for {size} recordings (offset)")
-        labels: Sequence[Any] | None = columns.get("label")
+        labels: Sequence[Any] | None = columns["label"].tolist() if "label" in columns else None
         if labels is not None and "names" in file:
             names = file.text("names")
             if max(labels) >= len(names) or min(labels) < 0:

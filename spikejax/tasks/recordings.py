@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int, Num
 from ..component import option
 from ..event_product import FORMS, as_list
 from ..reading import class_numbers
-from ..stimulus import Events
+from ..stimulus import Events, Stimulus
 from .base import AbstractTask, Parts, Trial
 from .splits import SPLITS, split_trials
 from .trial_arrays import (
@@ -62,15 +62,12 @@ class AbstractRecordings(AbstractTask):
     """Probability that the input of a channel in a step is deleted in training."""
     shift_steps: AbstractVar[int]
     """Largest shift of a whole training trial in time, in steps."""
+    shift_places: AbstractVar[int]
+    """Largest shift of a training trial along the last two axes of the channels, in places."""
     form: AbstractVar[str]
     """What events are handed on as, one of `spikejax.event_product.FORMS`."""
     lengths: AbstractVar[dict[str, Int[Array, " trials"]] | None]
     """The number of steps of each of them; None if all are as long as their arrays."""
-
-    @property
-    def shift_places(self) -> int:
-        """Largest shift of a training trial along the last two axes of the channels, in places."""
-        return 0
 
     @property
     def channels(self) -> int | tuple[int, ...]:
@@ -165,6 +162,9 @@ class Recordings(AbstractRecordings):
             word = "has no names of the classes" if self.target == "class" else "names classes"
             raise ValueError(f"Recordings: `labels` {word}, but the target is a {self.target}")
         channels = self.stimuli["train"].shape[2:]
+        lists = isinstance(self.stimuli["train"], EventTrials)
+        if self.shift_places and not (lists and len(channels) > 1):
+            raise ValueError("Recordings: `shift_places` is of events of an image: leave it out")
         for split, x in self.stimuli.items():
             if len(x) != len(self.targets[split]):
                 raise ValueError(
@@ -402,13 +402,13 @@ def _draw(recordings, key, step, size: int, changes: _Changes, path: str | None)
     keys = jax.random.split(jax.random.fold_in(key_start, step), size)
     drawn = _trials(recordings, index, keys, "auto" if places else path)
     x, target = drawn.stimulus, drawn.target
-    if places:
+    if places and isinstance(x, Events):
         key_places = jax.random.fold_in(jax.random.fold_in(key, 4), step)
         x = jax.vmap(Events.shifted)(x, jax.random.randint(key_places, (size, 2), -places, places + 1))
         x = jax.vmap(Events.dense)(x) if path is None else x.by(path)
     if shift:
         by = jax.random.randint(jax.random.fold_in(key_shift, step), (size,), -shift, shift + 1)
-        x = jax.vmap(Events.moved if isinstance(x, Events) else _shifted)(x, by)
+        x = jax.vmap(_shifted)(x, by)
         target = target if drawn.label is not None else jax.vmap(_shifted)(target, by)
     if drop:
         # Of a list: there is one event at most for a channel in a step.
@@ -429,8 +429,10 @@ def _trials(recordings, index, keys, path: str | None) -> Trial:
     return Trial(x, target, mask, target if target.ndim == 1 else None, keys)
 
 
-def _shifted(x: Float[Array, "time *channels"], by: Int[Array, ""]) -> Float[Array, "time *channels"]:
+def _shifted(x: Stimulus, by: Int[Array, ""]) -> Stimulus:
     """`x` moved `by` steps later, silence moving in."""
+    if isinstance(x, Events):
+        return x.moved(by)
     t = jnp.arange(x.shape[0])
     inside = ((t - by >= 0) & (t - by < x.shape[0])).reshape(-1, *(1 for _ in x.shape[1:]))
     return jnp.where(inside, jnp.roll(x, by, axis=0), 0.0)

@@ -257,6 +257,7 @@ def test_no_array_of_the_whole_trial_is_made(monkeypatch):
 
 
 PARTED = """
+import sys
 import jax
 jax.config.update("jax_enable_x64", True)
 import jax.numpy as jnp
@@ -274,7 +275,7 @@ def loss(network, x):
     run = lambda x: jnp.sum(simulate(network, x, gate=Gate(), dt=1.0).readout ** 2)
     return jnp.sum(jax.vmap(run)(x))
 
-for path in ("rows", "dense"):
+for path in sys.argv[1:]:
     events = Events(step, channel, steps=9, channels=5, path=path)
     array = jax.vmap(lambda e: e.dense())(events)
     expected = jax.jit(jax.grad(loss))(network, array)
@@ -287,7 +288,12 @@ print("the same")
 """
 
 
-def test_over_two_devices():
+@pytest.mark.parametrize(
+    "paths", [["rows"], pytest.param(["dense", "loop", "scatter"], marks=pytest.mark.nightly)]
+)
+def test_over_two_devices(paths):
     """In a `jax.shard_map`, which sums the gradients of weights, and in a program that the compiler cuts."""
-    run = subprocess.run([sys.executable, "-c", PARTED], env=environment(2), capture_output=True, text=True)
+    run = subprocess.run(
+        [sys.executable, "-c", PARTED, *paths], env=environment(2), capture_output=True, text=True
+    )
     assert "the same" in run.stdout, run.stderr

@@ -150,6 +150,7 @@ def config(own, form: str) -> dict:
     }
 
 
+@pytest.mark.nightly
 def test_all_commands_are_the_same(own, tmp_path):
     """Train, evaluate, analyse and plot, by the command line and in Python."""
     numbers, traces = [], []
