@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
 
 import equinox as eqx
 import jax
@@ -116,7 +115,7 @@ class Layer(Component):
         recurrent: Create | None = _RECURRENT,
         self_excitation: tuple[float, float] | None = None,
         bias: tuple[float, float] | None = None,
-        bias_per: Literal["neuron", "channel"] = "neuron",
+        bias_per: str = "neuron",
         excitatory: float | None = None,
         input_sign: Float[Array, "*n"] | None = None,
         reversal: tuple[float, float] | None = None,

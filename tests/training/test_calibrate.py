@@ -8,7 +8,22 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from spikejax import LIF, ClockDriven, Dense, Exponential, Gate, Layer, Network, Noise, Positive
+from spikejax import (
+    LIF,
+    Chain,
+    ClockDriven,
+    Convolution,
+    Dense,
+    Exponential,
+    Gate,
+    Layer,
+    LinearReadout,
+    Network,
+    Noise,
+    Pool,
+    Positive,
+    Skip,
+)
 from spikejax.activity import rates
 from spikejax.configuration import build, check, initial_state
 from spikejax.errors import ConfigError
@@ -16,6 +31,7 @@ from spikejax.neurons import NEURONS
 from spikejax.parameters import scaled
 from spikejax.tasks import Trial
 from spikejax.training import calibrate, run_trial
+from spikejax.training.calibrate import _simulated
 
 from ..configs import XOR
 
@@ -136,3 +152,67 @@ def test_what_is_calibrated_must_be_trained():
     table["training"] = {**XOR["training"], "trainable": ["weight"]}
     with pytest.raises(ConfigError, match=r"network.calibrate scales weight and bias: training.trainable"):
         build(check(table))
+
+
+def stack(depth: int) -> Network:
+    """Convolutions, half of them with normalised weights, a pool within and one by itself, and a skip."""
+    keys, layers, shape = jax.random.split(KEY, depth + 1), [], (2, 8)
+    for i, key in enumerate(keys[:depth]):
+        create = partial(Convolution.create, channels=6, weight_norm=bool(i % 2))
+        if i == 2:
+            create = partial(Chain.create, connections=(Pool.create, create))
+        layers.append(
+            Layer.create(
+                shape, None, LIF(), Exponential(10.0), feedforward=create, recurrent=None, key=key,
+                bias_per="channel",
+            )
+        )  # fmt: skip
+        shape = layers[-1].activation_shape
+    layers.append(
+        Layer.create(
+            shape, None, LIF(), Exponential(10.0), bias=(1.0, 1.0), recurrent=None, key=KEY,
+            feedforward=partial(Pool.create, weight=0.1),
+        )
+    )  # fmt: skip
+    skip = Skip(Convolution.create(layers[0].activation_shape, channels=6, stride=2, key=KEY), 0, depth - 1)
+    return Network(tuple(layers), LinearReadout.create(layers[-1].activation_shape, 2, key=KEY), (skip,))
+
+
+@pytest.mark.parametrize("each", ["layer", pytest.param("neuron", marks=pytest.mark.nightly)])
+def test_connections_over_space_come_to_the_rate(each):
+    simulator, given = ClockDriven(Gate(), 1.0), stack(4)
+    draws = jax.random.uniform(jax.random.key(1), (6, 100, 2, 8))
+    batch = Trial(jnp.where(draws < 0.05, 1.0, 0.0), jnp.zeros(6, int))
+    made = calibrate(given, batch, 15.0, simulator, each=each)
+    assert jax.tree.structure(made) == jax.tree.structure(given)
+    found = rate_of(made, simulator, batch)
+    for rate in found[:4]:
+        assert rate.mean() == pytest.approx(15.0, rel=0.05)
+    for new, old in zip(jax.tree.leaves(made.layers[4]), jax.tree.leaves(given.layers[4]), strict=True):
+        np.testing.assert_array_equal(new, old)
+    factor = float(
+        made.layers[3].feedforward.weight.raw_gain[0] / given.layers[3].feedforward.weight.raw_gain[0]
+    )
+    np.testing.assert_array_equal(
+        made.layers[3].feedforward.weight.raw, given.layers[3].feedforward.weight.raw
+    )
+    np.testing.assert_allclose(made.skips[0].connection.weight, factor * given.skips[0].connection.weight)
+    assert made.layers[0].bias.shape == (6, 1)
+    if each == "neuron":
+        for rate in found[:4]:
+            np.testing.assert_allclose(rate.mean(axis=1), 15.0, rtol=0.2)
+
+
+@pytest.mark.parametrize("depth", [5, pytest.param(16, marks=pytest.mark.nightly)])
+def test_deep_networks_start_alive_at_the_cost_of_their_layers(depth):
+    """The program that runs one of the layers is compiled for the first and for all others."""
+    simulator = ClockDriven(Gate(), 1.0)
+    given = Network.dense(
+        20, (30,) * depth, 3, neuron=LIF(), synapse=Exponential(5.0), key=KEY, recurrent=False
+    )
+    assert rate_of(given, simulator, trials())[-1].mean() > 200
+    before = _simulated._cached._cache_size()
+    made = calibrate(given, trials(), 20.0, simulator)
+    assert _simulated._cached._cache_size() - before <= 4
+    for rate in rate_of(made, simulator, trials()):
+        assert rate.mean() == pytest.approx(20.0, rel=0.05)
