@@ -23,7 +23,9 @@ from .synapses import AbstractSynapse
 Create = Callable[..., AbstractConnection]
 """``create(in_shape, out_shape, key=key)``: how a connection is drawn, as `AbstractConnection.create` with
 its options given."""
-_RECURRENT = partial(Dense.create, scale=0.1)
+WEAK = 0.1
+"""Scale of recurrent weights: a default network of them does not run away."""
+_RECURRENT = partial(Dense.create, scale=WEAK)
 
 
 class Layer(Component):
@@ -180,7 +182,7 @@ class Layer(Component):
         recurrent: bool = True,
         input_scale: float | tuple[float, ...] = 1.0,
         input_norm: float | None = None,
-        recurrent_scale: float | tuple[float, ...] = 0.1,
+        recurrent_scale: float | tuple[float, ...] = WEAK,
         density: float = 1.0,
         autapses: bool = True,
         key: PRNGKeyArray,
@@ -379,4 +381,4 @@ class Network(Component):
         return Background(jnp.zeros((), jnp.int32), last)
 
 
-__all__ = ["Create", "Layer", "Network", "Skip"]
+__all__ = ["WEAK", "Create", "Layer", "Network", "Skip"]

@@ -1,5 +1,6 @@
 """The one way to run a network over time."""
 
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -203,6 +204,8 @@ def _prepared(
         if key is None:
             raise ValueError("`noise` is random: give a `key`")
     network, noise = cast((network, noise), dtype)
+    if state is None:
+        _warn_of_reach(network, stimulus.shape[0], dt)
     network = network.at(dt)
     state = network.init(key=key, noise=noise) if state is None else _with_memories(network, state)
     gate, adjoint, state = cast((gate, adjoint, state), dtype)
@@ -228,6 +231,24 @@ def _fed(
             current, after[k] = connection.over_time(x, remembered[k], mask)
             into[target] = into[target] + current if target in into else current
     return into, tuple(after)
+
+
+def _warn_of_reach(network: Network, steps: int, dt: float | Array) -> None:
+    """Warn of connections with delays as long as a whole trial."""
+    wires = {
+        f"layers[{target}].feedforward"
+        if k < len(network.layers)
+        else f"skips[{k - len(network.layers)}]": wire
+        for k, (_, target, wire) in enumerate(network.wires)
+    }
+    wires |= {f"layers[{i}].recurrent": layer.recurrent for i, layer in enumerate(network.layers)}
+    for name, wire in wires.items():
+        if wire is not None and wire.reach and _concrete(dt) and wire.reach >= steps * dt * (1 - 1e-6):
+            warnings.warn(
+                f"{name} has delays of up to {wire.reach:g} ms, and the trial has {steps * dt:g} ms: what "
+                "takes so long does not arrive in it",
+                stacklevel=4,
+            )
 
 
 def _with_memories(network: Network, state: NetworkState) -> NetworkState:

@@ -11,13 +11,13 @@ from ..component import positive_fields
 from ..connections import AbstractConnection, Dense
 from ..errors import ConfigError
 from ..initialise import dale_signs
-from ..network import Layer, Network
+from ..network import WEAK, Layer, Network
 from ..neurons import WRAPPERS, AbstractNeuron
 from ..parameters import as_parameter, positive, resolve
 from ..readouts import AbstractReadout
 from ..synapses import AbstractSynapse
 from . import schema
-from .making import at, make
+from .making import at, drawing, make
 from .schema import Config
 from .tables import Table, keywords
 
@@ -28,7 +28,7 @@ def build_network(config: Config, channels: int, outputs: int, key: jax.Array) -
     shape: tuple[int, ...] = (channels,)
     layers, sign = [], None
     for i, (layer, k) in enumerate(zip(config.network.layers, keys, strict=False)):
-        layers.append(_layer(layer, f"network.layers.{i}", shape, sign, k))
+        layers.append(_layer(layer, f"network.layers.{i}", shape, sign, config.dt, k))
         sign = None if layer.excitatory is None else dale_signs(layer.size, layer.excitatory)
         shape = layers[-1].activation_shape
     table = config.network.readout
@@ -96,7 +96,12 @@ def _values(table: Table, where: str) -> dict[str, Any]:
 
 
 def _layer(
-    layer: schema.Layer, where: str, shape: tuple[int, ...], input_sign: jax.Array | None, key: jax.Array
+    layer: schema.Layer,
+    where: str,
+    shape: tuple[int, ...],
+    input_sign: jax.Array | None,
+    dt: float,
+    key: jax.Array,
 ) -> Layer:
     own = layer.recurrent or None
     return at(
@@ -106,8 +111,8 @@ def _layer(
         layer.size,
         build_neuron(layer.neuron, f"{where}.neuron", layer.size, key),
         build_synapse(layer.synapse, f"{where}.synapse"),
-        feedforward=_drawing(layer.feedforward, f"{where}.feedforward"),
-        recurrent=None if own is None else _drawing(own, f"{where}.recurrent"),
+        feedforward=drawing(layer.feedforward, f"{where}.feedforward"),
+        recurrent=None if own is None else _recurrence(own, f"{where}.recurrent", dt),
         self_excitation=None if own is None else own.self_excitation,
         bias=layer.bias,
         excitatory=layer.excitatory,
@@ -117,13 +122,16 @@ def _layer(
     )
 
 
-def _drawing(table: Table, where: str) -> Callable[..., AbstractConnection]:
-    """How the connection of a table is drawn: a function of the shapes of input and output, and a key."""
-
-    def draw(in_shape: tuple[int, ...], out_shape: tuple[int, ...], *, key: jax.Array) -> AbstractConnection:
-        return make(table, where, in_shape=in_shape, out_shape=out_shape, key=key)
-
-    return draw
+def _recurrence(table: Table, where: str, dt: float) -> Callable[..., AbstractConnection]:
+    """How a recurrent connection is drawn: with no delay shorter than the step that it takes in any case, and
+    what is within it as weak as it would be by itself."""
+    known, context = keywords(table.component) if table.component else {}, {}
+    if "shortest" in known and "shortest" not in table.model_fields_set:
+        context["shortest"] = dt
+    inner = getattr(table, "connection", None)
+    if inner is not None and "scale" in type(inner).model_fields and "scale" not in inner.model_fields_set:
+        table = table.model_copy(update={"connection": inner.model_copy(update={"scale": WEAK})})
+    return drawing(table, where, **context)
 
 
 def _readout_connection(config: Config, readout: AbstractReadout, last: Layer) -> AbstractConnection:

@@ -15,6 +15,7 @@ from ..connections import CONNECTIONS
 from ..errors import ConfigError
 from ..gates import Gate
 from ..losses import LOSSES
+from ..network import WEAK
 from ..neurons import NEURONS, WRAPPERS, AbstractResetNeuron
 from ..noise import Noise
 from ..penalties import PENALTIES
@@ -89,7 +90,7 @@ class Layer(Table):
         default={}, description="input of the population"
     )
     recurrent: Annotated[
-        Any, Family(CONNECTIONS, "dense", base=Recurrent, defaults={"scale": 0.1}, switch=True)
+        Any, Family(CONNECTIONS, "dense", base=Recurrent, defaults={"scale": WEAK}, switch=True)
     ] = Field(default={}, description="connection of the population with itself, or false")
     bias: tuple[Finite, Finite] | None = Field(
         default=None,

@@ -1,6 +1,7 @@
 """Connections: linear maps from activations (or a stimulus) to currents, a file each."""
 
 from .base import CONNECTIONS, AbstractConnection, AbstractInstant, ActivationShape, check_shapes, fan_in
+from .delays import Delayed, DelayedSynapses
 from .dense import Dense
 from .ports import Ports
 
@@ -9,6 +10,8 @@ __all__ = [
     "AbstractConnection",
     "AbstractInstant",
     "ActivationShape",
+    "Delayed",
+    "DelayedSynapses",
     "Dense",
     "Ports",
     "check_shapes",

@@ -43,13 +43,20 @@ class AbstractConnection(Component):
     in_shape: AbstractVar[tuple[int, ...]]
     out_shape: AbstractVar[tuple[int, ...]]
 
-    def at(self, dt: float | Float[Array, ""], delay: float | Float[Array, ""] = 0.0) -> "AbstractConnection":
+    @property
+    def reach(self) -> float:
+        """How long an input may take to arrive, ms."""
+        return 0.0
+
+    def at(
+        self, dt: float | Float[Array, ""], passed: float | Float[Array, ""] = 0.0
+    ) -> "AbstractConnection":
         """The connection at a time step of `dt` ms, as a simulation asks for it once, before its loop: what
         depends on the step, or is the same for all steps, is worked out here.
 
-        **Arguments:** `delay`: ms that have passed before the input is seen, which are dt in a recurrence.
+        **Arguments:** `passed`: ms that have passed before the input is seen, which are dt in a recurrence.
         """
-        del dt, delay
+        del dt, passed
         return self
 
     def init(self, dtype: Any) -> PyTree[Float[Array, "..."]]:
@@ -83,7 +90,6 @@ class AbstractConnection(Component):
         return out, memory
 
     @classmethod
-    @abc.abstractmethod
     def create(
         cls, in_shape: tuple[int, ...], out_shape: tuple[int, ...], *args: Any, **options: Any
     ) -> "AbstractConnection":
@@ -93,6 +99,7 @@ class AbstractConnection(Component):
         `options` are `key` and keywords of the class itself, annotated ``Annotated[type, Declaration(...)]``:
         a configuration's table of the connection follows from them.
         """
+        raise NotImplementedError(f"a {cls.__name__} is not drawn at random: it is made of what is there")
 
 
 class AbstractInstant(AbstractConnection):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from spikejax import LIF, ClockDriven, Exponential, Gate, Network
+from spikejax.component import annotated
 from spikejax.connections import CONNECTIONS
 from spikejax.kernels import KERNELS
 from spikejax.losses import LOSSES
@@ -112,7 +113,9 @@ def made_of(cls, *shapes):
 
 @pytest.mark.parametrize("name", CONNECTIONS)
 def test_connections(name, relative):
-    made = made_of(CONNECTIONS[name], (2, 3), (4,))
+    kind = CONNECTIONS[name]
+    options = {"longest": 1.7} if "longest" in annotated(kind.create) else {}
+    made = kind.create((2, 3), (4,), key=KEY, **options).at(0.5)
     x = jax.random.normal(KEY, (2, 5, 2, 3))
     lawful(lambda c, x: c.over_time(x), made, x, relative)
     lawful(lambda c, x: c.step(x[3], c.init(x.dtype)), made, x, relative)

@@ -8,6 +8,7 @@ import pytest
 from jaxtyping import Array, Float
 
 from spikejax import LIF, Autodiff, Checkpointed, Costate, Events, Exponential, Gate, Layer, Network, simulate
+from spikejax.component import annotated
 from spikejax.connections import CONNECTIONS, AbstractConnection, ActivationShape, Dense, Ports, fan_in
 from spikejax.parameters import resolve
 from spikejax.readouts import LinearReadout
@@ -41,8 +42,10 @@ class Echo(AbstractConnection):
 
 
 def make(name, in_shape, out_shape, key=KEY):
+    """One that is bound to a time step."""
     kind = Echo if name == "echo" else CONNECTIONS[name]
-    return kind.create(in_shape, out_shape, key=key)
+    options = {"longest": 1.7} if "longest" in annotated(kind.create) else {}
+    return kind.create(in_shape, out_shape, key=key, **options).at(DT)
 
 
 EVERY = [*CONNECTIONS, "echo"]
