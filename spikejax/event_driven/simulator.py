@@ -184,7 +184,7 @@ class EventDriven(AbstractSimulator):
         for source, target, connection in network.wires:
             if target != i:
                 continue
-            scale = jump(layer.synapse if source < 0 else network.layers[source].synapse, tau)
+            scale = jump(layer.synapse if source < 0 else network.layers[source].synapse, layer.synapse, tau)
             if source < 0:
                 columns = _matrix(connection) if given.steps is None else _currents(connection, given.steps)
                 parts.append(Arrivals(given.time / tau, given.source, given.value, scale * columns))
@@ -210,7 +210,7 @@ class EventDriven(AbstractSimulator):
         if layer.recurrent is None:
             train, last = form.layer(start, arrivals, end, self.spikes)
         else:
-            own = jump(layer.synapse, tau) * _matrix(layer.recurrent)
+            own = jump(layer.synapse, layer.synapse, tau) * _matrix(layer.recurrent)
             room = arrivals.times.shape[0] + self.spikes * form_size(layer)
             room = room if self.events is None else min(room, self.events)
             train, last, over = recurrent.run(

@@ -67,7 +67,8 @@ class SpikeTimes(eqx.Module):
             raise ValueError(f"SpikeTimes: `channels` is {self.channels}: there is nothing to hold")
         self._check_times()
         if not isinstance(self.channel, Tracer) and self.channel.size:
-            low, high, most = int(self.channel.min()), int(self.channel.max()), math.prod(self.channels)
+            channel, most = np.asarray(self.channel), math.prod(self.channels)
+            low, high = int(channel.min()), int(channel.max())
             if low < 0 or high >= most:
                 raise ValueError(
                     f"SpikeTimes: `channel` goes from {low} to {high}, but must lie in 0 to {most - 1}"
@@ -145,9 +146,8 @@ def _numbers(name: str, given, dtype):
     if whole and not isinstance(found, Tracer) and found.size:
         if not np.array_equal(np.asarray(found), np.floor(np.asarray(found))):
             raise ValueError(f"SpikeTimes: `{name}` holds numbers that are not whole: channels are counted from 0")
-    if not whole and jnp.issubdtype(found.dtype, jnp.floating):
-        return found
-    return found.astype(dtype)
+    # With a type of their own: lists of weak type would be compiled for anew.
+    return jnp.asarray(found, dtype if whole or not jnp.issubdtype(found.dtype, jnp.floating) else found.dtype)
 
 
 __all__ = ["SpikeTimes"]

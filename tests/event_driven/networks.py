@@ -37,7 +37,7 @@ def make(kind: str, seed: int, *, recurrent: bool, skip: bool = True, inputs: in
     """Two layers, with a connection past the first."""
     rng = np.random.default_rng(seed)
     neuron, synapse, bias, tau_syn = parts(kind)
-    strong = size * {"qif": 4.0, "delta": 0.8, "lif": 2.5, "lif equal": 1.5}[kind]
+    strong = size * {"qif": 4.0, "delta": 0.8, "lif": 1.5, "lif equal": 1.0}[kind]
     shapes = [(CHANNELS,), ActivationShape((1, SIZES[0]))]
     into = [strong * rng.normal(0.4, 1, (n, int(np.prod(s)))) for n, s in zip(SIZES, shapes, strict=True)]
     own = [0.4 * strong * rng.normal(0, 1, (n, n)) * (recurrent) for n in SIZES]
