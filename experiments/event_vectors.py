@@ -7,11 +7,11 @@ The file is JSON. ``single``: neurons with one weight for each input (`T`, `V0`,
 `J_w`, `J_tin`, `J_V0` and `J_I0` of them all. ``nets``: recurrent networks (`W_net` and `W_in`, [post, pre],
 `t_in`, `j_in`, `V0`, `I0`, `T`), the neuron of each spike (`spike_neuron`) and its factor in a loss (`coef`),
 which has the next pseudospike of every neuron added; ``exact``: `t_spikes`, `t_pseudo_k1`, `loss`,
-`dW_net_offdiag`, `dW_in`, `dV0`, `dI0`. All is dimensionless, with a membrane time constant of 1 and a synaptic
-one of 1/2.
+`dW_net_offdiag`, `dW_in`, `dV0`, `dI0`. All is dimensionless, with a membrane time constant of 1 and a
+synaptic one of 1/2.
 
-Prints the largest absolute error of each case, and last those of each kind, in float64; exits with 1 if one of
-a time is above 1e-10 or one of a gradient above 1e-8, and with 2 for a file that cannot be read.
+Prints the largest absolute error of each case, and last those of each kind, in float64; exits with 1 if one
+of a time is above 1e-10 or one of a gradient above 1e-8, and with 2 for a file that cannot be read.
 """
 
 import argparse
@@ -37,7 +37,9 @@ def network(w_in, w_net, v0):
     shape = ActivationShape((1, n))
     recurrent = None if w_net is None else Dense(weight=w_net[:, None], in_shape=shape)
     neuron = QIF(tau_mem=1.0, v_init=phase_of(v0))
-    layer = Layer(Dense(weight=w_in, in_shape=(channels,)), recurrent, jnp.zeros(n), neuron, Exponential(0.5, 2.0))
+    layer = Layer(
+        Dense(weight=w_in, in_shape=(channels,)), recurrent, jnp.zeros(n), neuron, Exponential(0.5, 2.0)
+    )
     return Network((layer,), LinearReadout.create(shape, 1, key=jax.random.key(0)))
 
 

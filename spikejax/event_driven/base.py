@@ -64,7 +64,6 @@ class AbstractClosedForm(eqx.Module):
         """
         raise NotImplementedError(f"{type(self).__name__} has no pseudospikes")
 
-
     def carried(self, extra: Float[Array, " n"]) -> Float[Array, " n"] | float:
         """What of the pseudospikes from below counts for those that the layer itself passes on."""
         del extra

@@ -41,7 +41,9 @@ def solvable(layer: Layer, name: str, ratio: int) -> Solvable:
         raise ValueError(f"{name}: conductances have no closed form between events: leave out `reversal`")
     if isinstance(neuron, QIF) and isinstance(synapse, Delta):
         drive = jnp.broadcast_to(layer.bias, layer.shape).reshape(-1) - 0.25
-        _check(name, "bias", layer.bias, layer.bias > 0.25, "above 1/4, so that the neurons fire by themselves")
+        _check(
+            name, "bias", layer.bias, layer.bias > 0.25, "above 1/4, so that the neurons fire by themselves"
+        )
         # What is traced can only be found wrong by what becomes of it.
         return Solvable(OscillatingTheta(jnp.where(drive > 0, drive, jnp.nan)), _one(name, neuron.tau_mem))
     if isinstance(neuron, QIF) and isinstance(synapse, Exponential):
@@ -67,8 +69,8 @@ def solvable(layer: Layer, name: str, ratio: int) -> Solvable:
 
 def jump(synapse: AbstractSynapse, own: AbstractSynapse, tau: Float[Array, ""]) -> Float[Array, ""]:
     """By how much a spike that comes by way of a synapse makes the current, or with delta synapses the
-    potential, of a neuron of time constant `tau` jump, for a weight of 1; NaN if the synapse is not that which
-    the neuron is solved for, `own`."""
+    potential, of a neuron of time constant `tau` jump, for a weight of 1; NaN if the synapse is not that
+    which the neuron is solved for, `own`."""
     if isinstance(synapse, Delta):
         return 1 / (tau * synapse.rate_unit)
     # What is known has been checked.

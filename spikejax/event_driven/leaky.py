@@ -5,10 +5,10 @@ With time in membrane time constants, a threshold of 1 and ``s = exp(-t)`` since
 tau_syn = tau_mem/2:   V = (V_0 + I_0) s - I_0 s^2        a spike: a quadratic equation in s
 tau_syn = tau_mem:     V = (V_0 + I_0 t) s                a spike: Lambert's W
 ```
-A spike at t* has ``dt* = -dV/V'``, ``V' = I - 1``, which diverges where V only just reaches the threshold. The
-gradient of a layer goes back through its events and spikes with the costates of V and I, which obey linear
-equations of constant coefficients: of the way there it needs no more than the spike times and the currents at
-them (EventProp).
+A spike at t* has ``dt* = -dV/V'``, ``V' = I - 1``, which diverges where V only just reaches the threshold.
+The gradient of a layer goes back through its events and spikes with the costates of V and I, which obey
+linear equations of constant coefficients: of the way there it needs no more than the spike times and the
+currents at them (EventProp).
 
 **Reference:** Wunderlich & Pehle 2021, doi:10.1038/s41598-021-91786-z; Goltz et al. 2021,
 doi:10.1038/s42256-021-00388-x (the closed forms).
@@ -51,8 +51,8 @@ def until_threshold(equal: bool, state: Leaky) -> Float[Array, " n"]:
     v, current = state
     late = v >= 1
     if equal:
-        # The peak is I exp(-t_p) at t_p = 1 - V/I. With y = t_p - t the crossing is y + log(1 - y) = -L, L the
-        # logarithm of the peak.
+        # The peak is I exp(-t_p) at t_p = 1 - V/I. With y = t_p - t the crossing is y + log(1 - y) = -L, L
+        # the logarithm of the peak.
         rises = (current > v) & (current > 0)
         safe = jnp.where(rises, current, 1.0)
         peak = 1 - v / safe
@@ -105,7 +105,8 @@ class _Track(NamedTuple):
 
 
 def _run(equal: bool, state: Leaky, reset, edges, jumps, spikes: int):
-    """Through intervals that end at `edges`, each with an arrival there: spikes, last state, and the track."""
+    """Through intervals that end at `edges`, each with an arrival there: spikes, last state, and the
+    track."""
     n = state.v.shape[0]
     slots = jnp.arange(spikes, dtype=jnp.int32)[:, None]
     starts = jnp.concatenate([jnp.zeros(1, edges.dtype), edges[:-1]])
@@ -126,9 +127,7 @@ def _run(equal: bool, state: Leaky, reset, edges, jumps, spikes: int):
             at = jnp.where(hit, at + wait, at)
             own = hit & (slots == train.count)
             times = jnp.where(own, at, train.times)
-            track = _Track(
-                jnp.where(own, there.current, track.currents), jnp.where(own, k, track.interval)
-            )
+            track = _Track(jnp.where(own, there.current, track.currents), jnp.where(own, k, track.interval))
             state = Leaky(jnp.where(hit, reset, state.v), jnp.where(hit, there.current, state.current))
             train = Train(times, train.count + hit)
             return state, at, jnp.where(hit, until_threshold(equal, state), wait), train, track

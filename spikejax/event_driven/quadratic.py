@@ -7,11 +7,11 @@ With time in membrane time constants, ``s = exp(-t)`` since the last event, ``si
 du/dsigma = u^2 + J,     u = p/q,     (p, q)' = [[C, J S], [-S, C]] (p, q)
 C = cos(sqrt(J) sigma),  S = sin(sqrt(J) sigma)/sqrt(J)          (cosh, sinh for J < 0)
 ```
-A spike is at ``S/C = q/p``, and further ones every ``pi/sqrt(J)``. Nothing of a spike changes p and q, so that
-their way through all events of a layer is known before any of its spikes.
+A spike is at ``S/C = q/p``, and further ones every ``pi/sqrt(J)``. Nothing of a spike changes p and q, so
+that their way through all events of a layer is known before any of its spikes.
 
-With instantaneous (delta) synapses and a constant current, ``x = V - 1/2`` obeys the same equation in the time
-itself, ``dx/dt = x^2 + (I - 1/4)``, and an event moves x by its weight: ``p += w q``.
+With instantaneous (delta) synapses and a constant current, ``x = V - 1/2`` obeys the same equation in the
+time itself, ``dx/dt = x^2 + (I - 1/4)``, and an event moves x by its weight: ``p += w q``.
 
 **Reference:** Klos & Memmesheimer, arXiv:2309.14523 (the neuron, its solution, pseudospikes); the projective
 form is derived here.
@@ -27,7 +27,7 @@ from jaxtyping import Array, Float, Int
 from ..elementary import angle, circle
 from ..neurons.solvers import propagator, time_to
 from .base import AbstractClosedForm
-from .train import Arrivals, Train
+from .train import Train
 
 CHUNK = 32
 """Events that are worked through together: of so many, and of no more, all states are in memory."""

@@ -43,8 +43,8 @@ def run(
 ) -> tuple[Train, Solved, Bool[Array, ""]]:
     """A recurrent layer from 0 to `end`.
 
-    **Arguments:** `weight`: ``[from, to]``, by how much a spike of a neuron makes the others jump; `delay`: of
-    the spikes of every neuron, or None: they arrive at once; `spikes`: room for those of each neuron;
+    **Arguments:** `weight`: ``[from, to]``, by how much a spike of a neuron makes the others jump; `delay`:
+    of the spikes of every neuron, or None: they arrive at once; `spikes`: room for those of each neuron;
     `events`: at most so many inputs, spikes and arrivals together.
 
     **Returns:** the spikes, the last state, and whether there were more events.
@@ -59,7 +59,11 @@ def run(
     slot = jnp.sum(jnp.where(own, jnp.cumsum(own, axis=0) - 1, 0), axis=1)
     place = jnp.where(spiked, slot, spikes), jnp.where(spiked, log.who, 0)
     empty = jnp.broadcast_to(end, (spikes, n))
-    return Train(empty.at[place].set(times, mode="drop"), jnp.sum(own, axis=0, dtype=jnp.int32)), state, log.more
+    return (
+        Train(empty.at[place].set(times, mode="drop"), jnp.sum(own, axis=0, dtype=jnp.int32)),
+        state,
+        log.more,
+    )
 
 
 def _order(form, state, arrivals: Arrivals, weight, delay, end, events: int) -> Log:
@@ -71,21 +75,27 @@ def _order(form, state, arrivals: Arrivals, weight, delay, end, events: int) -> 
     inbox = jnp.concatenate([jnp.where(arrivals.value != 0, arrivals.times, jnp.inf), jnp.full(1, jnp.inf)])
 
     def upcoming(carry):
-        state, t, k, pointer, _, _, coming = carry
+        state, t, _, pointer, _, _, coming = carry
         wait = form.until_spike(state)
         first = jnp.argmin(wait)
         arrives = jnp.argmin(coming)
         # At the same time inputs come before spikes, and those before arrivals.
         times = jnp.stack([inbox[pointer], t + wait[first], coming[arrives]])
         kind = jnp.argmin(times).astype(jnp.int32)
-        return kind, times[kind], jnp.stack([pointer, first.astype(jnp.int32), arrives.astype(jnp.int32)])[kind]
+        return (
+            kind,
+            times[kind],
+            jnp.stack([pointer, first.astype(jnp.int32), arrives.astype(jnp.int32)])[kind],
+        )
 
     def step(carry):
         state, t, k, pointer, kinds, whos, coming, (kind, time, who) = carry
         state = form.advance(state, time - t)
         spikes = kind == SPIKE
         state = form.fire(state, spikes & (jnp.arange(n) == who))
-        sender = jnp.where(kind == ARRIVAL, whos[jnp.where(kind == ARRIVAL, who, 0)], jnp.where(spikes, who, 0))
+        sender = jnp.where(
+            kind == ARRIVAL, whos[jnp.where(kind == ARRIVAL, who, 0)], jnp.where(spikes, who, 0)
+        )
         own = spikes if delay is None else kind == ARRIVAL
         jump = jnp.where(own, weight[sender], 0.0)
         jump = jnp.where(kind == INPUT, arrivals.column(jnp.minimum(pointer, inputs - 1)), jump)
@@ -99,9 +109,7 @@ def _order(form, state, arrivals: Arrivals, weight, delay, end, events: int) -> 
 
     zero = jnp.zeros((), jnp.int32)
     carry = (state, jnp.zeros((), end.dtype), zero, zero, kinds, whos, coming)
-    carry = jax.lax.while_loop(
-        lambda c: (c[-1][1] < end) & (c[2] < events), step, (*carry, upcoming(carry))
-    )
+    carry = jax.lax.while_loop(lambda c: (c[-1][1] < end) & (c[2] < events), step, (*carry, upcoming(carry)))
     return Log(carry[4], carry[5], carry[-1][1] < end)
 
 
@@ -126,7 +134,7 @@ def _replay(form, state, arrivals: Arrivals, weight, delay, end, log: Log):
 
         def step(carry, x):
             state, t, past = carry
-            kind, who, sender, jump, given, late, k = x
+            kind, who, jump, given, late, k = x
             spikes = kind == SPIKE
             wait = form.until_spike(state)
             mine = spikes & (jnp.arange(n) == who)
@@ -142,7 +150,7 @@ def _replay(form, state, arrivals: Arrivals, weight, delay, end, log: Log):
                 past = past.at[k].set(time)
             return (state, time, past), time
 
-        return jax.lax.scan(step, carry, (kind, who, sender, jumps, given, late, number))
+        return jax.lax.scan(step, carry, (kind, who, jumps, given, late, number))
 
     past = jnp.zeros(events + more if delay is not None else 0, end.dtype)
     number = jnp.arange(events + more, dtype=jnp.int32).reshape(-1, size)

@@ -1,58 +1,57 @@
-"""The event-driven simulator: networks whose neurons have a closed form, from spike to spike, without steps."""
+"""The event-driven simulator: networks whose neurons have a closed form, from spike to spike, without
+steps."""
 
 from typing import Any, NamedTuple
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
-from ..component import known_numbers, option
-from ..connections import AbstractInstant, Dense
+from ..component import option
 from ..network import Layer, Network
 from ..parameters import cast, precision, resolve
 from ..simulate import Solution
 from ..simulators import AbstractSimulator
 from ..state import LayerState, NetworkState
-from ..stimulus import Events, as_stimulus
-from ..synapses import AbstractSynapse
-from . import recurrent
+from ..stimulus import as_stimulus
+from . import recurrent, wires
 from .base import pseudospikes
 from .forms import Solvable, check_wire, jump, solvable
 from .stimulus import SpikeTimes
-from .train import Arrivals, Train, from_spikes, merge
+from .train import Arrivals, Train, from_spikes, merge, sort
 
 
 class EventDriven(AbstractSimulator):
     """From event to event in closed form: exact spike times, and their exact derivatives.
 
     An event is a spike that arrives. A spike of a neuron arrives at once, with a jump of the current (with
-    `Delta` synapses: of the potential) of ``weight/(tau_syn rate_unit)``, the synapse being that of the layer it
-    comes from, and for a spike of the stimulus that of the first layer. So a network is the same as with
+    `Delta` synapses: of the potential) of ``weight/(tau_syn rate_unit)``, the synapse being that of the layer
+    it comes from, and for a spike of the stimulus that of the first layer. So a network is the same as with
     `ClockDriven` in the limit of small steps, but for its recurrent delay of dt, and for the stimulus, which
     here passes synapses.
 
     The layers without recurrence run one after the other, with one step for each spike of the layer below;
-    those with recurrence from event to event over all of their neurons. Neurons that have a closed form: `QIF`
-    with `Exponential` synapses of half their time constant and no bias; `QIF` that fire by themselves (bias
-    above 1/4) with `Delta` synapses; `LIF` with `Exponential` synapses of half or all of their time constant.
+    those with recurrence from event to event over all of their neurons. Neurons that have a closed form:
+    `QIF` with `Exponential` synapses of half their time constant and no bias; `QIF` that fire by themselves
+    (bias above 1/4) with `Delta` synapses; `LIF` with `Exponential` synapses of half or all of their time
+    constant.
 
-    **Arguments:** `spikes`: room for the spikes of a neuron; `events`: most events of a layer, those that arrive
-    at it, and in a recurrent one its own spikes too; None: as many as there is room for; `pseudospikes`: whether
-    a neuron that has not fired `spikes` times goes on after the trial (QIF neurons do); `bin`: for a stimulus in
-    steps (an array, or `Events`), their length in ms: what is in a bin arrives at its start; `ratio`: tau_mem
-    over tau_syn of LIF layers, 1 or 2.
+    **Arguments:** `spikes`: room for the spikes of a neuron; `events`: most events of a layer, those that
+    arrive at it, and in a recurrent one its own spikes too; None: as many as there is room for;
+    `pseudospikes`: whether a neuron that has not fired `spikes` times goes on after the trial (QIF neurons
+    do); `bin`: for a stimulus in steps (an array, or `Events`), their length in ms: what is in a bin arrives
+    at its start; `ratio`: tau_mem over tau_syn of LIF layers, 1 or 2.
 
     **Returns:** of a trial, a `Solution` whose `spikes` are the times of the spikes of every layer, ms,
     ``(spikes, *n)``, and whose `counts` are the numbers of spikes before the end of the trial. After the last
     of a neuron there are pseudospikes, whose times are continuous where a spike passes the end of the trial,
-    or inf. It has no time series: `readout` is empty. `state` holds the neurons and, as `inputs`, the synaptic
-    currents.
+    or inf. It has no time series: `readout` is empty. `state` holds the neurons and, as `inputs`, the
+    synaptic currents.
 
-    **Raises:** `ValueError` for networks and stimuli that it cannot solve; when it runs, an error for a neuron
-    that has more spikes than there is room for, or a layer more events: none is left out in silence.
+    **Raises:** `ValueError` for networks and stimuli that it cannot solve; when it runs, an error for a
+    neuron that has more spikes than there is room for, or a layer more events: none is left out in silence.
 
     !!! example
         >>> import jax
@@ -88,7 +87,7 @@ class EventDriven(AbstractSimulator):
         given, duration = self._given(network, stimulus, dtype)
         solved = [solvable(layer, f"layer {i}", self.ratio) for i, layer in enumerate(network.layers)]
         runs: list[_Run] = []
-        for i, (layer, one) in enumerate(zip(network.layers, solved, strict=True)):
+        for i, one in enumerate(solved):
             run = self._layer(network, i, one, runs, given, state.layers[i], duration)
             runs.append(run)
         spikes, counts, states = [], [], []
@@ -98,9 +97,7 @@ class EventDriven(AbstractSimulator):
             states.append(_state(run, layer))
         nothing = jnp.zeros((0, *network.readout.bias.shape), dtype)
         end = NetworkState(tuple(states), network.readout.init())
-        return Solution(
-            nothing, tuple(counts), (), end, duration, spikes=tuple(spikes)
-        )
+        return Solution(nothing, tuple(counts), (), end, duration, spikes=tuple(spikes))
 
     def sharpen(self, sharpness):
         """The same: there is no gate."""
@@ -118,18 +115,20 @@ class EventDriven(AbstractSimulator):
             solvable(layer, name, self.ratio)
             for source, target, connection in network.wires:
                 if target == i:
-                    _check_connection(connection, f"{name}, from {_called(source)}")
+                    wires.check(
+                        connection, f"{name}, from {'the stimulus' if source < 0 else f'layer {source}'}"
+                    )
                     if source >= 0:
                         check_wire(network.layers[source].synapse, layer, name)
             if layer.recurrent is not None:
-                _check_connection(layer.recurrent, f"{name}, recurrent")
+                wires.check(layer.recurrent, f"{name}, recurrent", recurrent=True)
 
     def _check_arguments(self, save, mask, noise) -> None:
         names = (save,) if isinstance(save, str) else tuple(save)
         if names:
             raise ValueError(
-                f"`save` names {names[0]!r}, but an event-driven simulation has no time series: it gives spike "
-                "times"
+                f"`save` names {names[0]!r}, but an event-driven simulation gives spike times and no time "
+                "series"
             )
         if mask is not None:
             raise ValueError(
@@ -157,8 +156,12 @@ class EventDriven(AbstractSimulator):
                 before = jnp.concatenate([jnp.zeros(1, dtype), time[:-1]])
                 right = jnp.all((time >= before) & (time <= stimulus.duration))
                 time = jnp.where(right, time, jnp.nan)
+            duration = stimulus.duration.astype(dtype)
+            if not time.shape[0]:
+                # A list has one entry at least: here it is none.
+                return _Given(duration[None], jnp.zeros(1, jnp.int32), jnp.zeros(1, dtype), None), duration
             self._check_length(time.shape[0])
-            return _Given(time, stimulus.channel, value, None), stimulus.duration.astype(dtype)
+            return _Given(time, stimulus.channel, value, None), duration
         if self.bin is None:
             raise ValueError(
                 "`stimulus` is in steps: give the simulator their length, `bin` (ms), or exact `SpikeTimes`"
@@ -172,49 +175,65 @@ class EventDriven(AbstractSimulator):
     def _check_length(self, events: int) -> None:
         if self.events is not None and events > self.events:
             raise ValueError(
-                f"`stimulus` is a list of {events} events, but the simulator takes {self.events}: give it more "
-                "`events`"
+                f"`stimulus` is a list of {events} events, but the simulator takes {self.events}: give it "
+                "more `events`"
             )
 
     def _layer(self, network, i, one: Solvable, runs, given: "_Given", state, duration) -> "_Run":
         layer, form, tau = network.layers[i], one.form, one.tau
         dtype = layer.bias.dtype
         end = duration / tau
-        parts, lost, extra = [], jnp.zeros((), jnp.int32), jnp.zeros(form_size(layer), dtype)
+        parts, lost, extra = [], jnp.zeros((), jnp.int32), jnp.zeros(_size(layer), dtype)
         for source, target, connection in network.wires:
             if target != i:
                 continue
             scale = jump(layer.synapse if source < 0 else network.layers[source].synapse, layer.synapse, tau)
-            if source < 0:
-                columns = _matrix(connection) if given.steps is None else _currents(connection, given.steps)
-                parts.append(Arrivals(given.time / tau, given.source, given.value, scale * columns))
+            if source < 0 and given.steps is not None:
+                # All that is in a bin is one event.
+                columns = scale * wires.currents(connection, given.steps, f"layer {i}")
+                parts.append(Arrivals(given.time / tau, given.source, given.value, columns))
                 continue
-            run, columns = runs[source], scale * _matrix(connection)
-            most = run.train.times.size if self.events is None else min(self.events, run.train.times.size)
-            # In the time constants of this layer.
-            there = Train(run.train.times * (run.tau / tau), run.train.count)
-            arrivals, more = from_spikes(there, columns, 0.0, end, most)
+            columns, delay = wires.matrix(connection)
+            columns, delay = scale * columns, None if delay is None else delay / tau
+            events = given.time.shape[0] if source < 0 else runs[source].train.times.size
+            events *= 1 if delay is None else delay.shape[0]
+            most = events if self.events is None else min(self.events, events)
+            if source < 0 and delay is None:
+                parts.append(Arrivals(given.time / tau, given.source, given.value, columns))
+                continue
+            if source < 0:
+                found = sort(given.time / tau, given.source, given.value, columns, delay, end, most)
+            else:
+                run = runs[source]
+                # In the time constants of this layer.
+                there = Train(run.train.times * (run.tau / tau), run.train.count)
+                found = from_spikes(there, columns, delay, end, most)
+                if self.pseudospikes and form.rhythmic:
+                    lines = columns.reshape(-1, run.rate.shape[0], columns.shape[1])
+                    extra = extra + run.rate @ jnp.sum(lines, axis=0)
+            arrivals, more = found
             parts.append(arrivals)
             lost = lost + more
-            if self.pseudospikes and form.rhythmic:
-                extra = extra + run.rate @ columns
         most = sum(part.times.shape[0] for part in parts)
         most = most if self.events is None else min(self.events, most)
         arrivals, more = merge(parts, most)
         current = state.inputs
         start = form.begin(
             state.neuron.v.reshape(-1),
-            jnp.zeros(form_size(layer), dtype) if current is None else current.reshape(-1),
+            jnp.zeros(_size(layer), dtype) if current is None else current.reshape(-1),
         )
         own = None
         if layer.recurrent is None:
             train, last = form.layer(start, arrivals, end, self.spikes)
         else:
-            own = jump(layer.synapse, layer.synapse, tau) * _matrix(layer.recurrent)
-            room = arrivals.times.shape[0] + self.spikes * form_size(layer)
+            columns, delay = wires.matrix(layer.recurrent)
+            own = jump(layer.synapse, layer.synapse, tau) * columns
+            delay = None if delay is None else delay[0] / tau
+            # A delayed spike is two events.
+            room = arrivals.times.shape[0] + (1 if delay is None else 2) * self.spikes * _size(layer)
             room = room if self.events is None else min(room, self.events)
             train, last, over = recurrent.run(
-                form, start, arrivals, own, None, end, spikes=self.spikes, events=room
+                form, start, arrivals, own, delay, end, spikes=self.spikes, events=room
             )
             more = more + over
         times = _reported(train.times, train.count, lost + more, i, self)
@@ -286,39 +305,9 @@ def _state(run: _Run, layer: Layer) -> LayerState:
     return LayerState(neuron, quiet, jnp.zeros(layer.shape, v.dtype), inputs=current.reshape(layer.shape))
 
 
-def form_size(layer: Layer) -> int:
+def _size(layer: Layer) -> int:
     """Number of neurons."""
     return int(np.prod(layer.shape, dtype=int))
-
-
-def _called(source: int) -> str:
-    return "the stimulus" if source < 0 else f"layer {source}"
-
-
-def _check_connection(connection, name: str) -> None:
-    if not isinstance(connection, AbstractInstant):
-        raise ValueError(
-            f"{name}: a {type(connection).__name__} connection remembers earlier input, which has no closed form "
-            "between events"
-        )
-    for leaf in jax.tree.leaves(connection):
-        values = known_numbers(leaf)
-        if values is not None and not np.isfinite(values).all():
-            raise ValueError(f"{name}: the {type(connection).__name__} connection holds weights that are not finite")
-
-
-def _matrix(connection) -> Float[Array, "in out"]:
-    """What every input adds to the currents."""
-    if isinstance(connection, Dense):
-        return connection.matrix.T
-    size = int(np.prod(connection.in_shape, dtype=int))
-    one = jnp.eye(size, dtype=precision(connection)).reshape(size, *connection.in_shape)
-    return jax.vmap(connection)(one).reshape(size, -1)
-
-
-def _currents(connection, steps) -> Float[Array, "time out"]:
-    """What arrives in every bin: all of it is one event."""
-    return connection.over_time(steps)[0].reshape(steps.shape[0], -1)
 
 
 __all__ = ["EventDriven"]

@@ -15,17 +15,17 @@ from ..component import known_numbers
 class SpikeTimes(eqx.Module):
     """A stimulus as a list of spikes at real times, each of a `value` on a channel.
 
-    Times and values may be trained. A spike of value 0 is none: lists of trials with fewer spikes are filled up
-    with those, at the end of the trial. A batch of trials has one more axis in front of all three. Beside it,
-    `spikejax.Events` are in steps of a clock.
+    Times and values may be trained. A spike of value 0 is none: lists of trials with fewer spikes are filled
+    up with those, at the end of the trial. A batch of trials has one more axis in front of all three. Beside
+    it, `spikejax.Events` are in steps of a clock.
 
-    **Arguments:** `time`: ms, 0 to `duration`, in order; `channel`: number of the channel, counted through all
-    axes of `channels`; `value`: by default 1; `duration`: length of the trial, ms, or of every trial of a batch;
-    `channels`: shape of the stimulus at one moment.
+    **Arguments:** `time`: ms, 0 to `duration`, in order; `channel`: number of the channel, counted through
+    all axes of `channels`; `value`: by default 1; `duration`: length of the trial, ms, or of every trial of a
+    batch; `channels`: shape of the stimulus at one moment.
 
-    **Raises:** `ValueError` for times that are not in order, not finite or outside the trial, for channels that
-    do not exist, for lists of different length. Times that are traced are not known: those that are not in
-    order make the trial's results NaN (`at` puts trained times in order).
+    **Raises:** `ValueError` for times that are not in order, not finite or outside the trial, for channels
+    that do not exist, for lists of different length. Times that are traced are not known: those that are not
+    in order make the trial's results NaN (`at` puts trained times in order).
 
     !!! example
         >>> SpikeTimes([1.0, 2.5], [0, 2], duration=10.0, channels=3).shape
@@ -48,7 +48,7 @@ class SpikeTimes(eqx.Module):
             self.duration = jnp.broadcast_to(given, self.time.shape[:-1])
         except ValueError:
             raise ValueError(
-                f"SpikeTimes: `duration` has shape {given.shape}: give one number (ms), or one for every trial"
+                f"SpikeTimes: `duration` has shape {given.shape}: give one number (ms), or one for each trial"
             ) from None
         self.channels = (channels,) if isinstance(channels, int) else tuple(channels)
 
@@ -93,7 +93,10 @@ class SpikeTimes(eqx.Module):
                 what = what.format(f"{ends[trial]:g}")
                 raise ValueError(f"SpikeTimes: `time` number {k}{where} is {flat[trial, k]:g} ms, {what}")
 
-        first(~np.isfinite(flat), "which is no time: leave it out, or give it the value 0 at the end of the trial")
+        first(
+            ~np.isfinite(flat),
+            "which is no time: leave it out, or give it the value 0 at the end of the trial",
+        )
         first(
             (flat < 0) | (flat > ends[:, None]),
             "outside the trial of 0 to {} ms: shift or leave out such spikes",
@@ -139,15 +142,18 @@ def _numbers(name: str, given, dtype):
             raise TypeError("no real numbers")
     except (TypeError, ValueError):
         raise ValueError(
-            f"SpikeTimes: `{name}` is a {type(given).__name__} that makes no array of real numbers: give lists "
-            "of equal length"
+            f"SpikeTimes: `{name}` is a {type(given).__name__} that makes no array of real numbers: give "
+            "lists of equal length"
         ) from None
     whole = jnp.issubdtype(dtype, jnp.integer)
-    if whole and not isinstance(found, Tracer) and found.size:
-        if not np.array_equal(np.asarray(found), np.floor(np.asarray(found))):
-            raise ValueError(f"SpikeTimes: `{name}` holds numbers that are not whole: channels are counted from 0")
+    known = np.zeros(0) if isinstance(found, Tracer) else np.asarray(found)
+    if whole and not np.array_equal(known, np.floor(known)):
+        raise ValueError(
+            f"SpikeTimes: `{name}` holds numbers that are not whole: channels are counted from 0"
+        )
     # With a type of their own: lists of weak type would be compiled for anew.
-    return jnp.asarray(found, dtype if whole or not jnp.issubdtype(found.dtype, jnp.floating) else found.dtype)
+    own = jnp.issubdtype(found.dtype, jnp.floating) and not whole
+    return jnp.asarray(found, found.dtype if own else dtype)
 
 
 __all__ = ["SpikeTimes"]

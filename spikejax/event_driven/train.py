@@ -10,8 +10,8 @@ from jaxtyping import Array, Bool, Float, Int
 class Arrivals(NamedTuple):
     """What arrives at a layer of n neurons, in the order of the times.
 
-    The jump that an event makes is ``value * matrix[source]``: columns of weights are looked up where they are
-    needed, since all of them together would be neurons x events.
+    The jump that an event makes is ``value * matrix[source]``: columns of weights are looked up where they
+    are needed, since all of them together would be neurons x events.
     """
 
     times: Float[Array, " events"]
@@ -23,6 +23,11 @@ class Arrivals(NamedTuple):
     def column(self, k: Int[Array, "..."]) -> Float[Array, "... n"]:
         """The jumps that the events number `k` make."""
         return self.matrix[self.source[k]] * self.value[k][..., None]
+
+
+Delays = Float[Array, "lines inputs"] | None
+"""How long the spikes of every input are on their way: with several lines each arrives several times, on line
+l as source ``l inputs + input``. None: at once."""
 
 
 class Train(NamedTuple):
@@ -50,21 +55,40 @@ def merge(parts: list[Arrivals], most: int) -> tuple[Arrivals, Int[Array, ""]]:
 
 
 def from_spikes(
-    train: Train, matrix: Float[Array, "sources n"], delay, end: Float[Array, ""], most: int
+    train: Train, matrix: Float[Array, "sources n"], delay: Delays, end: Float[Array, ""], most: int
 ) -> tuple[Arrivals, Int[Array, ""]]:
-    """What the spikes of a layer are to the next one, the first `most`, and how many were left out.
-
-    **Arguments:** `delay`: 0, or one for every neuron; what would arrive after the `end` does not.
-    """
+    """What the spikes of a layer are to the next one, the first `most`, and how many were left out."""
     slots = jnp.arange(train.times.shape[0], dtype=jnp.int32)[:, None]
-    shifted = train.times + delay
-    there = (slots < train.count) & (shifted < end)
-    times = jnp.where(there, shifted, end).reshape(-1)
-    flat = there.reshape(-1)
-    order = _in_time(times, flat)[:most]
-    lost = jnp.maximum(flat.sum(dtype=jnp.int32) - most, 0)
-    value = flat[order].astype(times.dtype)
-    return Arrivals(times[order], order.astype(jnp.int32) % train.times.shape[1], value, matrix), lost
+    there = jnp.broadcast_to(slots < train.count, train.times.shape).reshape(-1)
+    source = jnp.broadcast_to(jnp.arange(train.times.shape[1], dtype=jnp.int32), train.times.shape).reshape(
+        -1
+    )
+    return sort(train.times.reshape(-1), source, there.astype(train.times.dtype), matrix, delay, end, most)
+
+
+def sort(
+    times: Float[Array, " events"],
+    source: Int[Array, " events"],
+    value: Float[Array, " events"],
+    matrix: Float[Array, "sources n"],
+    delay: Delays,
+    end: Float[Array, ""],
+    most: int,
+) -> tuple[Arrivals, Int[Array, ""]]:
+    """Events in the order in which they arrive, the first `most`, and how many were left out; what would
+    arrive
+    after the `end` does not."""
+    if delay is not None:
+        lines, inputs = delay.shape
+        times = (times + delay[:, source]).reshape(-1)
+        source = (source + inputs * jnp.arange(lines, dtype=jnp.int32)[:, None]).reshape(-1)
+        value = jnp.tile(value, lines)
+    there = (value != 0) & (times < end)
+    order = _in_time(times, there)[:most]
+    lost = jnp.maximum(there.sum(dtype=jnp.int32) - most, 0)
+    there = there[order]
+    times, value = jnp.where(there, times[order], end), jnp.where(there, value[order], 0.0)
+    return Arrivals(times, source[order], value, matrix), lost
 
 
 def _in_time(times: Float[Array, " events"], there: Bool[Array, " events"]) -> Int[Array, " events"]:
@@ -72,4 +96,4 @@ def _in_time(times: Float[Array, " events"], there: Bool[Array, " events"]) -> I
     return jnp.argsort(jnp.where(there, jax.lax.stop_gradient(times), jnp.inf), stable=True)
 
 
-__all__ = ["Arrivals", "Train", "from_spikes", "merge"]
+__all__ = ["Arrivals", "Delays", "Train", "from_spikes", "merge", "sort"]

@@ -14,12 +14,13 @@ class QIF(AbstractNeuron):
     """Quadratic integrate-and-fire (QIF) neuron, ``tau_mem dV/dt = V (V - 1) + I``, with a spike at V = inf
     and a reset to -inf.
 
-    Rest is 0 and the unstable point 1, for I = 0; above I = 1/4 it fires without end. What is simulated is the
-    phase on the circle, ``v = 1/2 + atan(V - 1/2)/pi``, of a `Theta` neuron with a ``tau_mem`` of 2 pi times
-    this one and ``I - 1/4``: spike and reset are the same point, v = 1 and v = 0, and nothing is cut off.
+    Rest is 0 and the unstable point 1, for I = 0; above I = 1/4 it fires without end. What is simulated is
+    the phase on the circle, ``v = 1/2 + atan(V - 1/2)/pi``, of a `Theta` neuron with a ``tau_mem`` of 2 pi
+    times this one and ``I - 1/4``: spike and reset are the same point, v = 1 and v = 0, and nothing is cut
+    off.
 
-    **Arguments:** `tau_mem` (ms), `v_init` (phase, dimensionless; default: that of rest), each a scalar or one
-    per neuron.
+    **Arguments:** `tau_mem` (ms), `v_init` (phase, dimensionless; default: that of rest), each a scalar or
+    one per neuron.
 
     **Reference:** Ermentrout & Kopell 1986; the form ``V (V - 1) + I`` is that of Klos & Memmesheimer,
     arXiv:2309.14523.

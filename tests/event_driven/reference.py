@@ -1,5 +1,5 @@
-"""Networks of spiking neurons by a solver of differential equations that stops at every crossing: slow, without
-closed forms, layers or projective coordinates, to test against.
+"""Networks of spiking neurons by a solver of differential equations that stops at every crossing: slow,
+without closed forms, layers or projective coordinates, to test against.
 
 All layers are one population: a spike of any neuron arrives at once, or after its delay, at all that it has a
 weight to.
