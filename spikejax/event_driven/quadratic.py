@@ -17,6 +17,7 @@ time itself, ``dx/dt = x^2 + (I - 1/4)``, and an event moves x by its weight: ``
 form is derived here.
 """
 
+import math
 from typing import ClassVar, NamedTuple
 
 import equinox as eqx
@@ -30,7 +31,7 @@ from .base import AbstractClosedForm
 from .train import Train
 
 CHUNK = 32
-"""Events that are worked through together: of so many, and of no more, all states are in memory."""
+"""Events that are worked through together, at least: all their states are in memory at once."""
 SOFTNESS = 10.0
 """``alpha`` of the current of pseudospikes, ``alpha softplus(I/alpha)``."""
 
@@ -113,7 +114,8 @@ class AbstractQuadratic(AbstractClosedForm):
 
     def layer(self, state, arrivals, end, spikes):
         n, events = state.p.shape[0], arrivals.times.shape[0]
-        size = min(CHUNK, events + 1)
+        # A chunk's states are in memory, and of all chunks the first: together as the root of the events.
+        size = min(max(CHUNK, math.isqrt(events // 8)), events + 1)
         # The last interval ends with the trial, and more of length 0 fill up the last chunk.
         more = -(events + 1) % size + 1
         edges = jnp.concatenate([arrivals.times, jnp.broadcast_to(end, (more,))])

@@ -106,7 +106,9 @@ class EventDriven(AbstractSimulator):
 
     def hard(self):
         """Without pseudospikes: what happens within the trial alone."""
-        return EventDriven(self.spikes, self.events, False, self.bin, self.ratio)
+        return EventDriven(
+            spikes=self.spikes, events=self.events, pseudospikes=False, bin=self.bin, ratio=self.ratio
+        )
 
     def check(self, network):
         network = resolve(network)

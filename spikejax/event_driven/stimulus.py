@@ -137,6 +137,8 @@ class SpikeTimes(eqx.Module):
 
 def _numbers(name: str, given, dtype):
     try:
+        if any(isinstance(x, str) for x in jax.tree.leaves(given)):
+            raise TypeError("words are no numbers")
         found = jnp.asarray(given)
         if not jnp.isdtype(found.dtype, ("bool", "numeric")) or jnp.iscomplexobj(found):
             raise TypeError("no real numbers")
