@@ -203,7 +203,7 @@ def _backward(equal, spikes, residuals, cotangents):
 
     slot = jnp.minimum(train.count, spikes) - 1
     number = jnp.arange(edges.shape[0], dtype=edges.dtype)
-    carry = (Leaky(*by_state), slot, jnp.zeros_like(by_state.v))
+    carry = (Leaky(by_state.v, by_state.current), slot, jnp.zeros_like(by_state.v))
     (costate, _, by_reset), (by_jumps, by_edges) = jax.lax.scan(
         interval, carry, (starts, edges, jumps, number), reverse=True
     )
