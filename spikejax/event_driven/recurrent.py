@@ -136,9 +136,10 @@ def _replay(form, state, arrivals: Arrivals, weight, delay, end, log: Log):
             state, t, past = carry
             kind, who, jump, given, late, k = x
             spikes = kind == SPIKE
-            wait = form.until_spike(state)
             mine = spikes & (jnp.arange(n) == who)
-            # Of the others the wait may be inf, which times 0 is no number.
+            # Of the others the time may be inf, and so may its derivative, which times 0 is no number.
+            own = jax.tree.map(lambda x: jnp.where(mine, x, jax.lax.stop_gradient(x)), state)
+            wait = form.until_spike(own)
             time = t + jnp.sum(jnp.where(mine, wait, 0.0))
             time = jnp.where(kind == INPUT, given, time)
             if delay is not None:

@@ -54,7 +54,7 @@ class EventDriven(AbstractSimulator):
     neuron that has more spikes than there is room for, or a layer more events: none is left out in silence.
 
     !!! example
-        >>> import jax
+        >>> import equinox, jax
         >>> from spikejax import Exponential, Network
         >>> from spikejax.event_driven import QIF, EventDriven, SpikeTimes
         >>> network = Network.dense(
@@ -62,7 +62,7 @@ class EventDriven(AbstractSimulator):
         ...     recurrent=False, input_scale=4.0, bias=(0.0, 0.0), key=jax.random.key(0),
         ... )
         >>> stimulus = SpikeTimes([1.0, 4.0], [0, 1], duration=30.0, channels=2)
-        >>> EventDriven(spikes=3)(network, stimulus).spikes[0].shape
+        >>> equinox.filter_jit(EventDriven(spikes=3))(network, stimulus).spikes[0].shape
         (3, 20)
 
     **Reference:** Klos & Memmesheimer, arXiv:2309.14523; Wunderlich & Pehle 2021.
