@@ -15,7 +15,7 @@ doi:10.1038/s42256-021-00388-x (the closed forms).
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -246,7 +246,9 @@ class LeakyIntegrator(AbstractClosedForm):
         edges = jnp.append(arrivals.times, end)
         jumps = arrivals.matrix[arrivals.source] * arrivals.value[:, None] / self.scale
         jumps = jnp.concatenate([jumps, jnp.zeros((1, jumps.shape[1]), jumps.dtype)])
-        times, count, last = _layer(self.equal, state, self.reset, edges, jumps, spikes)
+        # The stubs of a partial `custom_vjp` do not know what it returns.
+        found: Any = _layer(self.equal, state, self.reset, edges, jumps, spikes)
+        times, count, last = found
         return Train(times, count), last
 
 
