@@ -42,6 +42,8 @@ class Solution(NamedTuple):
     """State after the last step; pass it back as ``state=`` to go on."""
     duration: Float[Array, ""]
     """Length of the trial, ms, without the steps that a mask leaves out."""
+    spikes: tuple[Float[Array, "spikes *n"], ...] = ()
+    """Per layer, the times of the spikes of each neuron, ms, where the simulator finds them."""
 
 
 def simulate(

@@ -192,6 +192,27 @@ def _two_filters(activation, hidden, target, passes):
     return new, target + (hidden - target) * first
 
 
+class Delta(AbstractSynapse):
+    """Instantaneous synapses: a spike is all over when it arrives, ``s(t) = rho(t)/rate_unit``.
+
+    The mean over the step is ``q/(dt rate_unit)``. A spike moves the membrane potential of a neuron of time
+    constant tau by ``weight/(tau rate_unit)``.
+
+    **Arguments:** `rate_unit` as in `Exponential`.
+    """
+
+    rate_unit: float = _rate_unit()
+
+    @property
+    def tau_syn(self) -> Float[Array, " kinds"]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """There is nothing that decays, and that a step has to resolve."""
+        return jnp.full(1, jnp.inf)
+
+    def step(self, activation, release, dt, hidden=None):
+        del activation
+        return release[None] / (dt * self.rate_unit), hidden
+
+
 def _columns(tau, like):
     """`tau` with as many axes as `like`."""
     return tau.reshape(tau.shape + (1,) * (like.ndim - tau.ndim))
@@ -201,6 +222,7 @@ __all__ = [
     "SYNAPSES",
     "AbstractSynapse",
     "Alpha",
+    "Delta",
     "DoubleExponential",
     "Exponential",
     "SampledAlpha",
