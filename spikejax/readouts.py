@@ -2,7 +2,7 @@
 
 import abc
 import math
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import equinox as eqx
 import jax
@@ -14,6 +14,12 @@ from .connections import AbstractConnection, AbstractInstant, ActivationShape, D
 from .parameters import as_parameter
 from .registry import Registry
 
+if TYPE_CHECKING:  # no field of the constructor: a class may have a property in its place
+    from typing import ClassVar as AbstractVar
+else:
+    from equinox import AbstractVar
+
+
 Scale = Annotated[float, Declaration(doc="initial weights are N(0, scale^2/n)", at_least=0.0)]
 
 
@@ -23,8 +29,8 @@ class AbstractReadout(Component):
     **Raises:** `ValueError` for a bias, or another array, that does not fit the outputs of the connection.
     """
 
-    connection: eqx.AbstractVar[AbstractConnection]
-    bias: eqx.AbstractVar[Float[Array, " out"]]
+    connection: AbstractVar[AbstractConnection]
+    bias: AbstractVar[Float[Array, " out"]]
 
     def __check_init__(self):
         shape = self.connection.out_shape

@@ -2,9 +2,8 @@
 
 import abc
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -13,6 +12,11 @@ from .component import Component, option, parameter
 from .elementary import alpha_step, relative_decay
 from .parameters import as_parameter, resolve
 from .registry import Registry
+
+if TYPE_CHECKING:  # no field of the constructor: a class may have a property in its place
+    from typing import ClassVar as AbstractVar
+else:
+    from equinox import AbstractVar
 
 
 def _one_or_more(tau):
@@ -33,9 +37,9 @@ class AbstractSynapse(Component):
     mean over the step of what a charge at its start does, which is also what a rate constant in the step has
     done by its end. (`SampledAlpha` gives what it does at the start of each step.)"""
 
-    tau_syn: eqx.AbstractVar[Float[Array, "kinds *n"]]
+    tau_syn: AbstractVar[Float[Array, "kinds *n"]]
     """Decay times, ms; a step must resolve them."""
-    rate_unit: eqx.AbstractVar[float]
+    rate_unit: AbstractVar[float]
     """Spikes per ms at which the activation is 1."""
 
     @property

@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float
 
 from ..component import option, part
 from ..network import Network
-from ..simulate import Solution
+from ..simulate import Series, Solution
 from ..synapses import SYNAPSES, AbstractSynapse
 from ..tasks.base import Trial
 from .base import LOSSES, AbstractLoss, known_class
@@ -23,7 +23,7 @@ class AbstractSpikeLoss(AbstractLoss):
 
     @property
     def series(self):
-        return frozenset({"release"})
+        return frozenset[Series]({"release"})
 
     def check_network(self, network: Network) -> None:
         neurons, outputs = (

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ..component import option, parameter
-from ..neurons import AbstractNeuron, Path
+from ..neurons import AbstractNeuron, Drive, Path
 from ..synapses import AbstractSynapse
 
 FLOOR = 0.01
@@ -88,6 +88,7 @@ class CutSpikeResponse(AbstractNeuron):
         return CutResponseState(v, jnp.zeros((self.length - 1, *shape), v.dtype))
 
     def flow(self, state, current, dt):
+        assert not isinstance(current, Drive), "a layer gives conductances to neurons that take them"
         weights = -self.scale_ref * self.v_th * _samples(self.length, dt, self.tau_ref)
         v = current + jnp.tensordot(weights, state.past, 1)
         return CutResponseState(v, _pushed(state.past, jnp.zeros_like(v)))

@@ -1,6 +1,6 @@
 """Optimiser parts that optax does not have; they compose with `optax.chain`."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -63,13 +63,13 @@ def scale_by_slayer_nadam(
     adam = optax.scale_by_adam(b1, b2, eps)
 
     def update(updates, state, params=None):
-        _, state = adam.update(updates, state, params)
+        found = cast(Any, adam.update(updates, state, params)[1])
 
         def scaled(g, m, v):
-            step = state.count.astype(m.dtype)
+            step = found.count.astype(m.dtype)
             return jnp.sqrt(1 - b2**step) / (1 - b1**step) * (b1 * m + (1 - b1) * g) / (jnp.sqrt(v) + eps)
 
-        return jax.tree.map(scaled, updates, state.mu, state.nu), state
+        return jax.tree.map(scaled, updates, found.mu, found.nu), found
 
     return optax.GradientTransformation(adam.init, update)
 
