@@ -6,17 +6,18 @@ the shift back: a primitive can say so.
 
 import jax
 import jax.numpy as jnp
-from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float, Int
+
+from ..parameters import vary_together
 
 
 def shifted(x: Float[Array, "time *n"], steps: Int[Array, "*n"]) -> Float[Array, "time *n"]:
     """``y[t, j] = x[t - steps[j], j]``, and 0 where there is no such step. Linear in `x`, with derivatives of
     every order and mode."""
-    flat = x.reshape(len(x), -1)
-    return _shift.bind(flat, steps.reshape(-1)).reshape(x.shape)
+    flat, steps = vary_together((x.reshape(len(x), -1), steps.reshape(-1)))
+    return _shift.bind(flat, steps).reshape(x.shape)
 
 
 _shift = Primitive("shift_in_time")
@@ -38,13 +39,13 @@ def _value(x, steps):
 @_shift.def_abstract_eval
 def _shape(x, steps):
     batch = jnp.broadcast_shapes(x.shape[:-2], steps.shape[:-1])
-    return ShapedArray((*batch, *x.shape[-2:]), x.dtype)
+    return x.update(shape=(*batch, *x.shape[-2:]))
 
 
 def _transposed(cotangent, x, steps):
     if type(cotangent) is ad.Zero:
         return ad.Zero(x.aval), None
-    back = _shift.bind(cotangent, -steps)
+    back = _shift.bind(*vary_together((cotangent, -steps)))
     # Over the batch axes that `x` does not have.
     extra = back.ndim - len(x.aval.shape)
     back = back.sum(tuple(range(extra)))
@@ -63,10 +64,10 @@ def _batched(arguments, axes):
         array = jnp.moveaxis(array, axis, 0)
         return array.reshape(len(array), *(1,) * (rank - (array.ndim - 1 - own)), *array.shape[1:])
 
-    return _shift.bind(first(x, of_x, 2), first(steps, of_steps, 1)), 0
+    return _shift.bind(*vary_together((first(x, of_x, 2), first(steps, of_steps, 1)))), 0
 
 
-ad.defjvp(_shift, lambda tangent, x, steps: _shift.bind(tangent, steps), None)
+ad.defjvp(_shift, lambda tangent, x, steps: _shift.bind(*vary_together((tangent, steps))), None)
 ad.primitive_transposes[_shift] = _transposed
 batching.primitive_batchers[_shift] = _batched
 mlir.register_lowering(_shift, mlir.lower_fun(_value, multiple_results=False))
