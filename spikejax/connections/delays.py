@@ -302,7 +302,7 @@ class DelayedSynapses(_Delayed):
         lag, most = self._lags(dt, passed)
         weight = resolve(self.weight)
         shares = taps(jnp.broadcast_to(lag, weight.shape), most, self.interpolation == "linear")
-        return Lagged(weight=jnp.flip(shares, 0) * weight, in_shape=self.in_shape)
+        return Lagged(weight=jnp.flip(shares, 0) * weight[None], in_shape=self.in_shape)
 
     def init(self, dtype):
         """Nothing as long as the time step is not known."""

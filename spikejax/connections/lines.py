@@ -44,6 +44,7 @@ def taps(lag: Float[Array, "*n"], most: int, exact: bool) -> Float[Array, "lags 
     """The share of the input 0 to `most` steps ago in what arrives after `lag` steps."""
     whole, part = whole_and_part(lag, most, exact)
     ago = jnp.arange(most + 1, dtype=lag.dtype).reshape(-1, *(1,) * lag.ndim)
+    whole, part = whole[None], part[None]
     return jnp.where(ago == whole, 1 - part, jnp.where(ago == whole + 1, part, 0.0))
 
 
@@ -100,7 +101,7 @@ class DelayLines(_Remembering):
         whole, part = whole_and_part(self.lag, self.most, self.exact)
         wide = self._wide(seen)
         late = shifted(wide, jnp.broadcast_to(whole.astype(jnp.int32), wide.shape[1:]))
-        late = (1 - part) * late[self.most :] + part * late[self.most - 1 : -1]
+        late = (1 - part)[None] * late[self.most :] + part[None] * late[self.most - 1 : -1]
         y, inner = self.connection.over_time(late, inner, mask)
         return y, (self._end(seen, mask), inner)
 

@@ -33,7 +33,12 @@ def _value(x, steps):
         source = jnp.where(source < 0, len(x), source)
         return jnp.take_along_axis(x, source, axis=0, mode="fill", fill_value=0)
 
-    return jnp.vectorize(one, signature="(t,n),(n)->(t,n)")(x, steps)
+    batch = jnp.broadcast_shapes(x.shape[:-2], steps.shape[:-1])
+    shared = steps.ndim == 1
+    steps = steps if shared else jnp.broadcast_to(steps, (*batch, *steps.shape[-1:]))
+    for _ in batch:
+        one = jax.vmap(one, (0, None if shared else 0))
+    return one(jnp.broadcast_to(x, (*batch, *x.shape[-2:])), steps)
 
 
 @_shift.def_abstract_eval

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from spikejax import LIF, ClockDriven, Exponential, Gate, Network
-from spikejax.component import annotated
 from spikejax.connections import CONNECTIONS
 from spikejax.kernels import KERNELS
 from spikejax.losses import LOSSES
@@ -17,6 +16,8 @@ from spikejax.readouts import READOUTS
 from spikejax.synapses import SYNAPSES
 from spikejax.tasks import Trial
 from spikejax.tasks.delayed_xor import Response
+
+from ..core.every_connection import drawn
 
 
 @pytest.fixture(autouse=True)
@@ -114,14 +115,10 @@ def made_of(cls, *shapes):
 
 @pytest.mark.parametrize("name", CONNECTIONS)
 def test_connections(name, relative):
-    kind = CONNECTIONS[name]
-    options = {"longest": 1.7} if "longest" in annotated(kind.create) else {}
-    made = kind.create((2, 3), (4,), key=KEY, **options).at(0.5)
-    # What a step is of, where it is kept: an array, as all that differs between components.
-    made = jax.tree.map(jnp.asarray, made)
+    made = drawn(name, (2, 3), (4,))
     x = jax.random.normal(KEY, (2, 5, 2, 3))
-    lawful(lambda c, x: c.over_time(x), made, x, relative)
-    lawful(lambda c, x: c.step(x[3], c.init(x.dtype)), made, x, relative)
+    lawful(lambda c, x: c.at(DT).over_time(x), made, x, relative)
+    lawful(lambda c, x: (lambda bound: bound.step(x[3], bound.init(x.dtype)))(c.at(DT)), made, x, relative)
 
 
 @pytest.mark.parametrize("name", READOUTS)
