@@ -4,6 +4,7 @@ from .augmentation import Augmentation
 from .base import TASKS, AbstractTask, Probe, Trial
 from .braille import Braille
 from .delayed_xor import DelayedXOR
+from .lags import Lags
 from .predictive_coding import PredictiveCoding
 from .recordings import AbstractRecordings, Recordings
 from .recordings_file import RecordingsFile
@@ -16,6 +17,7 @@ __all__ = [
     "Augmentation",
     "Braille",
     "DelayedXOR",
+    "Lags",
     "PredictiveCoding",
     "Probe",
     "Recordings",
