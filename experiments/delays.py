@@ -32,7 +32,7 @@ from spikejax.losses import AbstractLoss, CrossEntropy
 from spikejax.parameters import Masked, Within
 from spikejax.plotting import STYLE
 from spikejax.readouts import LinearReadout
-from spikejax.tasks import Lags
+from spikejax.tasks import Lags, PredictiveCoding
 from spikejax.training import make_evaluate, make_group_step, scale_groups, start
 
 BATCH = 32
@@ -344,11 +344,11 @@ def circuit(interpolation: str) -> Network:
     common = {"longest": 20.0, "initial": (5.0, 15.0), "interpolation": interpolation}
     layer = Layer.create(
         (10,), 12, LIF(tau_mem=10.0), Exponential(5.0, rate_unit=0.02),
-        feedforward=partial(DelayedSynapses.create, scale=25.0, **common),
+        feedforward=partial(DelayedSynapses.create, scale=1.0, **common),
         recurrent=partial(
             Delayed.create, shortest=4.0, connection=partial(Dense.create, scale=0.3), **common
         ),
-        bias=(0.2, 0.8), key=keys[0],
+        bias=(0.7, 1.3), key=keys[0],
     )  # fmt: skip
     return Network((layer,), LinearReadout.create(layer.activation_shape, 3, key=keys[1]))
 
@@ -356,7 +356,10 @@ def circuit(interpolation: str) -> Network:
 def delay_gradients(dt: float, interpolation: str) -> list[np.ndarray]:
     """Of the mean square of a readout at 16 trials, the same at every time step: by the delays of the input
     and by those of the recurrence."""
-    trials = Lags(dt=dt, duration=80.0, jitter=0.5).batch(jax.random.key(3), 0, 16)
+    # Signals: a spike that comes as one pulse lets others fire with it, and which one does is no smooth function
+    # of its delay.
+    task = PredictiveCoding(dt=dt, duration=80.0, channels=10, frequencies=(5.0, 30.0))
+    trials = task.batch(jax.random.key(3), 0, 16)
     params, fixed = eqx.partition(circuit(interpolation), trainable(circuit(interpolation), ("delay",)))
 
     @jax.jit
