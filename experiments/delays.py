@@ -346,20 +346,20 @@ def circuit(interpolation: str) -> Network:
     common = {"longest": 20.0, "initial": (5.0, 15.0), "interpolation": interpolation}
     layer = Layer.create(
         (10,), 12, Theta(tau_mem=10.0), Exponential(5.0, rate_unit=0.02),
-        feedforward=partial(DelayedSynapses.create, scale=1.0, **common),
+        feedforward=partial(DelayedSynapses.create, scale=0.2, **common),
         recurrent=partial(
-            Delayed.create, shortest=4.0, connection=partial(Dense.create, scale=0.3), **common
+            Delayed.create, shortest=4.0, connection=partial(Dense.create, scale=0.05), **common
         ),
-        bias=(0.2, 1.0), key=keys[0],
+        bias=(0.0, 0.1), key=keys[0],
     )  # fmt: skip
     return Network((layer,), LinearReadout.create(layer.activation_shape, 3, key=keys[1]))
 
 
 def delay_gradients(dt: float, interpolation: str) -> list[np.ndarray]:
-    """Of the squared error of the readout, a row for each of 32 trials, the same at every time step: by the
-    delays of the input and by those of the recurrence."""
-    # Signals, and no pulses: a neuron may fire at the moment of a pulse, and at which one it does is no smooth
-    # function of their delays.
+    """Of the squared error of the readout, a row for each of 32 trials that are the same at every dt:
+    by the delays of the input and by those of the recurrence."""
+    # Signals, and no pulses: a neuron fires at the moment of one, and at which is no smooth function of
+    # their delays.
     task = PredictiveCoding(dt=dt, duration=80.0, channels=10, frequencies=(5.0, 30.0))
     trials = task.batch(jax.random.key(3), 0, 32)
     params, fixed = eqx.partition(circuit(interpolation), trainable(circuit(interpolation), ("delay",)))
