@@ -2,6 +2,7 @@
 right."""
 
 import re
+import sys
 import tomllib
 
 import equinox as eqx
@@ -11,13 +12,13 @@ import numpy as np
 import pytest
 
 from spikejax import Gate, simulate
-from spikejax.configuration import check
+from spikejax.configuration import check, load
 from spikejax.connections import Delayed, DelayedSynapses
 from spikejax.parameters import Within
 from spikejax.simulate import Solution
 from spikejax.tasks import Trial
 
-from ..places import ROOT, experiment
+from ..places import CONFIGS, EXPERIMENTS, ROOT, experiment
 
 PAGE = (ROOT / "docs" / "delays.md").read_text(encoding="utf-8")
 
@@ -109,3 +110,13 @@ def test_all_its_networks_are_drawn(script):
         o = {"forward": "dense", "back": None, **options} | {"hidden": 4}
         o.pop("learned", None)
         assert script.reader(jax.random.key(0), **o).layers[0].shape == (4,)
+
+
+def test_spoken_digits_with_delays_are_configurations(monkeypatch):
+    monkeypatch.setattr(sys, "path", [str(EXPERIMENTS), *sys.path])
+    for name, changes in experiment("spoken_digits").DELAYS.items():
+        config = load(CONFIGS / "spoken_digits.toml", [("task.folder", "data"), *changes])
+        assert ("delay" in config.training.trainable) == ("learned" in name)
+        (layer,) = config.network.layers
+        kinds = {one.kind for one in (layer.feedforward, layer.recurrent) if one}
+        assert (kinds != {"dense"}) == any(word in name for word in ("axons", "lines", "synapses"))
