@@ -63,10 +63,17 @@ VARIANTS = {
 }
 PLAIN = [("task.delays", "[0.0]")]
 COPIES = [("task.delays", "[0.0, 0.0, 0.0, 0.0, 0.0]")]  # all prompt: the delays are the network's
-LEARNED = [
-    ("training.trainable", '["weight", "bias", "delay"]'),
-    # Delays are in ms, and "feedforward" is a factor of theirs too: .36 ms an update at most.
-    ("training.learning_rate_scale", "{ feedforward = 0.3, delay = 300.0 }"),
+TRAINED = ("training.trainable", '["weight", "bias", "delay"]')
+# Of the factors that fit a parameter the longest name counts; delays are in ms: .4 ms an update at most.
+SCALES = '{{ feedforward = 0.3, "{}delay" = 100.0 }}'
+LEARNED = [TRAINED, ("training.learning_rate_scale", SCALES.format("feedforward."))]
+LEARNED_BACK = [TRAINED, ("training.learning_rate_scale", SCALES.format("recurrent."))]
+LEARNED_BOTH = [
+    TRAINED,
+    (
+        "training.learning_rate_scale",
+        '{ feedforward = 0.3, "feedforward.delay" = 100.0, "recurrent.delay" = 100.0 }',
+    ),
 ]
 RANGE = "longest = 200.0, initial = [0.0, 160.0]"
 AXON = [("network.layers.0.feedforward", f'{{ kind = "delayed", {RANGE}, connection = {{ scale = 1.0 }} }}')]
@@ -95,9 +102,9 @@ DELAYS = {
     "five axons a band, learned": [*COPIES, *AXON, *LEARNED],
     "five synapses a band, fixed": [*COPIES, *SYNAPSE],
     "five synapses a band, learned": [*COPIES, *SYNAPSE, *LEARNED],
-    "recurrent axons, learned": [*PLAIN, *BACK, *LEARNED],
-    "fixed copies, recurrent axons learned": [*BACK, *LEARNED],
-    "five axons a band and recurrent axons, learned": [*COPIES, *AXON, *BACK, *LEARNED],
+    "recurrent axons, learned": [*PLAIN, *BACK, *LEARNED_BACK],
+    "fixed copies, recurrent axons learned": [*BACK, *LEARNED_BACK],
+    "five axons a band and recurrent axons, learned": [*COPIES, *AXON, *BACK, *LEARNED_BOTH],
     "feed-forward, no delays": [*PLAIN, *SHARPER],
     "feed-forward, fixed copies": SHARPER,
     "feed-forward, five axons a band, learned": [*COPIES, *SHARPER, *AXON, *LEARNED],

@@ -180,7 +180,7 @@ class Training(Table):
     learning_rate_scale: dict[str, NonNegative] = Field(
         default={},
         description="factors of the learning rate by (part of) a parameter's name, such as { recurrent = "
-        "0.1, bias = 0.5 }",
+        "0.1, bias = 0.5 }; the longest name that fits counts",
     )
     betas: tuple[Decay, Decay] = Field(default=(0.9, 0.999), description="Adam's decay rates")
     moments: Literal["element", "tensor"] = Field(

@@ -17,6 +17,7 @@ from spikejax.connections import Delayed, DelayedSynapses
 from spikejax.parameters import Within
 from spikejax.simulate import Solution
 from spikejax.tasks import Trial
+from spikejax.training.optimisers import group_of
 
 from ..places import CONFIGS, EXPERIMENTS, ROOT, experiment
 
@@ -120,3 +121,9 @@ def test_spoken_digits_with_delays_are_configurations(monkeypatch):
         (layer,) = config.network.layers
         kinds = {one.kind for one in (layer.feedforward, layer.recurrent) if one}
         assert (kinds != {"dense"}) == any(word in name for word in ("axons", "lines", "synapses"))
+        # Delays are in ms: the factor of the input's weights is none of theirs.
+        scales = config.training.learning_rate_scale
+        for side, one in (("feedforward", layer.feedforward), ("recurrent", layer.recurrent)):
+            if "learned" in name and one and one.kind != "dense":
+                path = (jax.tree_util.GetAttrKey(side), jax.tree_util.GetAttrKey("delay"))
+                assert scales.get(group_of(path, scales)) == 100.0
