@@ -230,7 +230,7 @@ class Training(Table):
     learning_rate_scale: dict[str, NonNegative] = Field(
         default={},
         description="factors of the learning rate by (part of) a parameter's name, such as { recurrent = "
-        "0.1, bias = 0.5 }",
+        "0.1, bias = 0.5 }; the longest name that fits counts",
     )
     optimiser: Literal["adam", "amsgrad", "slayer_nadam"] = Field(
         default="adam",

@@ -5,6 +5,7 @@ from .base import TASKS, AbstractTask, Probe, Trial
 from .braille import Braille
 from .delayed_xor import DelayedXOR
 from .event_camera import EventCamera, from_tonic
+from .lags import Lags
 from .predictive_coding import PredictiveCoding
 from .recordings import AbstractRecordings, Recordings
 from .recordings_file import RecordingsFile
@@ -19,6 +20,7 @@ __all__ = [
     "Braille",
     "DelayedXOR",
     "EventCamera",
+    "Lags",
     "PredictiveCoding",
     "Probe",
     "Recordings",

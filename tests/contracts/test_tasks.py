@@ -16,6 +16,7 @@ from ..spike_recordings import DATA, camera_arrays, own_arrays
 SMALL = {
     "braille": (25.0, {"clock": 25.0, "drop": 0.1, "shift": 25.0}),
     "delayed_xor": (2.0, {"delays": (20.0, 60.0), "buckets": (60.0,), "odds": (1.0,), "held_out": (6, 12)}),
+    "lags": (1.0, {"held_out": (6, 12)}),
     "predictive_coding": (0.5, {"duration": 20.0, "test_duration": 30.0, "held_out": (2, 8)}),
     "spike_trains": (5.0, {"duration": 300.0}),
     "spoken_digits": (
