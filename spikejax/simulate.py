@@ -67,7 +67,8 @@ def simulate(
     every feed-forward product is one matrix product.
 
     Activation, stimulus and readout are means over a step. A feed-forward connection has no delay, a
-    recurrent one a transmission delay of exactly dt. What is of which order in dt:
+    recurrent one a transmission delay of exactly dt, unless they have delays of their own
+    (`spikejax.connections.Delayed`). What is of which order in dt:
 
     - The charge and the time of a spike are exact for the current of the step, which is constant. The
       activation is its mean over the step: to ``(dt/tau_syn)^2/8`` of what a spike does after its own step,
