@@ -237,6 +237,12 @@ def voltages(shown: ShownTrial) -> Figure:
             for edge in layer.neuron.zone(shown.gate.of_layer(i))
         )
         unit = unit_of_v(layer)
+        reset = getattr(layer.neuron, "v_reset", None)
+        begin = (
+            np.median(v, axis=0)
+            if reset is None
+            else np.broadcast_to(np.asarray(reset), layer.shape).reshape(-1)
+        )
         for n in some:
             ax = next(rows)
             ax.axhspan(low[n], high[n], color="C1", alpha=0.25, lw=0, label="active zone of the gate")
@@ -244,7 +250,6 @@ def voltages(shown: ShownTrial) -> Figure:
             ax.set_ylabel(f"v ({unit}),\nlayer {i}, neuron {n}", fontsize=7)
             # That way stays a third of the axis, however far v falls.
             edges = float(low[n]), float(high[n])
-            begin = np.broadcast_to(getattr(layer.neuron, "v_reset", np.median(v, axis=0)), low.shape)
             way = MOST_WAYS * (edges[1] - min(float(begin[n]), edges[0]))
             ax.set_ylim(limits(np.clip(v[:, n], edges[1] - way, edges[1] + way), keep=edges))
             mark_outside(ax, v[:, n])
