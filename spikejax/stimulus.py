@@ -175,12 +175,21 @@ class Events(eqx.Module):
             ordered=self.ordered,
         )
 
-    def shifted(self, by: Int[Array, " axes"]) -> "Events":
+    def shifted(self, by: Int[Array, " axes"], turned: Float[Array, "axes axes"] | None = None) -> "Events":
         """All events of one trial moved along the last axes of `channels` by so many places each, as an image
-        is; those that leave it become value 0."""
+        is; those that leave it become value 0.
+
+        **Arguments:** `turned`: a linear map of the places, from the middle of the image on, that comes
+        first, such as a rotation; each ends at the nearest place.
+        """
         place = jnp.unravel_index(self.channel, self.channels)
         kept, moving = place[: len(place) - len(by)], place[len(place) - len(by) :]
         sizes = self.channels[len(kept) :]
+        if turned is not None:
+            middle = jnp.asarray([(n - 1) / 2 for n in sizes], turned.dtype)
+            from_there = jnp.stack([x.astype(turned.dtype) for x in moving], axis=-1) - middle
+            found = jnp.floor(from_there @ turned.T + middle + 0.5).astype(jnp.int32)
+            moving = [found[..., axis] for axis in range(len(by))]
         new = [at + b.astype(at.dtype) for at, b in zip(moving, by, strict=True)]
         inside = jnp.all(jnp.stack([(x >= 0) & (x < n) for x, n in zip(new, sizes, strict=True)]), axis=0)
         clipped = [jnp.clip(x, 0, n - 1) for x, n in zip(new, sizes, strict=True)]

@@ -16,6 +16,7 @@ from ..stimulus import steps_in
 from .base import TASKS
 from .event_collections import Recording, dataset_recordings, folder_recordings, read_collection
 from .event_files import check_places, in_order
+from .image_changes import ImageChanges, rotate_option, shear_option, zoom_option
 from .recordings import AbstractRecordings, Recordings, form_option
 from .splits import split_trials
 from .trial_arrays import EventTrials, class_targets, sorted_trials
@@ -180,7 +181,8 @@ def from_tonic(
     **Arguments:** `dataset`: what is trained on and chosen by; `test`: what is tested on, default: a part of
     `dataset`; `sensor`: height and width, such as ``dataset.sensor_size[1::-1]``; `dt`, `duration` in ms;
     `groups`: subject of each; `test_fraction`, `validation`: parts held out; `changes`: `drop`,
-    `shift_steps`, `shift_places`, `form`, see `Recordings`; the others as in `EventCamera`.
+    `shift_steps`, `shift_places`, `rotate`, `zoom`, `shear`, `form`, see `Recordings`; the others as in
+    `EventCamera`.
 
     **Raises:** `ValueError` in one line, which names the recording.
     """
@@ -211,8 +213,9 @@ class EventCamera(AbstractRecordings):
     trials, ms; `overflow`: events past it; `order`: events that are earlier than the one before; `crop`: top,
     left, height and width of what is seen; `downsample`: so many rows and columns of pixels are summed;
     `polarity`: both, merged into one, or one of them; `value`: what a step holds of a pixel; `validation`,
-    `test_fraction`: held out; `drop`, `shift` (ms), `shift_pixels`: changes in training; `form`: what trials
-    are handed on as; `seed`: of the validation split.
+    `test_fraction`: held out; `drop`, `shift` (ms), `shift_pixels`, `rotate` (degrees), `zoom`, `shear`:
+    changes in training (`ImageChanges`); `form`: what trials are handed on as; `seed`: of the validation
+    split.
 
     **Raises:** `ValueError` for a crop outside the sensor, and a downsampling that does not divide it; when
     trials are first asked for, in one line that names file and record, for what cannot be read.
@@ -290,6 +293,9 @@ class EventCamera(AbstractRecordings):
     shift_pixels: int = option(
         0, doc="largest shift of a training trial in height and in width, pixels", at_least=0
     )
+    rotate: float = rotate_option()
+    zoom: float = zoom_option()
+    shear: float = shear_option()
     form: str = form_option("auto")
     seed: int = option(0, doc="of the validation split", at_least=0.0, in_table=False)
 
@@ -333,8 +339,8 @@ class EventCamera(AbstractRecordings):
         return round(steps_in(self.shift, self.dt, "`shift`"))
 
     @property
-    def shift_places(self):
-        return self.shift_pixels
+    def image_changes(self):
+        return ImageChanges(self.shift_pixels, self.rotate, self.zoom, self.shear)
 
     @property
     def _data(self) -> Recordings:

@@ -17,6 +17,7 @@ from ..event_product import FORMS, as_list
 from ..reading import class_numbers
 from ..stimulus import Events, Stimulus
 from .base import AbstractTask, Parts, Trial
+from .image_changes import ImageChanges, rotate_option, shear_option, zoom_option
 from .splits import SPLITS, split_trials
 from .trial_arrays import (
     EventTrials,
@@ -62,12 +63,15 @@ class AbstractRecordings(AbstractTask):
     """Probability that the input of a channel in a step is deleted in training."""
     shift_steps: AbstractVar[int]
     """Largest shift of a whole training trial in time, in steps."""
-    shift_places: AbstractVar[int]
-    """Largest shift of a training trial along the last two axes of the channels, in places."""
     form: AbstractVar[str]
     """What events are handed on as, one of `spikejax.event_product.FORMS`."""
     lengths: AbstractVar[dict[str, Int[Array, " trials"]] | None]
     """The number of steps of each of them; None if all are as long as their arrays."""
+
+    @property
+    def image_changes(self) -> ImageChanges:
+        """Of training trials whose channels lie in an image; by default none."""
+        return ImageChanges()
 
     @property
     def channels(self) -> int | tuple[int, ...]:
@@ -83,7 +87,7 @@ class AbstractRecordings(AbstractTask):
         return len(self.targets["train"])
 
     def batch(self, key, step, size):
-        changes = _Changes(self.drop, self.shift_steps, self.shift_places)
+        changes = _Changes(self.drop, self.shift_steps, self.image_changes)
         return _draw(self._of("train"), key, jnp.asarray(step), size, changes, self._path)
 
     def split(self, name):
@@ -128,8 +132,9 @@ class Recordings(AbstractRecordings):
     ``(trials,)`` from 0, or signals ``(trials, time, outputs)`` for ``target="signal"``; `labels`: names of
     the classes; `lengths`: of trials that end before their arrays do, in steps, by split; `drop`: probability
     that the input of a channel in a step is deleted in training; `shift_steps`: largest shift of a whole
-    training trial in time (with its signal), in steps; `shift_places`: the same along the last two axes of
-    channels that lie in an image, in pixels; `form`: what events are handed on as, see `form_option`.
+    training trial in time (with its signal), in steps; `shift_places` (pixels), `rotate` (degrees), `zoom`,
+    `shear` (fractions): the same along the last two axes of channels that lie in an image, see
+    `ImageChanges`; `form`: what events are handed on as, see `form_option`.
 
     **Raises:** `ValueError` for splits that are missing or do not fit, for classes that are not the number of
     a label, and for signals that are not as long as the stimuli.
@@ -150,6 +155,9 @@ class Recordings(AbstractRecordings):
     shift_places: int = option(
         0, doc="largest shift of a training trial along the last two axes of the channels", at_least=0.0
     )
+    rotate: float = rotate_option()
+    zoom: float = zoom_option()
+    shear: float = shear_option()
     form: str = form_option()
 
     def __check_init__(self):
@@ -163,8 +171,11 @@ class Recordings(AbstractRecordings):
             raise ValueError(f"Recordings: `labels` {word}, but the target is a {self.target}")
         channels = self.stimuli["train"].shape[2:]
         lists = isinstance(self.stimuli["train"], EventTrials)
-        if self.shift_places and not (lists and len(channels) > 1):
-            raise ValueError("Recordings: `shift_places` is of events of an image: leave it out")
+        if self.image_changes and not (lists and len(channels) > 1):
+            raise ValueError(
+                "Recordings: `shift_places`, `rotate`, `zoom` and `shear` are of events of an image: leave "
+                "them out"
+            )
         for split, x in self.stimuli.items():
             if len(x) != len(self.targets[split]):
                 raise ValueError(
@@ -200,6 +211,10 @@ class Recordings(AbstractRecordings):
             raise ValueError(
                 f"Recordings: `lengths` of {split} must be {shape[0]} numbers of steps, 1 to {shape[1]}"
             )
+
+    @property
+    def image_changes(self):
+        return ImageChanges(self.shift_places, self.rotate, self.zoom, self.shear)
 
     @classmethod
     def from_events(
@@ -385,13 +400,13 @@ class _Changes(NamedTuple):
 
     drop: float
     shift: int
-    places: int
+    image: ImageChanges
 
 
 @eqx.filter_jit
 def _draw(recordings, key, step, size: int, changes: _Changes, path: str | None) -> Trial:
     """The trials of one step."""
-    drop, shift, places = changes
+    drop, shift, image = changes
     trials = len(recordings[1])
     per_epoch = max(trials // size, 1)
     epoch, within = step // per_epoch, step % per_epoch
@@ -400,18 +415,18 @@ def _draw(recordings, key, step, size: int, changes: _Changes, path: str | None)
     order = jax.random.permutation(jax.random.fold_in(key_order, epoch), trials)
     index = order[(within * size + jnp.arange(size)) % trials]
     keys = jax.random.split(jax.random.fold_in(key_start, step), size)
-    drawn = _trials(recordings, index, keys, "auto" if places else path)
+    drawn = _trials(recordings, index, keys, "auto" if image else path)
     x, target = drawn.stimulus, drawn.target
-    if places and isinstance(x, Events):
-        key_places = jax.random.fold_in(jax.random.fold_in(key, 4), step)
-        x = jax.vmap(Events.shifted)(x, jax.random.randint(key_places, (size, 2), -places, places + 1))
+    if image and isinstance(x, Events):
+        x = image(x, jax.random.fold_in(jax.random.fold_in(key, 4), step))
         x = jax.vmap(Events.dense)(x) if path is None else x.by(path)
     if shift:
         by = jax.random.randint(jax.random.fold_in(key_shift, step), (size,), -shift, shift + 1)
         x = jax.vmap(_shifted)(x, by)
         target = target if drawn.label is not None else jax.vmap(_shifted)(target, by)
     if drop:
-        # Of a list: there is one event at most for a channel in a step.
+        # Of a list: there is one event at most for a channel in a step, or some that an image's change made
+        # meet, each of which was one.
         values = x.value if isinstance(x, Events) else x
         kept = jax.random.bernoulli(jax.random.fold_in(key_drop, step), 1 - drop, values.shape)
         values = values * kept.astype(values.dtype)

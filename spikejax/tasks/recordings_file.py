@@ -5,7 +5,7 @@ import difflib
 import functools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -59,8 +59,6 @@ class RecordingsFile(AbstractRecordings):
     **Raises:** `ValueError` when trials are first asked for, in one line that names the file and the array,
     for what `Recordings` refuses, and for a file that cannot be read, is damaged, or lacks an array.
     """
-
-    shift_places: ClassVar[int] = 0
 
     dt: float = option(unit="ms", doc="time step", above=0.0, in_table=False, kw_only=False)
     file: Path = option(doc="file with the recordings, .npz or HDF5", staged=False)

@@ -4,18 +4,22 @@ else or outside the page, and axes show what there is to see."""
 import itertools
 import re
 
+import equinox as eqx
+import jax
+import jax.numpy as jnp
 import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from spikejax import Layer, LinearReadout, Network
 from spikejax.plotting import STYLE, save_figures
 from spikejax.plotting.run import holds_spikes, raster, training, voltages
 from spikejax.plotting.style import colours, limits, log_axis, named_ticks, page
 from spikejax.plotting.sweep import sweep_figures
 
-from .figures import FEW, MANY, NIGHTLY, metrics, shown_trial
+from .figures import FEW, MANY, NEURONS, NIGHTLY, STEPS, metrics, shown_trial
 
 ALL = [
     pytest.param(draw, id=f"{name}, {size}")
@@ -113,6 +117,32 @@ def test_an_outlier_does_not_hide_the_zone():
         assert low > -3  # v falls to -20
         assert high >= 1.0
         assert any("down to -20" in text.get_text() for text in ax.texts)
+
+
+def test_voltages_of_a_population_of_any_shape():
+    """Every neuron has its own reset and threshold there, in the shape of the population."""
+    flat = shown_trial(np.random.default_rng(0), 2)
+    (layer,), (record,) = flat.network.layers, flat.solution.layers
+    per_neuron = np.linspace(0.5, 1.0, NEURONS)
+
+    def figure_of(shape):
+        named = lambda n: (n.v_th, n.v_reset)
+        values = (jnp.asarray(per_neuron.reshape(shape)), jnp.asarray(per_neuron.reshape(shape) - 0.5))
+        own = Layer.create(
+            (3,), shape, eqx.tree_at(named, layer.neuron, values), layer.synapse, recurrent=None,
+            key=jax.random.key(0),
+        )  # fmt: skip
+        records = record._replace(v=record.v.reshape(STEPS, *shape))
+        counts = (flat.solution.counts[0].reshape(shape),)
+        shown = flat._replace(
+            network=Network((own,), LinearReadout.create(own.activation_shape, 2, key=jax.random.key(0))),
+            solution=flat.solution._replace(layers=(records,), counts=counts),
+        )
+        return drawn(lambda: voltages(shown))[0]
+
+    one, other = figure_of((NEURONS,)), figure_of((2, 5, NEURONS // 10))
+    assert [ax.get_ylim() for ax in one.axes] == [ax.get_ylim() for ax in other.axes]
+    assert len({ax.get_ylim() for ax in one.axes}) > 1
 
 
 def test_limits_hold_all_that_lies_together():

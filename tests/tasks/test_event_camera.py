@@ -6,6 +6,7 @@ import sys
 import types
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import tomli_w
@@ -14,9 +15,10 @@ from hypothesis import strategies as st
 
 from spikejax import Events, cli
 from spikejax.reading import FileError
-from spikejax.tasks import EventCamera, from_tonic
+from spikejax.tasks import EventCamera, Recordings, from_tonic
 from spikejax.tasks.event_collections import read_collection
 from spikejax.tasks.event_files import CameraEvents, read_events
+from spikejax.tasks.image_changes import ImageChanges
 
 from ..command_line import fails
 from ..spike_recordings import camera_arrays
@@ -302,6 +304,88 @@ def test_shifts_move_the_image(many):
     assert len(shifts) > 4
     dense = EventCamera(train=many, **CAMERA, shift_pixels=2, **HELD).batch(jax.random.key(0), 0, 9)
     np.testing.assert_array_equal(dense.stimulus, images[1])
+
+
+def image(rows: list[tuple[int, int]], size: int = 9) -> Events:
+    """Events of one trial at (row, column) of an image with two kinds, all of the second."""
+    channel = [size * size + row * size + column for row, column in rows]
+    return Events(jnp.zeros(len(rows), int), jnp.asarray(channel), steps=1, channels=(2, size, size))
+
+
+def places(events: Events) -> list[tuple[int, int]]:
+    """(row, column) of the events of one trial that are still there, in their order."""
+    kind, row, column = jnp.unravel_index(events.channel, events.channels)
+    there = np.asarray(events.value) > 0
+    assert (np.asarray(kind)[there] == 1).all()
+    return list(zip(np.asarray(row)[there].tolist(), np.asarray(column)[there].tolist(), strict=True))
+
+
+def turned(rows: list[tuple[int, int]], matrix: list[list[float]], by=(0, 0)) -> list[tuple[int, int]]:
+    return places(image(rows).shifted(jnp.asarray(by), jnp.asarray(matrix)))
+
+
+def test_a_linear_map_moves_events_from_the_middle_on():
+    middle, right, corner = (4, 4), (4, 7), (0, 8)
+    assert turned([middle, right, corner], [[1.0, 0.0], [0.0, 1.0]]) == [middle, right, corner]
+    # A quarter of a turn: what was on the right is at the bottom.
+    assert turned([middle, right, corner], [[0.0, 1.0], [-1.0, 0.0]]) == [middle, (7, 4), (8, 8)]
+    # Twice as far from the middle: 3 columns become 6, outside, and are lost; 1.4 times: 4.2, which rounds.
+    assert turned([middle, right, (4, 5)], [[2.0, 0.0], [0.0, 2.0]]) == [middle, (4, 6)]
+    assert turned([right], [[1.4, 0.0], [0.0, 1.4]]) == [(4, 8)]
+    # A column for every row from the middle; then by whole pixels.
+    assert turned([middle, (6, 4), (2, 4)], [[1.0, 0.0], [1.0, 1.0]]) == [middle, (6, 6), (2, 2)]
+    assert turned([middle, (6, 4)], [[1.0, 0.0], [1.0, 1.0]], by=(-1, 1)) == [(3, 5), (5, 7)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "kept"),
+    [
+        # Lengths and angles of two legs from the middle, of 20 pixels: along rows, and along columns.
+        ({"rotate": 30.0}, lambda a, b, turn: abs(a - 1) < 0.05 and abs(b - 1) < 0.05 and abs(turn) < 31),
+        ({"zoom": 0.2}, lambda a, b, turn: abs(a - b) < 0.06 and 0.78 < a < 1.22 and abs(turn) < 2),
+        ({"shear": 0.5}, lambda a, b, turn: abs(b - 1) < 0.03 and abs(turn) < 2),
+    ],
+)
+def test_changes_of_the_image(changes, kept):
+    size, leg, trials = 81, 20, 60
+    one = image([(40, 40), (40 + leg, 40), (40, 40 + leg)], size)
+    batch = jax.tree.map(lambda x: jnp.broadcast_to(x, (trials, *x.shape)), one)
+    change, key = ImageChanges(**changes), jax.random.key(3)
+    found = [places(jax.tree.map(lambda x, i=i: x[i], change(batch, key))) for i in range(trials)]
+    assert found == [places(jax.tree.map(lambda x, i=i: x[i], change(batch, key))) for i in range(trials)]
+    assert found[0] != [places(jax.tree.map(lambda x: x[0], change(batch, jax.random.key(4))))]
+    ends = []
+    for middle, down, right in found:
+        assert middle == (40, 40)
+        (a, b), (c, d) = (np.subtract(end, middle) / leg for end in (down, right))
+        # The leg along columns says the angle; a shear leaves it alone.
+        assert kept(
+            np.hypot(a, b) if "shear" not in changes else a, np.hypot(c, d), np.rad2deg(np.arctan2(c, d))
+        )
+        ends.append((a, b, c, d))
+    assert np.ptp(ends, axis=0).max() > 0.3  # they differ, on both sides of nothing
+    assert np.abs(np.mean(ends, axis=0) - [1, 0, 0, 1]).max() < 0.1
+
+
+def test_the_image_changes_in_training_alone(many):
+    options = {**CAMERA, **HELD, "rotate": 40.0, "zoom": 0.3, "shear": 0.5}
+    task, plain = EventCamera(train=many, **options), EventCamera(train=many, **CAMERA, **HELD)
+    np.testing.assert_array_equal(task.split("test").stimulus, plain.split("test").stimulus)
+    one, again, later = (task.batch(jax.random.key(0), step, 9).stimulus for step in (0, 0, 1))
+    np.testing.assert_array_equal(one, again)
+    assert not np.array_equal(one, later)
+    before = plain.batch(jax.random.key(0), 0, 9).stimulus
+    assert not np.array_equal(one, before)
+    assert (np.asarray(one).sum((2, 3, 4)) <= np.asarray(before).sum((2, 3, 4))).all()
+    lists = EventCamera(train=many, **options | {"form": "events"}).batch(jax.random.key(0), 0, 9).stimulus
+    np.testing.assert_allclose(jax.vmap(Events.dense)(lists), one, atol=1e-6)
+    with pytest.raises(ValueError, match="`rotate`, `zoom` and `shear` are of events of an image"):
+        Recordings(
+            dict.fromkeys(("train", "validation", "test"), jnp.zeros((2, 5, 3))),
+            dict.fromkeys(("train", "validation", "test"), jnp.arange(2)),
+            labels=("a", "b"),
+            rotate=3.0,
+        )
 
 
 def test_two_layouts_of_a_file_of_many(tmp_path):
