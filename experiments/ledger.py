@@ -24,6 +24,7 @@ import optimistix
 
 from spikejax import (
     LIF,
+    Alpha,
     Dense,
     DoubleExponential,
     Exponential,
@@ -31,6 +32,8 @@ from spikejax import (
     LinearReadout,
     Network,
     Refractory,
+    SampledAlpha,
+    SpikeResponse,
     simulate,
 )
 from spikejax.gates import Gate
@@ -182,6 +185,8 @@ def kernel_error(rise: float | None, fall: float, dt: float = 0.5, late: float =
     """
     if rise is None:
         synapse = Exponential(fall, rate_unit=1.0)
+    elif rise == fall:
+        synapse = Alpha(fall, rate_unit=1.0)
     else:
         synapse = DoubleExponential(rise, fall, rate_unit=1.0)
     s, hidden, found = synapse.init((1,)), synapse.init_hidden((1,)), []
@@ -200,6 +205,44 @@ def kernel_error(rise: float | None, fall: float, dt: float = 0.5, late: float =
     expected = (primitive(t) - primitive(t - dt)) / dt
     error = np.abs(np.asarray(found) - expected)[skip:]
     return float(error.max() / expected.max())
+
+
+GRID = {"spike response": SpikeResponse(tau_ref=3.0)}
+"""Neurons on the grid of steps, which no differential equation describes."""
+
+
+def _alpha(steps: int, dt: float, tau: float) -> np.ndarray:
+    t = np.arange(steps) * dt / tau
+    return t * np.exp(1 - t)
+
+
+def response_error(name: str, dt: float = 1.0, steps: int = 200) -> tuple[float, int]:
+    """Largest error of the potential under a varying current, relative to the threshold, and how many spikes
+    differ, against sums over all spikes."""
+    neuron, gate = GRID[name], Gate("laplace", release="hard")
+    theta, tau, scale = (float(x) for x in (neuron.v_th, neuron.tau_ref, neuron.scale_ref))
+    current = theta * (1.2 + 0.8 * np.sin(np.arange(steps) / 9.0))
+    nu, v, spikes = -scale * theta * _alpha(steps, dt, tau), current.copy(), np.zeros(steps)
+    for t in range(steps):
+        if v[t] >= theta:
+            spikes[t] = 1
+            v[t:] += nu[: steps - t]
+    step = lambda s, i: (lambda out: (out[0], (out[0].v, out[1].charge)))(gate.step(neuron, s, i, dt))
+    found, charge = jit(lambda i: jax.lax.scan(step, neuron.init(()), i)[1])(jnp.asarray(current))
+    differ = int(np.sum(np.asarray(charge) != spikes))
+    return float(np.abs(np.asarray(found) - v).max()) / theta, differ if spikes.any() else steps
+
+
+def sampled_error(dt: float = 1.0, tau: float = 6.0, steps: int = 200) -> float:
+    """Largest error of the activation of spikes in a third of the steps, against the convolution with the
+    samples of the kernel."""
+    synapse, spikes = SampledAlpha(tau), np.arange(steps) % 3 == 0
+    s, hidden, found = synapse.init((1,)), synapse.init_hidden((1,)), []
+    for q in spikes:
+        s, hidden = synapse.step(s, jnp.full(1, float(q)), dt, hidden)
+        found.append(float(s[0, 0]))
+    expected = np.convolve(spikes.astype(float), _alpha(steps, dt, tau))[:steps]
+    return float(np.abs(np.asarray(found) - expected).max() / expected.max())
 
 
 class Entry(NamedTuple):
@@ -258,6 +301,16 @@ def entries() -> list[Entry]:
             part(spike_time_error, model, tau_ref=3.0),
         )
         rows.append(Entry(f"{name}, refractory", events + ", v held", check, measure, bound, "steps", "none"))
+    on_grid = "on the grid of steps: another dt is another model"
+    sums = "sums over all spikes"
+    for name in GRID:
+        potential, spikes = (lambda name=name, k=k: response_error(name)[k] for k in (0, 1))
+        check = "potential in 200 steps of a varying current, dt 1 ms"
+        rows.append(Entry(name, sums, check, potential, 1e-12, "relative", on_grid))
+        rows.append(Entry(name, sums, "spikes of the same", spikes, 0.5, "differ", on_grid))
+    check = "spikes in a third of 200 steps, dt 1 ms"
+    known = "exact: samples of the kernel; " + on_grid
+    rows.append(Entry("sampled alpha synapse", "convolution", check, sampled_error, 1e-12, "relative", known))
     for label, rise, fall in (
         ("exponential", None, 5.0),
         ("double exponential", 2.0, 10.0),

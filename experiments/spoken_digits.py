@@ -1,14 +1,15 @@
 """Spoken digits: recurrent and feed-forward networks, smooth gate and surrogate; a linear reader and rate
 networks on the same spikes.
 
-    python experiments/spoken_digits.py --folder FOLDER [--seeds 3] [--speakers] [--out
-    runs/experiment-spoken-digits]
+    python experiments/spoken_digits.py --folder FOLDER [--seeds 3] [--speakers] [--delays NAME ...
+    --updates N] [--out runs/experiment-spoken-digits]
 
 Trains ``configs/spoken_digits.toml`` on the recordings in FOLDER for several seeds: with and without
 recurrence, by charge release and by surrogate gradients, and as rate networks (the same network with rates
 ``relu(v)`` in place of spikes, all else equal). Prints a table of test accuracies. With ``--speakers``: one
-recurrent network for each speaker left out, and the figure ``speakers.png``. Finished runs are read, not run
-again; interrupted ones go on.
+recurrent network for each speaker left out, and the figure ``speakers.png``. With ``--delays``: networks with
+learned delays beside the same without and beside the fixed copies of the input. Finished runs are read, not
+run again; interrupted ones go on.
 """
 
 import argparse
@@ -59,6 +60,55 @@ VARIANTS = {
     "feed-forward, surrogate": [*FEEDFORWARD, *SURROGATE],
     "recurrent, exact gradient, a = 30": [*EXACT, *WEAK],
     "feed-forward, exact gradient, a = 1 to 30": [*FEEDFORWARD, *EXACT],
+}
+PLAIN = [("task.delays", "[0.0]")]
+COPIES = [("task.delays", "[0.0, 0.0, 0.0, 0.0, 0.0]")]  # all prompt: the delays are the network's
+TRAINED = ("training.trainable", '["weight", "bias", "delay"]')
+# Of the factors that fit a parameter the longest name counts; delays are in ms: .4 ms an update at most.
+SCALES = '{{ feedforward = 0.3, "{}delay" = 100.0 }}'
+LEARNED = [TRAINED, ("training.learning_rate_scale", SCALES.format("feedforward."))]
+LEARNED_BACK = [TRAINED, ("training.learning_rate_scale", SCALES.format("recurrent."))]
+LEARNED_BOTH = [
+    TRAINED,
+    (
+        "training.learning_rate_scale",
+        '{ feedforward = 0.3, "feedforward.delay" = 100.0, "recurrent.delay" = 100.0 }',
+    ),
+]
+RANGE = "longest = 200.0, initial = [0.0, 160.0]"
+AXON = [("network.layers.0.feedforward", f'{{ kind = "delayed", {RANGE}, connection = {{ scale = 1.0 }} }}')]
+LINES = [
+    (
+        "network.layers.0.feedforward",
+        f'{{ kind = "delayed", lines = 5, {RANGE}, connection = {{ scale = 1.0 }} }}',
+    )
+]
+SYNAPSE = [("network.layers.0.feedforward", f'{{ kind = "delayed_synapses", {RANGE}, scale = 1.0 }}')]
+BACK = [
+    (
+        "network.layers.0.recurrent",
+        '{ kind = "delayed", longest = 100.0, shortest = 20.0, connection = { scale = 0.5 } }',
+    )
+]
+DELAYS = {
+    "no delays": PLAIN,
+    "fixed copies": [],
+    "axons, fixed": [*PLAIN, *AXON],
+    "axons, learned": [*PLAIN, *AXON, *LEARNED],
+    "lines, learned": [*PLAIN, *LINES, *LEARNED],
+    "synapses, fixed": [*PLAIN, *SYNAPSE],
+    "synapses, learned": [*PLAIN, *SYNAPSE, *LEARNED],
+    "five axons a band, fixed": [*COPIES, *AXON],
+    "five axons a band, learned": [*COPIES, *AXON, *LEARNED],
+    "five synapses a band, fixed": [*COPIES, *SYNAPSE],
+    "five synapses a band, learned": [*COPIES, *SYNAPSE, *LEARNED],
+    "recurrent axons, learned": [*PLAIN, *BACK, *LEARNED_BACK],
+    "fixed copies, recurrent axons learned": [*BACK, *LEARNED_BACK],
+    "five axons a band and recurrent axons, learned": [*COPIES, *AXON, *BACK, *LEARNED_BOTH],
+    "feed-forward, no delays": [*PLAIN, *SHARPER],
+    "feed-forward, fixed copies": SHARPER,
+    "feed-forward, five axons a band, learned": [*COPIES, *SHARPER, *AXON, *LEARNED],
+    "feed-forward, synapses, learned": [*PLAIN, *SHARPER, *SYNAPSE, *LEARNED],
 }
 RATES = {"recurrent, rates": [], "feed-forward, rates": FEEDFORWARD}
 
@@ -203,6 +253,23 @@ def accuracies(given: list[tuple[str, str]], seeds: int, out: Path) -> None:
     print("\n".join(rows), flush=True)
 
 
+def delays(names: list[str], given: list[tuple[str, str]], seeds: int, out: Path) -> None:
+    """Print the table of networks with delays and without."""
+    rows = []
+    for name in names:
+        runs = [
+            summary_of(f"delays-{name}", load(CONFIG, [*given, *DELAYS[name], ("seed", str(seed))]), out)
+            for seed in range(seeds)
+        ]
+        smooth, hard = (shown([s[gate]["accuracy"] for s in runs]) for gate in ("smooth", "hard"))
+        rate = np.mean([s["hard"]["rate/0"] for s in runs])
+        rows.append(f"| {name} | {smooth} | {hard} | {rate:.1f} |")
+        print(rows[-1], flush=True)
+    print("\n| network | test accuracy, smooth: mean +- std (seeds) | hard threshold | rate, Hz |")
+    print("|---|---|---|---|")
+    print("\n".join(rows), flush=True)
+
+
 def speakers(given: list[tuple[str, str]], out: Path) -> None:
     """Accuracy on each speaker when trained on the others; all recordings of the speaker are tested."""
     task = build_task(load(CONFIG, given))
@@ -258,12 +325,23 @@ def main():
     parser.add_argument("--folder", type=Path, required=True, help="folder with the recordings")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--speakers", action="store_true", help="leave one speaker out, instead of the table")
+    parser.add_argument(
+        "--delays", nargs="*", metavar="NAME", help=f"these networks instead, or all: {', '.join(DELAYS)}"
+    )
+    parser.add_argument("--updates", type=int, help="updates, where not those of the configuration")
     parser.add_argument("--out", type=Path, default=Path("runs/experiment-spoken-digits"))
     args = parser.parse_args()
+    for name in args.delays or ():
+        if name not in DELAYS:
+            parser.error(f"there is no network {name!r}: choose from {', '.join(DELAYS)}")
     args.out.mkdir(parents=True, exist_ok=True)
     given = [("task.folder", str(args.folder))]
+    if args.updates:
+        given.append(("training.steps", str(args.updates)))
     if args.speakers:
         speakers(given, args.out)
+    elif args.delays is not None:
+        delays(args.delays or list(DELAYS), given, args.seeds, args.out)
     else:
         accuracies(given, args.seeds, args.out)
 

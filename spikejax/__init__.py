@@ -14,7 +14,19 @@ from .activity import ActivityWarning
 from .adjoints import Autodiff, Checkpointed, Costate
 from .checking import check_neuron
 from .component import option, parameter, part
-from .connections import AbstractConnection, Chain, Convolution, Dense, Dropout, Pool, Ports, Unpool
+from .connections import (
+    AbstractConnection,
+    Chain,
+    Convolution,
+    Delayed,
+    DelayedSynapses,
+    Dense,
+    Dropout,
+    Filtered,
+    Pool,
+    Ports,
+    Unpool,
+)
 from .gates import Gate
 from .network import Layer, Network, Skip
 from .neurons import (
@@ -31,6 +43,7 @@ from .neurons import (
     HodgkinHuxley,
     Izhikevich,
     Refractory,
+    SpikeResponse,
     Split,
     Subtract,
     Theta,
@@ -38,12 +51,12 @@ from .neurons import (
 )
 from .noise import Noise
 from .parameters import Masked, Positive, Signed, positive, trainable
-from .readouts import LeakyReadout, LinearReadout
+from .readouts import LeakyReadout, LinearReadout, Population
 from .releases import Charge, Graded, Hard, Surrogate
 from .simulate import Solution, check_step, simulate
 from .simulators import AbstractSimulator, ClockDriven
 from .stimulus import Events
-from .synapses import AbstractSynapse, DoubleExponential, Exponential
+from .synapses import AbstractSynapse, Alpha, DoubleExponential, Exponential, SampledAlpha
 
 __version__ = "0.1.0"
 
@@ -75,6 +88,7 @@ __all__ = [
     "Accommodating",
     "ActivityWarning",
     "AdEx",
+    "Alpha",
     "Autodiff",
     "Chain",
     "Charge",
@@ -82,11 +96,14 @@ __all__ = [
     "ClockDriven",
     "Convolution",
     "Costate",
+    "Delayed",
+    "DelayedSynapses",
     "Dense",
     "DoubleExponential",
     "Dropout",
     "Events",
     "Exponential",
+    "Filtered",
     "Gate",
     "Graded",
     "Hard",
@@ -99,12 +116,15 @@ __all__ = [
     "Network",
     "Noise",
     "Pool",
+    "Population",
     "Ports",
     "Positive",
     "Refractory",
+    "SampledAlpha",
     "Signed",
     "Skip",
     "Solution",
+    "SpikeResponse",
     "Split",
     "Subtract",
     "Surrogate",

@@ -1,10 +1,12 @@
 """Elementary functions: sine, cosine and angle that vectorise, to rounding; quotients that are smooth where
-they read 0/0; and axes.
+they read 0/0; the alpha function as a recursion; and axes.
 
 XLA on the CPU calls its own sine, cosine and arc tangent for one element at a time, which makes them most of
 the cost of a theta neuron. These are short series on a reduced argument, made of additions and products
 alone.
 """
+
+import math
 
 import jax
 import jax.numpy as jnp
@@ -80,4 +82,13 @@ def relative_decay(x: Float[Array, "*n"]) -> Float[Array, "*n"]:
     return jnp.where(small, series, -jnp.expm1(-safe) / safe)
 
 
-__all__ = ["angle", "beneath", "circle", "quarter_sine", "relative_decay"]
+def alpha_step(
+    value: Float[Array, "*n"], source: Float[Array, "*n"], h: Float[Array, "..."] | float
+) -> tuple[Float[Array, "*n"], Float[Array, "*n"]]:
+    """The sums over spikes ``sum_f (t - t_f) exp(1 - (t - t_f))``, `value`, and ``sum_f exp(-(t - t_f))``,
+    `source`, a time `h` later; all times in units of the kernel's own. A new spike adds 1 to the source."""
+    decay = jnp.exp(-h)
+    return decay * (value + math.e * h * source), decay * source
+
+
+__all__ = ["alpha_step", "angle", "beneath", "circle", "quarter_sine", "relative_decay"]

@@ -70,6 +70,16 @@ class AbstractRelease(Component):
         """Raise `ValueError` if `neuron` is none that this release serves."""
         del neuron
 
+    @property
+    def per_layer(self) -> dict[str, Float[Array, "*layers"]]:
+        """Its arrays that may have one value for every layer, by name."""
+        return {}
+
+    def of_layer(self, i: int) -> "AbstractRelease":
+        """The release of layer `i`: this one, unless an array of its own has one value a layer."""
+        del i
+        return self
+
     @abc.abstractmethod
     def step(self, neuron: Any, gate: "Gate", state: Any, current: Any, dt: Any) -> tuple[Any, Released]:
         """One step of `dt` ms.
@@ -93,9 +103,10 @@ class Gate(Component):
     one value for every layer of the network.
 
     **Arguments:** `kernel`: an `AbstractKernel` or its name in `KERNELS`; `width`: support at sharpness 1, in
-    units of v (for `FastSigmoid` and `ArcTan`: twice the inverse slope), by default what the release trains
-    well with (0.5; graded and surrogate: 2); `sharpness`: dimensionless; `release`: an `AbstractRelease` or
-    its name in `RELEASES`: ``"charge"``, ``"graded"``, ``"surrogate"`` or ``"hard"`` (`spikejax.releases`).
+    units of v (for `FastSigmoid`, `ArcTan` and `Laplace`: twice the inverse slope), by default what the
+    release trains well with (0.5; graded and surrogate: 2); `sharpness`: dimensionless; `release`: an
+    `AbstractRelease` or its name in `RELEASES`: ``"charge"``, ``"graded"``, ``"surrogate"`` or ``"hard"``
+    (`spikejax.releases`).
 
     **Raises:** `ValueError` for an unknown kernel or release, a width or sharpness that is not above 0, and a
     kernel without compact support with a release that needs it.
@@ -135,11 +146,14 @@ class Gate(Component):
                 f"kernel {KERNELS.name_of(self.kernel)!r} has no compact support and serves "
                 f"release='surrogate' only, not {RELEASES.name_of(self.release)!r}: choose {compact}"
             )
-        for name in ("width", "sharpness"):
-            if getattr(self, name).ndim > 1:
-                raise ValueError(
-                    f"Gate: `{name}` has shape {getattr(self, name).shape}: give a number, or one a layer"
-                )
+        for name, x in self._per_layer.items():
+            if x.ndim > 1:
+                raise ValueError(f"Gate: `{name}` has shape {x.shape}: give a number, or one a layer")
+
+    @property
+    def _per_layer(self) -> dict[str, Float[Array, "*layers"]]:
+        """What may have one value for every layer, by name."""
+        return {"width": self.width, "sharpness": self.sharpness} | self.release.per_layer
 
     @property
     def support(self) -> Float[Array, "*layers"]:
@@ -147,9 +161,9 @@ class Gate(Component):
         return self.width / self.sharpness
 
     def check_layers(self, layers: int) -> None:
-        """Raise `ValueError` if width or sharpness has one value a layer, but of another number of layers."""
-        for name in ("width", "sharpness"):
-            x = getattr(self, name)
+        """Raise `ValueError` if width, sharpness or an array of the release has one value a layer, but of
+        another number of layers."""
+        for name, x in self._per_layer.items():
             if x.ndim and x.shape[0] != layers:
                 raise ValueError(
                     f"the gate's `{name}` has {x.shape[0]} values, one a layer, but the network has {layers} "
@@ -157,11 +171,12 @@ class Gate(Component):
                 )
 
     def of_layer(self, i: int) -> "Gate":
-        """The gate of layer `i`: this one, unless its width or sharpness has one value a layer."""
-        if not (self.width.ndim or self.sharpness.ndim):
+        """The gate of layer `i`: this one, unless its width, its sharpness or an array of its release has one
+        value a layer."""
+        if not any(x.ndim for x in self._per_layer.values()):
             return self
         width, sharpness = (x[i] if x.ndim else x for x in (self.width, self.sharpness))
-        return Gate(self.kernel, width, sharpness, release=self.release)
+        return Gate(self.kernel, width, sharpness, release=self.release.of_layer(i))
 
     def density(self, u: Float[Array, "*n"]) -> Float[Array, "*n"]:
         """``g_a`` at distance `u` from the zone's centre, in 1/v: its integral is 1 for a kernel with compact

@@ -181,12 +181,32 @@ class ArcTan(AbstractKernel):
         return 1 + 2 / jnp.pi * jnp.arctan(jnp.pi / 2 * x)
 
 
+@KERNELS.register("laplace")
+class Laplace(AbstractKernel):
+    """``k(x) = exp(-|x|)``, the escape-rate surrogate of SLAYER (Shrestha & Orchard 2018). Only for
+    ``release="surrogate"``.
+
+    With a gate of the width ``2 tau_rho v_th`` and the release's scale ``scale_rho/tau_rho`` the derivative
+    is ``scale_rho/(tau_rho v_th) exp(-|v - v_th|/(tau_rho v_th))``, for a neuron whose reset or rest is 0.
+    """
+
+    compact: ClassVar[bool] = False
+
+    def density(self, x):
+        return jnp.exp(-jnp.abs(x))
+
+    def cumulative(self, x):
+        tail = jnp.exp(-jnp.abs(x))
+        return jnp.where(x < 0, tail, 2 - tail)
+
+
 __all__ = [
     "KERNELS",
     "AbstractKernel",
     "ArcTan",
     "Boxcar",
     "FastSigmoid",
+    "Laplace",
     "RaisedCosine",
     "Triangle",
     "TruncatedLogistic",

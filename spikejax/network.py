@@ -23,7 +23,9 @@ from .synapses import AbstractSynapse
 Create = Callable[..., AbstractConnection]
 """``create(in_shape, out_shape, key=key)``: how a connection is drawn, as `AbstractConnection.create` with
 its options given."""
-_RECURRENT = partial(Dense.create, scale=0.1)
+WEAK = 0.1
+"""Scale of recurrent weights: a default network of them does not run away."""
+_RECURRENT = partial(Dense.create, scale=WEAK)
 
 
 class Layer(Component):
@@ -187,7 +189,7 @@ class Layer(Component):
         recurrent: bool = True,
         input_scale: float | tuple[float, ...] = 1.0,
         input_norm: float | None = None,
-        recurrent_scale: float | tuple[float, ...] = 0.1,
+        recurrent_scale: float | tuple[float, ...] = WEAK,
         density: float = 1.0,
         autapses: bool = True,
         key: PRNGKeyArray,
@@ -310,7 +312,7 @@ class Network(Component):
     @classmethod
     def dense(
         cls,
-        channels: int,
+        channels: int | tuple[int, ...],
         sizes: tuple[int, ...],
         outputs: int,
         *,
@@ -322,10 +324,12 @@ class Network(Component):
     ) -> "Network":
         """A stack of dense layers of equal neurons with a linear readout; `init` goes to `Layer.dense`.
 
-        **Arguments:** `channels`: of the stimulus; `sizes`: neurons per layer; `outputs`: of the readout.
+        **Arguments:** `channels`: of the stimulus, their number or the shape they lie in; `sizes`: neurons
+        per layer; `outputs`: of the readout.
         """
         keys = jax.random.split(key, len(sizes) + 1)
-        shapes = [(channels,), *(ActivationShape((synapse.kinds, n)) for n in sizes)]
+        lie = (channels,) if isinstance(channels, int) else channels
+        shapes = [lie, *(ActivationShape((synapse.kinds, n)) for n in sizes)]
         layers = tuple(
             Layer.dense(shape, n, neuron, synapse, recurrent=recurrent, key=k, **init)
             for shape, n, k in zip(shapes, sizes, keys, strict=False)
@@ -386,4 +390,4 @@ class Network(Component):
         return Background(jnp.zeros((), jnp.int32), last)
 
 
-__all__ = ["Create", "Layer", "Network", "Skip"]
+__all__ = ["WEAK", "Create", "Layer", "Network", "Skip"]

@@ -155,6 +155,49 @@ def like(own: Any, value: Float[Array, "..."]) -> Any:
     return WeightNormalised.of(value, own.raw_gain.ndim) if isinstance(own, WeightNormalised) else value
 
 
+class Within(AbstractReparametrisation):
+    """A parameter between `low` and `high`: `raw`, reflected at both ends.
+
+    Its derivative is 1 or -1 everywhere, so that a gradient step has the size that it would have without the
+    limits, and nothing is stuck at an end.
+    """
+
+    raw: Float[Array, "..."]
+    low: float = eqx.field(static=True)
+    high: float = eqx.field(static=True)
+
+    @classmethod
+    def of(cls, value, low: float, high: float) -> "Within":
+        """The wrapper whose value is `value`.
+
+        **Raises:** `ValueError` for limits in the wrong order, and for a value that is known and outside.
+        """
+        value = as_parameter(value)
+        if not low < high:
+            raise ValueError(f"a parameter cannot stay between {low:g} and {high:g}: the first must be below")
+        if not isinstance(value, Tracer) and value.is_fully_addressable:
+            known = np.asarray(value)
+            # As exact as the precision of the value.
+            slack = 1e-6 * (high - low)
+            if not np.all((known >= low - slack) & (known <= high + slack)):
+                worst = known.reshape(-1)[np.argmax(np.abs(known - (low + high) / 2))]
+                raise ValueError(
+                    f"a parameter that stays between {low:g} and {high:g} starts at {worst:g}: give it a "
+                    "value between them"
+                )
+        return cls(value, float(low), float(high))
+
+    @property
+    def value(self) -> Float[Array, "..."]:
+        """``raw`` where it is between the two, else its reflection."""
+        span = self.high - self.low
+        along = jnp.mod(self.raw - self.low, 2 * span)
+        return self.low + jnp.where(along <= span, along, 2 * span - along)
+
+    def times(self, factor):
+        return Within(self.value * factor, self.low, self.high)
+
+
 def _is_wrapped(x) -> bool:
     return isinstance(x, AbstractReparametrisation)
 
@@ -270,6 +313,7 @@ __all__ = [
     "Positive",
     "Signed",
     "WeightNormalised",
+    "Within",
     "as_parameter",
     "cast",
     "constant",

@@ -1,7 +1,8 @@
 """Readouts: what a network says, linear in the activation of its last layer."""
 
 import abc
-from typing import Annotated, Any
+import math
+from typing import TYPE_CHECKING, Annotated, Any
 
 import equinox as eqx
 import jax
@@ -9,9 +10,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from .component import Component, Declaration, check_keywords, check_shapes, parameter
-from .connections import AbstractConnection, ActivationShape, Dense
+from .connections import AbstractConnection, AbstractInstant, ActivationShape, Dense
 from .parameters import as_parameter
 from .registry import Registry
+
+if TYPE_CHECKING:  # no field of the constructor: a class may have a property in its place
+    from typing import ClassVar as AbstractVar
+else:
+    from equinox import AbstractVar
+
 
 Scale = Annotated[float, Declaration(doc="initial weights are N(0, scale^2/n)", at_least=0.0)]
 
@@ -22,8 +29,8 @@ class AbstractReadout(Component):
     **Raises:** `ValueError` for a bias, or another array, that does not fit the outputs of the connection.
     """
 
-    connection: eqx.AbstractVar[AbstractConnection]
-    bias: eqx.AbstractVar[Float[Array, " out"]]
+    connection: AbstractVar[AbstractConnection]
+    bias: AbstractVar[Float[Array, " out"]]
 
     def __check_init__(self):
         shape = self.connection.out_shape
@@ -51,6 +58,25 @@ class AbstractReadout(Component):
 
 
 READOUTS: Registry[AbstractReadout] = Registry("readout")
+
+
+class _Neurons(AbstractInstant):
+    """Every neuron by itself: the activation, summed over the synaptic time constants."""
+
+    in_shape: tuple[int, ...] = eqx.field(static=True)
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        """One output a neuron."""
+        return (math.prod(self.in_shape[1:]),)
+
+    @classmethod
+    def create(cls, in_shape, out_shape, *, key=None):
+        del out_shape, key
+        return cls(tuple(in_shape))
+
+    def __call__(self, x):
+        return jnp.sum(x, axis=0).reshape(-1)
 
 
 def _drawn(in_shape: tuple[int, ...], size: int, scale: float, key: PRNGKeyArray) -> dict[str, Any]:
@@ -125,4 +151,42 @@ class LeakyReadout(AbstractReadout):
         return (o, memory), out
 
 
-__all__ = ["READOUTS", "AbstractReadout", "LeakyReadout", "LinearReadout"]
+@READOUTS.register("population")
+class Population(AbstractReadout):
+    """The last layer itself, an output for each of its neurons: ``o_i(t) = sum_k s_ki(t)``, without weights.
+
+    For losses of the layer's own spikes or activations, whose neurons are the classes or signals.
+
+    **Raises:** from `create`, `ValueError` for a layer that does not have as many neurons as the readout is
+    to have outputs.
+    """
+
+    connection: AbstractConnection
+
+    @property
+    def bias(self) -> Float[Array, " out"]:
+        """0, and not trained."""
+        return jnp.zeros(self.connection.out_shape)
+
+    @classmethod
+    def create(cls, in_shape, size, *, key: PRNGKeyArray | None = None) -> "Population":
+        """The readout of a layer whose activation has the shape `in_shape`; nothing is random in it."""
+        del key
+        made = cls(_Neurons(tuple(in_shape)))
+        if made.connection.out_shape != (size,):
+            raise ValueError(
+                f"Population: the last layer has {made.connection.out_shape[0]} neurons, but {size} outputs "
+                f"are asked for: give it {size} (`size`)"
+            )
+        return made
+
+    def init(self):
+        return None
+
+    def __call__(self, state, activation, mask, dt):
+        del dt
+        out, _ = self.connection.over_time(activation, None, mask)
+        return state, out
+
+
+__all__ = ["READOUTS", "AbstractReadout", "LeakyReadout", "LinearReadout", "Population"]

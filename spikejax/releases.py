@@ -11,8 +11,9 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
-from .component import option
+from .component import option, parameter
 from .elementary import beneath
 from .gates import RELEASES, AbstractRelease, Gate, Released
 from .neurons import AbstractNeuron, AnyState, Input
@@ -32,6 +33,14 @@ class Charge(AbstractRelease):
 
     from_below: ClassVar[bool] = True
 
+    def check(self, neuron: AbstractNeuron) -> None:
+        if neuron.jumps:
+            raise ValueError(
+                f"release='charge' follows the potential on its way through the zone, and that of "
+                f"{type(neuron).__name__} neurons jumps with the input of every step: use graded (the smooth "
+                "gate), surrogate or hard"
+            )
+
     def step(
         self, neuron: AbstractNeuron, gate: Gate, state: AnyState, current: Input, dt
     ) -> tuple[AnyState, Released]:
@@ -42,7 +51,8 @@ class Charge(AbstractRelease):
 @RELEASES.register("graded")
 class Graded(AbstractRelease):
     """``q = G(v_free)`` and a reset in proportion, with the zone centred on the threshold: exact for *that*
-    model. It has no crossing, and releases its charge evenly over the step.
+    model. It has no crossing, and releases its charge evenly over the step; where v jumps with the input of
+    the step, at its start, as a spike there does.
 
     Its derivative of v through the reset, ``1 - q - g (v - v_reset)``, exceeds 1 in size for a narrow gate:
     the default width is 2.
@@ -71,19 +81,21 @@ class Graded(AbstractRelease):
                 return a + share * (b - a)
             return jnp.where(share < 0.5, a, b)
 
-        return jax.tree.map(part, free, target), Released(q, 0.5 * q)
+        prompt = q if neuron.jumps else 0.5 * q
+        return jax.tree.map(part, free, target), Released(q, prompt)
 
 
 @RELEASES.register("surrogate")
 class Surrogate(AbstractRelease):
     """``q`` is the number of threshold crossings, its derivative is taken to be the gate's shape with a peak
-    of ``1/(v_th - v_reset)`` (`AbstractNeuron.crossed`): biased by construction.
+    of ``scale/(v_th - v_reset)`` (`AbstractNeuron.crossed`): biased by construction.
 
     A narrow gate leaves neurons far from their threshold without a gradient; the default width, 2, reaches
     from ``v_th - 1`` to ``v_th + 1``.
 
     **Arguments:** `detach_reset`: leave the reset out of the gradient; `time_gradient`: give the times of the
-    crossings their exact derivative, beside the surrogate one of their number.
+    crossings their exact derivative, beside the surrogate one of their number; `scale`: factor of the
+    derivative, one or one for each layer. Through many layers the gradient grows or vanishes with its powers.
 
     **Reference:** Neftci, Mostafa & Zenke, IEEE Signal Process. Mag. 2019.
     """
@@ -96,12 +108,25 @@ class Surrogate(AbstractRelease):
     time_gradient: bool = option(
         False, doc="give the times of the spikes their exact derivative, beside the surrogate of their number"
     )
+    scale: Float[Array, "*layers"] = parameter(1.0, doc="factor of the surrogate derivative", positive=True)
+
+    @property
+    def per_layer(self) -> dict[str, Float[Array, "*layers"]]:
+        return {"scale": self.scale}
+
+    def of_layer(self, i: int) -> "Surrogate":
+        if not self.scale.ndim:
+            return self
+        return Surrogate(
+            detach_reset=self.detach_reset, time_gradient=self.time_gradient, scale=self.scale[i]
+        )
 
     def step(
         self, neuron: AbstractNeuron, gate: Gate, state: AnyState, current: Input, dt
     ) -> tuple[AnyState, Released]:
         end, path = neuron.travel(state, current, dt)
-        q = neuron.crossed(gate, path)
+        # The number is as it is; the factor is that of its derivative.
+        q = path.count + self.scale * (neuron.crossed(gate, path) - path.count)
         left = path.left if self.time_gradient else jax.lax.stop_gradient(path.left)
         return neuron.surrogate_reset(end, path, q, self.detach_reset), Released(q, q * left)
 

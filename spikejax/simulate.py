@@ -1,5 +1,6 @@
 """The one way to run a network over time."""
 
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -41,6 +42,8 @@ class Solution(NamedTuple):
     """State after the last step; pass it back as ``state=`` to go on."""
     duration: Float[Array, ""]
     """Length of the trial, ms, without the steps that a mask leaves out."""
+    spikes: tuple[Float[Array, "spikes *n"], ...] = ()
+    """Per layer, the times of the spikes of each neuron, ms, where the simulator finds them."""
 
 
 def simulate(
@@ -116,7 +119,7 @@ def simulate(
         >>> simulate(network, jax.numpy.ones((50, 3)), gate=Gate(), dt=1.0).readout.shape
         (50, 2)
     """
-    wanted = _check_save(save)
+    wanted, begins = _check_save(save), state is None
     adjoint = Costate() if adjoint is None else adjoint
     network, stimulus, gate, dt, adjoint, state, mask, key, noise = _prepared(
         network, stimulus, gate, dt, adjoint, state, mask, key, noise
@@ -133,33 +136,39 @@ def simulate(
     background, reached = _background(network, noise, key, state, (stimulus.shape[0], mask), dt)
     # Events cannot be cut in time, so that they become currents here. An array is kept as it is: the current
     # of all neurons, held over the whole trial, would be what a checkpointed run is to spare.
-    given = stimulus
+    given, into = stimulus, {}
     if isinstance(stimulus, Events):
-        given, remembered = _fed(network, -1, stimulus, {}, remembered, mask)
+        if begins:
+            # A connection that remembers nothing yet leaves the events a list.
+            remembered = tuple(
+                None if wire[0] < 0 else own for wire, own in zip(network.wires, remembered, strict=True)
+            )
+        into, remembered = _fed(network, -1, stimulus, {}, remembered, mask)
+        given = None
 
     def advance(carry, xs):
         carries, remembered, tail = carry
-        x, m, currents = xs
-        into = x
-        if not isinstance(x, dict):
+        x, into, m, currents = xs
+        if x is not None:
             into, remembered = _fed(network, -1, x, {}, remembered, m)
-        ends, records = [], []
+        ends, records, activation = [], [], None
         for i, (layer, cell, own, current) in enumerate(
             zip(network.layers, cells, carries, currents, strict=True)
         ):
             end, record = adjoint.layer(
                 cell, layer.recurrent, _biased(layer, into[i], current), own, m, wanted | {"activation"}
             )
-            x = record.activation
-            assert x is not None, "asked for"
-            into, remembered = _fed(network, i, x, into, remembered, m)
+            activation = record.activation
+            assert activation is not None, "asked for"
+            into, remembered = _fed(network, i, activation, into, remembered, m)
             ends.append(end)
             records.append(record if "activation" in wanted else record._replace(activation=None))
-        tail, out = network.readout(tail, x, m, dt)
+        assert activation is not None, "there is a layer"
+        tail, out = network.readout(tail, activation, m, dt)
         return (tuple(ends), remembered, tail), (out, tuple(records))
 
     (carries, remembered, tail), (readout, records) = adjoint.over_time(
-        advance, (carries, remembered, state.readout), (given, mask, background)
+        advance, (carries, remembered, state.readout), (given, into, mask, background)
     )
     inputs, skips = remembered[: len(cells)], remembered[len(cells) :]
     states = tuple(c.state._replace(inputs=own) for c, own in zip(carries, inputs, strict=True))
@@ -201,6 +210,8 @@ def _prepared(
         if key is None:
             raise ValueError("`noise` is random: give a `key`")
     network, noise = cast((network, noise), dtype)
+    if state is None:
+        _warn_of_reach(network, stimulus.shape[0], dt)
     network = network.at(dt)
     state = network.init(key=key, noise=noise) if state is None else _with_memories(network, state)
     gate, adjoint, state = cast((gate, adjoint, state), dtype)
@@ -226,6 +237,24 @@ def _fed(
             current, after[k] = connection.over_time(x, remembered[k], mask)
             into[target] = into[target] + current if target in into else current
     return into, tuple(after)
+
+
+def _warn_of_reach(network: Network, steps: int, dt: float | Array) -> None:
+    """Warn of connections with delays as long as a whole trial."""
+    wires = {
+        f"layers[{target}].feedforward"
+        if k < len(network.layers)
+        else f"skips[{k - len(network.layers)}]": wire
+        for k, (_, target, wire) in enumerate(network.wires)
+    }
+    wires |= {f"layers[{i}].recurrent": layer.recurrent for i, layer in enumerate(network.layers)}
+    for name, wire in wires.items():
+        if wire is not None and wire.reach and _concrete(dt) and wire.reach >= steps * dt * (1 - 1e-6):
+            warnings.warn(
+                f"{name} has delays of up to {wire.reach:g} ms, and the trial has {steps * dt:g} ms: what "
+                "takes so long does not arrive in it",
+                stacklevel=4,
+            )
 
 
 def _with_memories(network: Network, state: NetworkState) -> NetworkState:

@@ -16,6 +16,7 @@ from .gates import Gate
 from .network import Network, NetworkState
 from .noise import Noise
 from .simulate import Series, Solution, check_step, simulate
+from .stimulus import Stimulus
 
 
 class AbstractSimulator(Component):
@@ -42,7 +43,7 @@ class AbstractSimulator(Component):
     def __call__(
         self,
         network: Network,
-        stimulus: Float[Array, "time *channels"],
+        stimulus: Stimulus,
         *,
         save: Series | Iterable[Series] = (),
         state: NetworkState | None = None,

@@ -1,17 +1,22 @@
 """Synapses: the released charge, filtered."""
 
 import abc
-from typing import Any
+import math
+from typing import TYPE_CHECKING, Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .component import Component, option, parameter
-from .elementary import relative_decay
+from .elementary import alpha_step, relative_decay
 from .parameters import as_parameter, resolve
 from .registry import Registry
+
+if TYPE_CHECKING:  # no field of the constructor: a class may have a property in its place
+    from typing import ClassVar as AbstractVar
+else:
+    from equinox import AbstractVar
 
 
 def _one_or_more(tau):
@@ -30,11 +35,11 @@ def _rate_unit():
 class AbstractSynapse(Component):
     """A linear filter of the released charge, one or several (`kinds`) side by side: its `step` gives the
     mean over the step of what a charge at its start does, which is also what a rate constant in the step has
-    done by its end."""
+    done by its end. (`SampledAlpha` gives what it does at the start of each step.)"""
 
-    tau_syn: eqx.AbstractVar[Float[Array, "kinds *n"]]
+    tau_syn: AbstractVar[Float[Array, "kinds *n"]]
     """Decay times, ms; a step must resolve them."""
-    rate_unit: eqx.AbstractVar[float]
+    rate_unit: AbstractVar[float]
     """Spikes per ms at which the activation is 1."""
 
     @property
@@ -99,8 +104,8 @@ class DoubleExponential(AbstractSynapse):
     tau_rise dx/dt = -x + rho(t)/rate_unit,   tau_syn ds/dt = -s + x
     ```
     A spike gives ``s(t) = (exp(-t/tau_syn) - exp(-t/tau_rise))/((tau_syn - tau_rise) rate_unit)``, of area
-    ``1/rate_unit``; for equal times ``t exp(-t/tau)/(tau^2 rate_unit)``, the alpha function. The
-    activation is its mean over the step.
+    ``1/rate_unit``; for equal times ``t exp(-t/tau)/(tau^2 rate_unit)``, the alpha function (`Alpha` has one
+    time for both, which stays one in training). The activation is its mean over the step.
 
     **Arguments:** `tau_rise`, `tau_syn`: shape ``(kinds,)`` or ``(kinds, *n)`` (ms); a float makes one kind;
     `rate_unit` as in `Exponential`.
@@ -124,9 +129,92 @@ class DoubleExponential(AbstractSynapse):
         # What is left of x's distance to its target passes the second filter: fall (exp(-rise) -
         # exp(-fall))/(fall - rise).
         passed = fall * jnp.exp(-rise) * relative_decay(fall - rise)
-        decay = jnp.exp(-fall)
-        new = decay * activation + (1 - decay - passed) * target + passed * hidden
-        return new, target + (hidden - target) * jnp.exp(-rise)
+        return _two_filters(activation, hidden, target, (jnp.exp(-rise), jnp.exp(-fall), passed))
+
+
+@SYNAPSES.register("alpha")
+class Alpha(AbstractSynapse):
+    """Alpha synapses, one or several time constants side by side: two equal exponential filters in a row.
+
+    ```
+    tau_syn dx/dt = -x + rho(t)/rate_unit,   tau_syn ds/dt = -s + x
+    ```
+    A spike gives ``s(t) = t exp(-t/tau_syn)/(tau_syn^2 rate_unit)``, of area ``1/rate_unit``, with its peak
+    at tau_syn. The activation is its mean over the step, exactly.
+
+    **Arguments:** `tau_syn`: shape ``(kinds,)`` or ``(kinds, *n)`` (ms); a float makes one kind; `rate_unit`
+    as in `Exponential`.
+    """
+
+    tau_syn: Float[Array, "kinds *n"] = _times(10.0, "times of the peak side by side")
+    rate_unit: float = _rate_unit()
+
+    def init_hidden(self, shape, dtype=None):
+        return self.init(shape, dtype)
+
+    def step(self, activation, release, dt, hidden=None):
+        h = dt / _columns(self.tau_syn, activation)
+        decay, target = jnp.exp(-h), release[None] / (dt * self.rate_unit)
+        return _two_filters(activation, hidden, target, (decay, decay, h * decay))
+
+
+@SYNAPSES.register("sampled_alpha")
+class SampledAlpha(AbstractSynapse):
+    """Alpha synapses sampled at the grid of steps, with a peak of 1 for every spike, as in SLAYER.
+
+    ```
+    s(t) = sum_f q_f eps(t - t_f),   eps(t) = (t/tau_syn) exp(1 - t/tau_syn),   t = k dt
+    ```
+    The charge of a step begins to act in the next one, as ``eps(0) = 0``. The sum over all spikes is a
+    recursion of two variables, so that no past is kept and no kernel is cut off.
+
+    **Arguments:** `tau_syn`: shape ``(kinds,)`` or ``(kinds, *n)`` (ms); a float makes one kind.
+
+    **Reference:** Shrestha & Orchard, NeurIPS 2018.
+    """
+
+    tau_syn: Float[Array, "kinds *n"] = _times(10.0, "times of the peak side by side")
+
+    @property
+    def rate_unit(self) -> float:
+        """``1/(e tau_syn)``, of the longest of several: the kernel has the area ``e tau_syn``."""
+        return 1 / (math.e * float(jnp.max(resolve(self.tau_syn))))
+
+    def init_hidden(self, shape, dtype=None):
+        return self.init(shape, dtype)
+
+    def step(self, activation, release, dt, hidden=None):
+        risen, decayed = alpha_step(activation, hidden, dt / _columns(self.tau_syn, activation))
+        return risen, decayed + release[None]
+
+
+def _two_filters(activation, hidden, target, passes):
+    """Two exponential filters in a row over a step in which their input is constant, `target`: `passes` are
+    what is left of the first one's and of the second one's distance, and what goes from one to the other."""
+    first, second, passed = passes
+    new = second * activation + (1 - second - passed) * target + passed * hidden
+    return new, target + (hidden - target) * first
+
+
+class Delta(AbstractSynapse):
+    """Instantaneous synapses: a spike is all over when it arrives, ``s(t) = rho(t)/rate_unit``.
+
+    The mean over the step is ``q/(dt rate_unit)``. A spike moves the membrane potential of a neuron of time
+    constant tau by ``weight/(tau rate_unit)``.
+
+    **Arguments:** `rate_unit` as in `Exponential`.
+    """
+
+    rate_unit: float = _rate_unit()
+
+    @property
+    def tau_syn(self) -> Float[Array, " kinds"]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """There is nothing that decays, and that a step has to resolve."""
+        return jnp.full(1, jnp.inf)
+
+    def step(self, activation, release, dt, hidden=None):
+        del activation
+        return release[None] / (dt * self.rate_unit), hidden
 
 
 def _columns(tau, like):
@@ -134,4 +222,12 @@ def _columns(tau, like):
     return tau.reshape(tau.shape + (1,) * (like.ndim - tau.ndim))
 
 
-__all__ = ["SYNAPSES", "AbstractSynapse", "DoubleExponential", "Exponential"]
+__all__ = [
+    "SYNAPSES",
+    "AbstractSynapse",
+    "Alpha",
+    "Delta",
+    "DoubleExponential",
+    "Exponential",
+    "SampledAlpha",
+]

@@ -46,3 +46,14 @@ def own_arrays(kind: str, trials: int = 24, seed: int = 0) -> dict[str, np.ndarr
     if kind == "signals":
         return found | {"targets": np.cumsum(found["stimuli"][..., :2], axis=1)}
     return found | {"targets": np.arange(trials) % 3}
+
+
+def camera_arrays(recordings: int = 24, seed: int = 0) -> dict[str, np.ndarray]:
+    """The arrays of a file of many recordings of a camera of 5 x 4 pixels, 40 ms each, three classes."""
+    rng = np.random.default_rng(seed)
+    count = rng.integers(3, 12, recordings)
+    size = int(count.sum())
+    found = {"x": rng.integers(0, 4, size), "y": rng.integers(0, 5, size), "p": rng.integers(0, 2, size)}
+    found["t_us"] = np.concatenate([np.sort(rng.integers(0, 40_000, n)) for n in count])
+    found |= {"offset": np.concatenate([[0], np.cumsum(count)]), "label": np.arange(recordings) % 3}
+    return found

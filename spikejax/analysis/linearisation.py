@@ -12,12 +12,13 @@ from jaxtyping import Array, Complex, Float
 from ..adjoints import Autodiff
 from ..network import Network, NetworkState
 from ..simulators import ClockDriven
+from ..stimulus import Stimulus, as_array
 
 
 @eqx.filter_jit
 def jacobians(
     network: Network,
-    stimulus: Float[Array, "time *channels"],
+    stimulus: Stimulus,
     simulator: ClockDriven,
     state: NetworkState | None = None,
 ) -> Float[Array, "time state state"]:
@@ -39,7 +40,7 @@ def jacobians(
     def both(z, x):
         return step(z, x), jax.jacfwd(step)(z, x)
 
-    return jax.lax.scan(both, z, stimulus)[1]
+    return jax.lax.scan(both, z, as_array(stimulus))[1]
 
 
 def one_step_eigenvalues(

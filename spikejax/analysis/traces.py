@@ -15,7 +15,7 @@ from ..noise import Noise
 from ..parameters import field_name, resolve
 from ..simulate import Series
 from ..simulators import ClockDriven
-from ..stimulus import Events
+from ..stimulus import as_array
 from ..tasks import Trial
 from ..training.step import randomness, run_trial
 from .currents import split_currents
@@ -152,7 +152,7 @@ def _checked(network: Network, series: str | Iterable[str]) -> tuple[str, ...]:
 def _one(network: Network, trial: Trial, simulator: ClockDriven, noise: Noise | None, wanted: set[str]):
     """The series of one trial, layer by layer, its stimulus and the readout."""
     plain: tuple[Series, ...] = tuple(name for name in SAVED if name in wanted)
-    stimulus = trial.stimulus.dense() if isinstance(trial.stimulus, Events) else trial.stimulus
+    stimulus = as_array(trial.stimulus)
     if wanted <= {*SAVED}:
         solution = run_trial(network, trial, simulator, save=plain, noise=noise)
         found = [{name: getattr(record, name) for name in plain} for record in solution.layers]

@@ -18,6 +18,7 @@ from ..network import Layer, Network
 from ..neurons import AbstractNeuron
 from ..parameters import field_name
 from ..readouts import LinearReadout
+from ..releases import Charge, Graded
 from ..simulate import check_step, simulate
 from ..synapses import Exponential
 from .compiling import quick_jit
@@ -68,7 +69,9 @@ class Setting(NamedTuple):
     @property
     def gate(self) -> Gate:
         """A gate that every release serves."""
-        return Gate(RaisedCosine(), jnp.asarray(WIDTH * self.room))
+        # A potential that jumps has no way through a zone, but has a smooth gate all the same.
+        release = Graded() if self.neuron.jumps else Charge()
+        return Gate(RaisedCosine(), jnp.asarray(WIDTH * self.room), release=release)
 
     @property
     def spread(self) -> np.ndarray:

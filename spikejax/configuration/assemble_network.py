@@ -1,5 +1,6 @@
 """The network of a configuration."""
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -10,7 +11,7 @@ from ..component import positive_fields
 from ..connections import AbstractConnection, Dense, Dropout
 from ..errors import ConfigError
 from ..initialise import dale_signs
-from ..network import Layer, Network, Skip
+from ..network import WEAK, Layer, Network, Skip
 from ..neurons import WRAPPERS, AbstractNeuron
 from ..parameters import as_parameter, positive, resolve
 from ..readouts import AbstractReadout
@@ -30,7 +31,7 @@ def build_network(config: Config, channels: int | tuple[int, ...], outputs: int,
     shape: tuple[int, ...] = (channels,) if isinstance(channels, int) else tuple(channels)
     layers, sign = [], None
     for i, (layer, k) in enumerate(zip(config.network.layers, keys, strict=False)):
-        layers.append(_layer(layer, f"network.layers.{i}", shape, sign, k))
+        layers.append(_layer(layer, f"network.layers.{i}", shape, sign, config.dt, k))
         sign = None if layer.excitatory is None else dale_signs(layers[-1].shape, layer.excitatory)
         shape = layers[-1].activation_shape
     table = config.network.readout
@@ -103,7 +104,12 @@ def _values(table: Table, where: str) -> dict[str, Any]:
 
 
 def _layer(
-    layer: schema.Layer, where: str, shape: tuple[int, ...], input_sign: jax.Array | None, key: jax.Array
+    layer: schema.Layer,
+    where: str,
+    shape: tuple[int, ...],
+    input_sign: jax.Array | None,
+    dt: float,
+    key: jax.Array,
 ) -> Layer:
     own = layer.recurrent or None
     size = (layer.size,) if isinstance(layer.size, int) else layer.size
@@ -118,7 +124,7 @@ def _layer(
         build_neuron(layer.neuron, f"{where}.neuron", population, key),
         build_synapse(layer.synapse, f"{where}.synapse"),
         feedforward=draw,
-        recurrent=None if own is None else drawing(own, f"{where}.recurrent"),
+        recurrent=None if own is None else _recurrence(own, f"{where}.recurrent", dt),
         self_excitation=None if own is None else own.self_excitation,
         bias=layer.bias,
         bias_per=layer.bias_per,
@@ -127,6 +133,18 @@ def _layer(
         reversal=layer.reversal,
         key=key,
     )
+
+
+def _recurrence(table: Table, where: str, dt: float) -> Callable[..., AbstractConnection]:
+    """How a recurrent connection is drawn: with no delay shorter than the step that it takes in any case, and
+    what is within it as weak as it would be by itself."""
+    known, context = keywords(table.component) if table.component else {}, {}
+    if "shortest" in known and "shortest" not in table.model_fields_set:
+        context["shortest"] = dt
+    inner = getattr(table, "connection", None)
+    if inner is not None and "scale" in type(inner).model_fields and "scale" not in inner.model_fields_set:
+        table = table.model_copy(update={"connection": inner.model_copy(update={"scale": WEAK})})
+    return drawing(table, where, **context)
 
 
 def _skips(config: Config, layers: tuple[Layer, ...], key: jax.Array) -> tuple[Skip, ...]:

@@ -18,7 +18,7 @@ from ..noise import Noise
 from ..parameters import field_name
 from ..simulators import ClockDriven
 from ..tasks import AbstractTask
-from ..training import Annealing, make_evaluate, scale_by_tensor_adam, scale_groups
+from ..training import Annealing, make_evaluate, scale_by_slayer_nadam, scale_by_tensor_adam, scale_groups
 from .assemble_network import build_neuron, build_synapse
 from .making import at, make
 from .schema import Config
@@ -95,11 +95,13 @@ def build_simulator(config: Config) -> ClockDriven:
 
 
 def build_optimiser(config: Config) -> optax.GradientTransformation:
-    """Adam with clipping, decoupled weight decay and rates by group, at a learning rate of 1 (the schedule
-    comes on top)."""
+    """Adam, or another of its kind, with clipping, decoupled weight decay and rates by group, at a learning
+    rate of 1 (the schedule comes on top)."""
     t = config.training
     parts = [optax.clip_by_global_norm(t.clip)] if t.clip else []
-    parts.append(optax.scale_by_adam(*t.betas) if t.moments == "element" else scale_by_tensor_adam(*t.betas))
+    adam = optax.scale_by_adam if t.moments == "element" else scale_by_tensor_adam
+    kinds = {"adam": adam, "amsgrad": optax.scale_by_amsgrad, "slayer_nadam": scale_by_slayer_nadam}
+    parts.append(kinds[t.optimiser](*t.betas))
     parts += [
         optax.add_decayed_weights(t.weight_decay, mask=_weights_only),
         scale_groups(t.learning_rate_scale),

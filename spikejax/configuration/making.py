@@ -3,9 +3,7 @@
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import jax
-
-from ..connections import AbstractConnection, Dropout
+from ..connections import Dropout
 from ..errors import ConfigError
 from .tables import Table, keywords
 
@@ -16,6 +14,9 @@ def make(
     one: Table, where: str = "", /, *, component: Callable[..., Any] | None = None, **context: Any
 ) -> Any:
     """The component of a table, and those of the tables in it.
+
+    A part that is drawn at random, as the connection within a connection, is handed over as the function that
+    draws it, ``draw(in_shape, out_shape, key=key)`` for a connection, since only the whole knows its shapes.
 
     **Arguments:** `where`: path of keys of the table, which an error begins with; `component`: another class
     than the table's, which takes those of the keys that it declares; `context`: what no table says, such as
@@ -33,22 +34,21 @@ def make(
 
 
 def _part(value: Any, where: str) -> Any:
-    """A value of a table, and a table in it as what it stands for."""
+    """A value of a table, and a table in it as the component that it stands for, or the function that draws
+    it."""
     if isinstance(value, Table):
-        return make(value, where)
+        return drawing(value, where) if hasattr(value.component, "create") else make(value, where)
     if isinstance(value, tuple) and any(isinstance(one, Table) for one in value):
         return tuple(drawing(one, f"{where}.{i}") for i, one in enumerate(value))
     return value
 
 
-def drawing(table: Table, where: str) -> Callable[..., AbstractConnection]:
-    """How the connection of a table is drawn: a function of the shapes of input and output, and a key."""
+def drawing(one: Table, where: str, **context: Any) -> Callable[..., Any]:
+    """How the component of a table is drawn: a function of the shapes of input and output, and a key."""
 
-    def draw(
-        in_shape: tuple[int, ...], out_shape: tuple[int, ...] | None, *, key: jax.Array
-    ) -> AbstractConnection:
-        made = make(table, where, in_shape=in_shape, out_shape=out_shape, key=key)
-        rate = getattr(table, "dropout", 0.0)
+    def draw(in_shape: tuple[int, ...], out_shape: tuple[int, ...] | None, *, key: Any) -> Any:
+        made = make(one, where, in_shape=in_shape, out_shape=out_shape, key=key, **context)
+        rate = getattr(one, "dropout", 0.0)
         return Dropout(made, rate=rate) if rate else made
 
     return draw

@@ -40,6 +40,8 @@ def program(config: Config) -> str:
     """
     tree: dict[str, Any] = compiled(config)
     del tree["seed"], tree["network"]
+    # A loss is compiled in as it is, with the numbers of its parts.
+    tree["loss"] = config.loss.model_dump(mode="json")
     # The length of a batch is drawn by the seed: only points of one seed have batches of one shape.
     if any(build_task(part).draws_length for part in config.parts):
         tree["seed"] = config.seed
@@ -56,7 +58,9 @@ def structure(config: Config) -> Hashable:
 
 
 @functools.lru_cache(maxsize=256)
-def _structure(network: Any, trainable: tuple[str, ...], channels: int, outputs: int) -> Hashable:
+def _structure(
+    network: Any, trainable: tuple[str, ...], channels: int | tuple[int, ...], outputs: int
+) -> Hashable:
     config = Config(network=network)
     config = config.model_copy(
         update={"training": config.training.model_copy(update={"trainable": trainable})}

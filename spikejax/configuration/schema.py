@@ -15,6 +15,7 @@ from ..connections import CONNECTIONS
 from ..errors import ConfigError
 from ..gates import Gate
 from ..losses import LOSSES
+from ..network import WEAK
 from ..neurons import NEURONS, WRAPPERS, AbstractResetNeuron
 from ..noise import Noise
 from ..penalties import PENALTIES
@@ -63,8 +64,12 @@ def _wrapper_tables(cls: type) -> Mapping[str, Any]:
 
 def _derives_shape(connection: Table) -> bool:
     """Whether the population of a connection has the shape that follows from it."""
-    while isinstance(getattr(connection, "connections", None), tuple):
-        connection = connection.connections[-1]
+    inner = connection
+    while inner is not None:
+        connection = inner
+        inner = getattr(connection, "connection", None)
+        if isinstance(several := getattr(connection, "connections", None), tuple):
+            inner = several[-1]
     return getattr(connection.component, "derives_shape", False)
 
 
@@ -111,7 +116,7 @@ class Layer(Table):
         default={}, description="input of the population"
     )
     recurrent: Annotated[
-        Any, Family(CONNECTIONS, "dense", base=Recurrent, defaults={"scale": 0.1}, switch=True)
+        Any, Family(CONNECTIONS, "dense", base=Recurrent, defaults={"scale": WEAK}, switch=True)
     ] = Field(default={}, description="connection of the population with itself, or false")
     bias: tuple[Finite, Finite] | None = Field(
         default=None,
@@ -225,7 +230,12 @@ class Training(Table):
     learning_rate_scale: dict[str, NonNegative] = Field(
         default={},
         description="factors of the learning rate by (part of) a parameter's name, such as { recurrent = "
-        "0.1, bias = 0.5 }",
+        "0.1, bias = 0.5 }; the longest name that fits counts",
+    )
+    optimiser: Literal["adam", "amsgrad", "slayer_nadam"] = Field(
+        default="adam",
+        description="adam; amsgrad: with the largest second moment so far; slayer_nadam: that of SLAYER's "
+        "code, which looks ahead",
     )
     betas: tuple[Decay, Decay] = Field(default=(0.9, 0.999), description="Adam's decay rates")
     moments: Literal["element", "tensor"] = Field(
@@ -274,6 +284,14 @@ class Training(Table):
     def _divisible(self):
         if self.batch % self.accumulate:
             raise ValueError(f"batch ({self.batch}) must be a multiple of accumulate ({self.accumulate})")
+        return self
+
+    @model_validator(mode="after")
+    def _one_optimiser(self):
+        if self.moments != "element" and self.optimiser != "adam":
+            raise ValueError(
+                f"moments is {self.moments}, which is of the optimiser adam, not {self.optimiser}"
+            )
         return self
 
 

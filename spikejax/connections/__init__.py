@@ -3,8 +3,10 @@
 from .base import CONNECTIONS, AbstractConnection, AbstractInstant, ActivationShape, check_shapes, fan_in
 from .chain import Chain
 from .convolution import Convolution
+from .delays import Delayed, DelayedSynapses
 from .dense import Dense
 from .dropout import Dropout, with_dropout
+from .filtered import Filtered
 from .pooling import Pool, Unpool
 from .ports import Ports
 
@@ -15,8 +17,11 @@ __all__ = [
     "ActivationShape",
     "Chain",
     "Convolution",
+    "Delayed",
+    "DelayedSynapses",
     "Dense",
     "Dropout",
+    "Filtered",
     "Pool",
     "Ports",
     "Unpool",

@@ -4,6 +4,7 @@ import abc
 import math
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PyTree
@@ -46,13 +47,20 @@ class AbstractConnection(Component):
     derives_shape: ClassVar[bool] = False
     """Whether the shape of its output follows from that of its input, so that no one else has to give it."""
 
-    def at(self, dt: float | Float[Array, ""], delay: float | Float[Array, ""] = 0.0) -> "AbstractConnection":
+    @property
+    def reach(self) -> float:
+        """How long an input may take to arrive, ms."""
+        return 0.0
+
+    def at(
+        self, dt: float | Float[Array, ""], passed: float | Float[Array, ""] = 0.0
+    ) -> "AbstractConnection":
         """The connection at a time step of `dt` ms, as a simulation asks for it once, before its loop: what
         depends on the step, or is the same for all steps, is worked out here.
 
-        **Arguments:** `delay`: ms that have passed before the input is seen, which are dt in a recurrence.
+        **Arguments:** `passed`: ms that have passed before the input is seen, which are dt in a recurrence.
         """
-        del dt, delay
+        del dt, passed
         return self
 
     def init(self, dtype: Any) -> PyTree[Float[Array, "..."]]:
@@ -73,8 +81,13 @@ class AbstractConnection(Component):
         mask: Bool[Array, " time"] | None = None,
     ) -> tuple[Float[Array, "time *out"], PyTree[Float[Array, "..."]]]:
         """Output over a stretch of time, and what is remembered after it; where `mask` is False, the trial is
-        over and nothing more is remembered."""
-        x = x.dense() if isinstance(x, Events) else x
+        over and nothing more is remembered.
+
+        Events become arrays a chunk of steps at a time (`in_chunks`), unless a connection has a way of its
+        own for them.
+        """
+        if isinstance(x, Events):
+            return in_chunks(self, x, memory, mask)
 
         def step(memory, now):
             x, m = now
@@ -95,7 +108,6 @@ class AbstractConnection(Component):
         return scaled(self, ("weight",), factor)
 
     @classmethod
-    @abc.abstractmethod
     def create(
         cls, in_shape: tuple[int, ...], out_shape: tuple[int, ...] | None, *args: Any, **options: Any
     ) -> "AbstractConnection":
@@ -105,6 +117,7 @@ class AbstractConnection(Component):
         `options` are `key` and keywords of the class itself, annotated ``Annotated[type, Declaration(...)]``:
         a configuration's table of the connection follows from them.
         """
+        raise NotImplementedError(f"a {cls.__name__} is not drawn at random: it is made of what is there")
 
 
 class AbstractInstant(AbstractConnection):
@@ -118,8 +131,9 @@ class AbstractInstant(AbstractConnection):
         return self(x), memory
 
     def over_time(self, x, memory=None, mask=None):
-        del mask
-        return jax.vmap(self)(x.dense() if isinstance(x, Events) else x), memory
+        if isinstance(x, Events):
+            return in_chunks(self, x, memory, mask)
+        return jax.vmap(self)(x), memory
 
 
 CONNECTIONS: Registry[AbstractConnection] = Registry("connection")
@@ -128,6 +142,47 @@ CONNECTIONS: Registry[AbstractConnection] = Registry("connection")
 def hold(mask: Bool[Array, ""] | None, after: PyTree, before: PyTree) -> PyTree:
     """What is remembered after a step, or, where `mask` is False, before it."""
     return after if mask is None else jax.tree.map(lambda a, b: jnp.where(mask, a, b), after, before)
+
+
+CELLS = 1 << 16
+"""Numbers in a chunk of a trial's stimulus, at most, unless a single step has more: 8 MiB for a batch of 32
+in single precision, what an allocator keeps to itself."""
+
+
+def in_chunks(
+    connection: AbstractConnection, events: Events, memory: PyTree, mask: Bool[Array, " time"] | None
+) -> tuple[Float[Array, "time *out"], PyTree]:
+    """``connection.over_time`` of events by way of arrays, which are never longer than a chunk of steps: the
+    chunks run one after the other, each remembers the one before, and on the way back each is made again."""
+    steps, dtype = events.steps, events.value.dtype
+    length = min(max(CELLS // math.prod(events.channels), 1), steps)
+    start = connection.init(dtype) if memory is None else memory
+
+    def run(connection, events, memory, begin, m, length):
+        return connection.over_time(events.window(begin, length), memory, m)
+
+    if length == steps:
+        return run(connection, events, start, 0, mask, steps)
+    whole = steps // length
+    cut = None if mask is None else mask[: whole * length].reshape(whole, length)
+
+    # What is made again depends on its arguments alone, which are arrays.
+    arrays, others = eqx.partition(connection, eqx.is_array)
+    made = lambda arrays, e, memory, begin, m: run(eqx.combine(arrays, others), e, memory, begin, m, length)
+    again = jax.checkpoint(made, prevent_cse=False)
+
+    def chunk(memory, xs):
+        begin, m = xs
+        out, memory = again(arrays, events, memory, begin, m)
+        return memory, out
+
+    memory, out = jax.lax.scan(chunk, start, (length * jnp.arange(whole, dtype=jnp.int32), cut))
+    out = out.reshape(whole * length, *out.shape[2:])
+    if whole * length == steps:
+        return out, memory
+    rest = None if mask is None else mask[whole * length :]
+    last, memory = run(connection, events, memory, whole * length, rest, steps - whole * length)
+    return jnp.concatenate([out, last]), memory
 
 
 def check_shapes(connection: AbstractConnection, expected: tuple[int, ...], name: str, given: str) -> None:
@@ -147,4 +202,5 @@ __all__ = [
     "check_shapes",
     "fan_in",
     "hold",
+    "in_chunks",
 ]

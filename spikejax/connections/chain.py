@@ -70,12 +70,16 @@ class Chain(AbstractConnection):
             found.append(create(found[-1].out_shape if found else in_shape, shape, key=k))
         return cls(tuple(found))
 
-    def at(self, dt, delay=0.0):
+    @property
+    def reach(self):
+        return sum(one.reach for one in self.connections)
+
+    def at(self, dt, passed=0.0):
         found = []
         for one in self.connections:
-            found.append(one.at(dt, delay))
+            found.append(one.at(dt, passed))
             # What has passed before the input is seen has passed once: the first that can count it does.
-            delay = delay if isinstance(one, AbstractInstant) else 0.0
+            passed = passed if isinstance(one, AbstractInstant) else 0.0
         return Chain(tuple(found))
 
     def init(self, dtype):

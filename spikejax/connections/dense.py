@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from ..component import Declaration, check_keywords
+from ..event_product import event_product
 from ..parameters import AbstractReparametrisation, Masked, Signed, WeightNormalised, like, resolve
 from ..stimulus import Events, Stimulus
 from .base import CONNECTIONS, AbstractInstant, ActivationShape, fan_in
@@ -175,10 +176,8 @@ class Dense(AbstractInstant):
     def over_time(self, x: Stimulus, memory=None, mask=None):
         if not isinstance(x, Events):
             return super().over_time(x, memory, mask)
-        # A column of weights for every event, added up by step.
-        columns = self.matrix.T[x.channel] * x.value[:, None]
-        total = jnp.zeros((x.steps, columns.shape[1]), columns.dtype).at[x.step].add(columns)
-        return total.reshape(x.steps, *self.out_shape), memory
+        out = event_product(x, self.matrix.T)
+        return out.reshape(x.steps, *self.out_shape), memory
 
 
 __all__ = ["Dense", "Norm", "Scale", "WeightNorm"]

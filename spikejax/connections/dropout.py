@@ -51,8 +51,12 @@ class Dropout(AbstractConnection):
         """A connection drawn by `connection`, such as ``partial(Dense.create, scale=2.0)``, with dropout."""
         return cls(connection(in_shape, out_shape, key=key), rate=rate)
 
-    def at(self, dt, delay=0.0):
-        return Dropout(self.connection.at(dt, delay), rate=self.rate, mask=self.mask)
+    @property
+    def reach(self):
+        return self.connection.reach
+
+    def at(self, dt, passed=0.0):
+        return Dropout(self.connection.at(dt, passed), rate=self.rate, mask=self.mask)
 
     def init(self, dtype):
         return self.connection.init(dtype)

@@ -36,17 +36,15 @@ class Ports(AbstractConnection):
         """``(ports, *n)``."""
         return (len(self.connections), *self._first.out_shape)
 
-    def at(self, dt, delay=0.0):
-        return Ports(tuple(c if c is None else c.at(dt, delay) for c in self.connections))
+    @property
+    def reach(self):
+        return max(c.reach for c in self.connections if c is not None)
+
+    def at(self, dt, passed=0.0):
+        return Ports(tuple(c if c is None else c.at(dt, passed) for c in self.connections))
 
     def init(self, dtype):
         return tuple(None if c is None else c.init(dtype) for c in self.connections)
-
-    @classmethod
-    def create(cls, in_shape, out_shape, *, key, **options):
-        raise NotImplementedError(
-            "ports are made of connections that are there: Ports((None, excitatory, inhibitory))"
-        )
 
     def step(self, x, memory=None):
         """Current and conductances ``(ports, *n)`` for one input, and what every connection remembers."""

@@ -55,7 +55,7 @@ def check_network_memory(config: Config, members: int = 1) -> None:
     **Arguments:** `members`: networks that are trained side by side.
     """
 
-    def parts(channels: int, outputs: int, key: PRNGKeyArray):
+    def parts(channels: int | tuple[int, ...], outputs: int, key: PRNGKeyArray):
         network = build_network(config, channels, outputs, key)
         return network, eqx.partition(network, trainable(network, config.training.trainable))[0]
 
@@ -92,9 +92,11 @@ def check_batch_memory(config: Config, run: Run) -> None:
         except Exception:  # a user's task that cannot be traced
             continue
         if not hasattr(trials.stimulus, "shape"):
-            continue  # lists of events, of no known number
-        whole = _bytes(trials.stimulus)
-        steps, item = trials.stimulus.shape[1], trials.stimulus.dtype.itemsize
+            continue  # a user's own kind of stimulus, of no known size
+        numbers = jax.tree.leaves(trials.stimulus)
+        # Of a list of events: where they are, and their values.
+        whole = sum(_bytes(x) for x in numbers)
+        steps, item = trials.stimulus.shape[1], numbers[-1].dtype.itemsize
         neurons = max(math.prod(layer.shape) for layer in run.network.layers)
         currents = stage.batch // part.training.accumulate * steps * neurons * item
         if isinstance(getattr(stage.simulators[0], "adjoint", None), Checkpointed):

@@ -13,6 +13,7 @@ from ..configuration import Config, build_noise
 from ..configuration.load import new_folder
 from ..losses import CrossEntropy, Sum
 from ..simulators import ClockDriven
+from ..stimulus import as_array
 from ..tasks import Trial
 from ..tasks.base import first_trials
 from ..training import make_evaluate, run_trial
@@ -28,7 +29,8 @@ def _simulated(network, trial, simulator):
 
 
 def shown_target(kind: str, trial: Trial) -> np.ndarray | None:
-    """The signal ``(time, out)`` that the readout of a trial should be; None if its target is none.
+    """The signal ``(time, out)`` that the readout of a trial should be, or the spikes that the last layer
+    should have; None if its target is none of them.
 
     **Arguments:** `kind`: of the task's target (`AbstractTask.target`).
     """
@@ -65,12 +67,12 @@ def plot_run(folder: Path, config: Config | None = None, *, formats: Sequence[st
         first = first.parts[0]
     shown = ShownTrial(
         name,
-        np.asarray(trial.stimulus)[:there],
+        np.asarray(as_array(trial.stimulus))[:there],
         solution,
         network,
         gate,
         config.dt,
-        target=None if target is None else target[:there],
+        **{"wanted" if run.task.target == "spikes" else "target": None if target is None else target[:there]},
         windows=first.windows if isinstance(first, CrossEntropy) else 1,
         labels=labels,
         channel=run.task.channel_label,

@@ -31,6 +31,7 @@ from ..noise import Noise
 from ..parameters import resolve
 from ..plotting import analysis as figures
 from ..simulators import ClockDriven
+from ..stimulus import as_array
 from ..tasks import Trial
 from ..tasks.base import Probe
 
@@ -170,7 +171,7 @@ def _ablation(
 def _stability(network: Network, probe: Probe, simulator: ClockDriven) -> Report:
     """Eigenvalues and Lyapunov exponents along the first trial."""
     dt = simulator.dt
-    stimulus = probe.trials.stimulus[0]
+    stimulus = as_array(jax.tree.map(lambda x: x[0], probe.trials.stimulus))
     steps = len(stimulus) if probe.trials.mask is None else int(np.asarray(probe.trials.mask[0]).sum())
     jacobian = np.asarray(jacobians(network, stimulus[:steps], simulator))
     spans = _spans(probe, steps * dt)

@@ -21,6 +21,7 @@ from .integrate_and_fire import LIF, NIF
 from .izhikevich import Izhikevich
 from .refractory import Refractory
 from .resets import Split, Subtract, Zero
+from .spike_response import SpikeResponse
 from .theta import Theta
 from .wrapper import WRAPPERS, Wrapper
 
@@ -45,6 +46,7 @@ __all__ = [
     "Izhikevich",
     "Path",
     "Refractory",
+    "SpikeResponse",
     "Split",
     "State",
     "Subtract",

@@ -94,6 +94,8 @@ class AbstractNeuron(Component):
     """Whether there is a `landing`, of which the graded release takes a part."""
     accelerates: ClassVar[bool] = True
     """Whether v has an upswing, so that its way to the threshold within a step is not straight."""
+    jumps: ClassVar[bool] = False
+    """Whether v follows its input at once, so that it has no way through an active zone."""
 
     @abc.abstractmethod
     def flow(self, state: AnyState, current: Input, dt) -> AnyState:

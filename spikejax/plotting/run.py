@@ -47,6 +47,8 @@ class ShownTrial(NamedTuple):
     """ms."""
     target: Float[np.ndarray, "time out"] | None = None
     """The signal that the readout should be, if it should be one."""
+    wanted: Float[np.ndarray, "time out"] | None = None
+    """The spikes that the last layer should have, if it should have certain ones."""
     windows: int = 1
     """Stretches of time with readouts of their own, one for each class."""
     labels: tuple[str, ...] = ()
@@ -70,6 +72,8 @@ def run_figures(
         "activations": partial(activations, shown),
         "rates": partial(firing_rates, result.counts, result.durations),
     }
+    if shown.wanted is not None:
+        figures["spikes"] = partial(spikes, shown)
     if result.labels is not None:
         table = confusion(np.asarray(result.classes), np.asarray(result.labels), len(labels))
         figures["confusion"] = partial(confusion_matrix, table, labels)
@@ -186,6 +190,21 @@ def raster(shown: ShownTrial) -> Figure:
     return figure
 
 
+def spikes(shown: ShownTrial) -> Figure:
+    """The spikes that the last layer should have, and those that it has; a charge of less than half is
+    none."""
+    assert shown.wanted is not None, "a figure of tasks that ask for spikes"
+    release = np.asarray(shown.solution.layers[-1].release).reshape(len(shown.wanted), -1)
+    figure, axes = page(2, 1, 7.4, 6.4, sharex=True)
+    for ax, x, name in zip(axes[:, 0], (shown.wanted, release), ("target", "last layer"), strict=True):
+        t, n = np.nonzero(x > 0.5)
+        ax.scatter((t + 1) * shown.dt, n, s=2, marker="|", color="k", linewidths=0.6)
+        ax.set(ylabel=f"neuron ({name})", ylim=(-1, x.shape[1]))
+    axes[-1, 0].set(xlabel="time (ms)", xlim=(0, len(release) * shown.dt))
+    figure.suptitle(f"Target and output spikes, {shown.name}", fontsize="medium")
+    return figure
+
+
 def _input(figure: Figure, ax: Axes, shown: ShownTrial) -> None:
     """The stimulus: a dot for every spike; a line for every signal, or an image of many."""
     x = shown.stimulus.reshape(len(shown.stimulus), -1)
@@ -218,6 +237,8 @@ def voltages(shown: ShownTrial) -> Figure:
             for edge in layer.neuron.zone(shown.gate.of_layer(i))
         )
         unit = unit_of_v(layer)
+        rest = np.median(v, axis=0).reshape(layer.shape)
+        begin = np.broadcast_to(getattr(layer.neuron, "v_reset", rest), layer.shape).reshape(-1)
         for n in some:
             ax = next(rows)
             ax.axhspan(low[n], high[n], color="C1", alpha=0.25, lw=0, label="active zone of the gate")
@@ -225,7 +246,6 @@ def voltages(shown: ShownTrial) -> Figure:
             ax.set_ylabel(f"v ({unit}),\nlayer {i}, neuron {n}", fontsize=7)
             # That way stays a third of the axis, however far v falls.
             edges = float(low[n]), float(high[n])
-            begin = np.broadcast_to(getattr(layer.neuron, "v_reset", np.median(v, axis=0)), low.shape)
             way = MOST_WAYS * (edges[1] - min(float(begin[n]), edges[0]))
             ax.set_ylim(limits(np.clip(v[:, n], edges[1] - way, edges[1] + way), keep=edges))
             mark_outside(ax, v[:, n])
@@ -359,6 +379,7 @@ __all__ = [
     "holds_spikes",
     "raster",
     "run_figures",
+    "spikes",
     "training",
     "unit_of_v",
     "voltages",

@@ -14,13 +14,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..analysis.traces import Traces
+from ..stimulus import Events, as_array
 from .style import STYLE, page
 
 FEW = 10
 """Lines up to which a panel shows lines; more are an image."""
 LEAST_CHARGE = 0.02
 """Released charge from which on a step has a mark."""
-Values = ArrayLike | Traces
+Values = ArrayLike | Events | Traces
 
 
 class _Taken(NamedTuple):
@@ -50,7 +51,7 @@ def _take(
     if not isinstance(values, Traces):
         if dt is None:
             raise ValueError("`dt` is missing: give the time step of the array, in ms")
-        array = np.asarray(values)
+        array = np.asarray(as_array(values))
         if array.ndim < 1 or not len(array):
             raise ValueError(f"the array has shape {array.shape}: give (time, neurons) of one trial")
         return _Taken(array.reshape(len(array), -1), float(dt), None, 0, 0)

@@ -4,9 +4,12 @@ from .augmentation import Augmentation
 from .base import TASKS, AbstractTask, Probe, Trial
 from .braille import Braille
 from .delayed_xor import DelayedXOR
+from .event_camera import EventCamera, from_tonic
+from .lags import Lags
 from .predictive_coding import PredictiveCoding
 from .recordings import AbstractRecordings, Recordings
 from .recordings_file import RecordingsFile
+from .spike_trains import SpikeTrains
 from .spoken_digits import SpokenDigits
 
 __all__ = [
@@ -16,10 +19,14 @@ __all__ = [
     "Augmentation",
     "Braille",
     "DelayedXOR",
+    "EventCamera",
+    "Lags",
     "PredictiveCoding",
     "Probe",
     "Recordings",
     "RecordingsFile",
+    "SpikeTrains",
     "SpokenDigits",
     "Trial",
+    "from_tonic",
 ]

@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from ..component import Component
 from ..registry import Registry
+from ..stimulus import Events
 
 if TYPE_CHECKING:  # no field of the constructor: a class may have a property in its place
     from typing import ClassVar as AbstractVar
@@ -24,7 +25,8 @@ TASKS: Registry["AbstractTask"] = Registry("task")
 class Trial(NamedTuple):
     """One trial, or a batch of them with a leading axis on everything."""
 
-    stimulus: Float[Array, "*batch time channels"]
+    stimulus: Float[Array, "..."] | Events
+    """An array ``(*batch, time, *channels)``, with a row for every step, or lists of events."""
     target: PyTree[Array]
     """What the loss compares the readout with: a class, or a signal ``(time, out)``, or what else that loss
     expects."""
@@ -61,9 +63,9 @@ class AbstractTask(Component):
 
     target: AbstractVar[str]
     """What a trial's target is, which the loss must be made for: ``"class"``, ``"signal"``,
-    ``"response"``."""
-    channels: AbstractVar[int]
-    """Of the stimulus."""
+    ``"response"``, or ``"spikes"``, a raster ``(time, out)`` of the last layer."""
+    channels: AbstractVar[int | tuple[int, ...]]
+    """Of the stimulus: their number, or the shape in which they lie, as that of an image."""
     outputs: AbstractVar[int]
     """Width of the target: classes, or signals."""
     labels: AbstractVar[tuple[str, ...]]

@@ -80,6 +80,8 @@ class Braille(AbstractRecordings):
     """
 
     target: ClassVar[str] = "class"
+    form: ClassVar[str] = "dense"
+    shift_places: ClassVar[int] = 0
 
     dt: float = option(unit="ms", doc="time step", above=0.0, in_table=False, kw_only=False)
     thresholds: tuple[float, ...] = option(

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ..component import option
-from ..stimulus import steps_in
+from ..stimulus import as_array, steps_in
 from .base import TASKS, AbstractTask, Probe, Trial
 
 KINDS = ("++", "+-", "-+", "--", "+0", "-0")
@@ -177,7 +177,7 @@ class DelayedXOR(AbstractTask):
         delay = min(400.0, self.delays[1])
         trials = self.aligned(delay, size)
         first, second, cue, begin = (float(m) for m in self.moments((delay, delay)))
-        sign = np.asarray(trials.stimulus[:, round(first / dt), 0]).astype(int)
+        sign = np.asarray(as_array(trials.stimulus)[:, round(first / dt), 0]).astype(int)
         kind = np.arange(size) % len(KINDS)
         # Trials whose only pulse is the second one have nothing to remember before it.
         groups = {"first pulse": sign + 1, "answer": np.asarray(trials.label), "kind": kind}

@@ -1,8 +1,9 @@
 """Tasks on recordings that fit in memory: a user's own arrays, and what tasks that read files have in
 common."""
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -12,7 +13,9 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, Int, Num
 
 from ..component import option
+from ..event_product import FORMS, as_list
 from ..reading import class_numbers
+from ..stimulus import Events, Stimulus
 from .base import AbstractTask, Parts, Trial
 from .splits import SPLITS, split_trials
 from .trial_arrays import (
@@ -37,10 +40,21 @@ MOST = 1 << 26
 """Numbers in a part of a split, at most: 256 MB in single precision."""
 
 
+def form_option(default: str = "dense") -> Any:
+    """The field `form` of a task whose stimuli may be lists of events: what they are handed on as."""
+    return option(
+        default,
+        doc="the stimulus: dense arrays; lists of events; auto: lists where these are sparse; rows, loop, "
+        "scatter: lists, and how their products are computed",
+        choices=FORMS,
+        staged=False,
+    )
+
+
 class AbstractRecordings(AbstractTask):
     """A task on recordings that fit in memory, each epoch in a new order."""
 
-    stimuli: AbstractVar[dict[str, Num[Array, "trials time channels"] | EventTrials]]
+    stimuli: AbstractVar[dict[str, Num[Array, "trials time *channels"] | EventTrials]]
     """By split (``train``, ``validation``, ``test``)."""
     targets: AbstractVar[dict[str, Int[Array, " trials"] | Float[Array, "trials time outputs"]]]
     """The class, or the signal, of each of them."""
@@ -48,12 +62,17 @@ class AbstractRecordings(AbstractTask):
     """Probability that the input of a channel in a step is deleted in training."""
     shift_steps: AbstractVar[int]
     """Largest shift of a whole training trial in time, in steps."""
+    shift_places: AbstractVar[int]
+    """Largest shift of a training trial along the last two axes of the channels, in places."""
+    form: AbstractVar[str]
+    """What events are handed on as, one of `spikejax.event_product.FORMS`."""
     lengths: AbstractVar[dict[str, Int[Array, " trials"]] | None]
     """The number of steps of each of them; None if all are as long as their arrays."""
 
     @property
-    def channels(self) -> int:
-        return self.stimuli["train"].shape[-1]
+    def channels(self) -> int | tuple[int, ...]:
+        own = self.stimuli["train"].shape[2:]
+        return own[0] if len(own) == 1 else own
 
     @property
     def outputs(self) -> int:
@@ -64,21 +83,16 @@ class AbstractRecordings(AbstractTask):
         return len(self.targets["train"])
 
     def batch(self, key, step, size):
-        return _draw(
-            self._of("train"),
-            key,
-            jnp.asarray(step),
-            size,
-            self.drop,
-            self.shift_steps,
-        )
+        changes = _Changes(self.drop, self.shift_steps, self.shift_places)
+        return _draw(self._of("train"), key, jnp.asarray(step), size, changes, self._path)
 
     def split(self, name):
         return self._take(name, np.arange(len(self.targets[name])))
 
     def parts(self, name):
-        _, steps, channels = self.stimuli[name].shape
-        part = max(MOST // (steps * channels), 1)
+        stimuli = self.stimuli[name]
+        numbers = 3 * stimuli.most if self._path and isinstance(stimuli, EventTrials) else None
+        part = max(MOST // max(numbers or math.prod(stimuli.shape[1:]), 1), 1)
         return Parts(lambda index: self._take(name, index), len(self.targets[name]), part)
 
     def _of(self, name: str):
@@ -86,7 +100,22 @@ class AbstractRecordings(AbstractTask):
 
     def _take(self, name: str, index: Int[np.ndarray, " part"]) -> Trial:
         keys = jax.random.split(jax.random.key(len(name)), len(self.targets[name]))
-        return _trials(self._of(name), jnp.asarray(index), keys[index])
+        return _trials(self._of(name), jnp.asarray(index), keys[index], self._path)
+
+    @property
+    def _path(self) -> str | None:
+        """How the products of lists of events are computed; None if they become arrays.
+
+        **Raises:** `ValueError` for samples, which are no events.
+        """
+        stimuli = self.stimuli["train"]
+        if not isinstance(stimuli, EventTrials):
+            if self.form in ("dense", "auto"):
+                return None
+            raise ValueError(f"`form` is {self.form}, but the stimuli are samples: set it to dense or auto")
+        if not as_list(self.form, stimuli.density):
+            return None
+        return "auto" if self.form == "events" else self.form
 
 
 class Recordings(AbstractRecordings):
@@ -99,13 +128,14 @@ class Recordings(AbstractRecordings):
     ``(trials,)`` from 0, or signals ``(trials, time, outputs)`` for ``target="signal"``; `labels`: names of
     the classes; `lengths`: of trials that end before their arrays do, in steps, by split; `drop`: probability
     that the input of a channel in a step is deleted in training; `shift_steps`: largest shift of a whole
-    training trial in time (with its signal), in steps.
+    training trial in time (with its signal), in steps; `shift_places`: the same along the last two axes of
+    channels that lie in an image, in pixels; `form`: what events are handed on as, see `form_option`.
 
     **Raises:** `ValueError` for splits that are missing or do not fit, for classes that are not the number of
     a label, and for signals that are not as long as the stimuli.
     """
 
-    stimuli: dict[str, Num[Array, "trials time channels"] | EventTrials]
+    stimuli: dict[str, Num[Array, "trials time *channels"] | EventTrials]
     targets: dict[str, Int[Array, " trials"] | Float[Array, "trials time outputs"]]
     labels: tuple[str, ...] = option((), doc="names of the classes")
     lengths: dict[str, Int[Array, " trials"]] | None = eqx.field(default=None, kw_only=True)
@@ -117,6 +147,10 @@ class Recordings(AbstractRecordings):
         below=1.0,
     )
     shift_steps: int = option(0, doc="largest shift of a whole training trial, in steps", at_least=0.0)
+    shift_places: int = option(
+        0, doc="largest shift of a training trial along the last two axes of the channels", at_least=0.0
+    )
+    form: str = form_option()
 
     def __check_init__(self):
         for name in ("stimuli", "targets", "lengths"):
@@ -127,16 +161,20 @@ class Recordings(AbstractRecordings):
         if bool(self.labels) != (self.target == "class"):
             word = "has no names of the classes" if self.target == "class" else "names classes"
             raise ValueError(f"Recordings: `labels` {word}, but the target is a {self.target}")
-        channels = self.stimuli["train"].shape[-1]
+        channels = self.stimuli["train"].shape[2:]
+        lists = isinstance(self.stimuli["train"], EventTrials)
+        if self.shift_places and not (lists and len(channels) > 1):
+            raise ValueError("Recordings: `shift_places` is of events of an image: leave it out")
         for split, x in self.stimuli.items():
             if len(x) != len(self.targets[split]):
                 raise ValueError(
                     f"Recordings: {split} has {len(x)} `stimuli` and {len(self.targets[split])} `targets`: "
                     "give one target for each"
                 )
-            if x.shape[-1] != channels:
+            if x.shape[2:] != channels:
                 raise ValueError(
-                    f"Recordings: {split} has {x.shape[-1]} channels in `stimuli`, and train {channels}"
+                    f"Recordings: {split} has {_number(x.shape[2:])} channels in `stimuli`, and train "
+                    f"{_number(channels)}"
                 )
             self._check_targets(split, x.shape[1])
             if self.lengths is not None:
@@ -185,10 +223,12 @@ class Recordings(AbstractRecordings):
         seed: int = 0,
         drop: float = 0.0,
         shift_steps: int = 0,
+        form: str = "dense",
     ) -> "Recordings":
         """Recordings from lists of events, such as spikes: each is counted in the step ``floor(t/dt)``.
 
-        They stay lists in memory, of a few bytes an event, and become arrays a batch at a time.
+        They stay lists in memory, of a few bytes an event, and become arrays a batch at a time, or, with
+        another `form`, stay lists (`spikejax.Events`).
 
         **Arguments:**
 
@@ -206,7 +246,7 @@ class Recordings(AbstractRecordings):
         - `labels`: names of the classes, if `targets` are numbers of these; default: the values that occur.
         - `groups` (words or numbers, one a trial), `split`, `validation`, `test`, `seed`: see
           `spikejax.tasks.splits.split_trials`.
-        - `drop`, `shift_steps`: changes in training, see `Recordings`.
+        - `drop`, `shift_steps`, `form`: see `Recordings`.
 
         **Raises:** `ValueError` in one line naming the argument, and the first event or trial that is wrong.
         """
@@ -226,7 +266,8 @@ class Recordings(AbstractRecordings):
         )  # fmt: skip
         stimuli = {name: x.of(index) for name, index in parts.items()}
         _check_as_long(kind, x.shape[1], lengths, known.values, own)
-        return cls._made(kind, stimuli, known, lengths, parts, drop=drop, shift_steps=shift_steps)
+        more = {"drop": drop, "shift_steps": shift_steps, "form": form}
+        return cls._made(kind, stimuli, known, lengths, parts, **more)
 
     @classmethod
     def from_arrays(
@@ -334,9 +375,23 @@ def _check_as_long(kind, steps, lengths, signals, own) -> None:
         )
 
 
+def _number(channels: tuple[int, ...]) -> str:
+    """A number of channels, or the shape that they lie in, in words."""
+    return " x ".join(map(str, channels))
+
+
+class _Changes(NamedTuple):
+    """What is changed in training."""
+
+    drop: float
+    shift: int
+    places: int
+
+
 @eqx.filter_jit
-def _draw(recordings, key, step, size: int, drop: float, shift: int) -> Trial:
+def _draw(recordings, key, step, size: int, changes: _Changes, path: str | None) -> Trial:
     """The trials of one step."""
+    drop, shift, places = changes
     trials = len(recordings[1])
     per_epoch = max(trials // size, 1)
     epoch, within = step // per_epoch, step % per_epoch
@@ -345,29 +400,42 @@ def _draw(recordings, key, step, size: int, drop: float, shift: int) -> Trial:
     order = jax.random.permutation(jax.random.fold_in(key_order, epoch), trials)
     index = order[(within * size + jnp.arange(size)) % trials]
     keys = jax.random.split(jax.random.fold_in(key_start, step), size)
-    drawn = _trials(recordings, index, keys)
+    drawn = _trials(recordings, index, keys, "auto" if places else path)
     x, target = drawn.stimulus, drawn.target
+    if places and isinstance(x, Events):
+        key_places = jax.random.fold_in(jax.random.fold_in(key, 4), step)
+        x = jax.vmap(Events.shifted)(x, jax.random.randint(key_places, (size, 2), -places, places + 1))
+        x = jax.vmap(Events.dense)(x) if path is None else x.by(path)
     if shift:
         by = jax.random.randint(jax.random.fold_in(key_shift, step), (size,), -shift, shift + 1)
         x = jax.vmap(_shifted)(x, by)
         target = target if drawn.label is not None else jax.vmap(_shifted)(target, by)
     if drop:
-        x = x * jax.random.bernoulli(jax.random.fold_in(key_drop, step), 1 - drop, x.shape).astype(x.dtype)
+        # Of a list: there is one event at most for a channel in a step.
+        values = x.value if isinstance(x, Events) else x
+        kept = jax.random.bernoulli(jax.random.fold_in(key_drop, step), 1 - drop, values.shape)
+        values = values * kept.astype(values.dtype)
+        x = eqx.tree_at(lambda e: e.value, x, values) if isinstance(x, Events) else values
     return drawn._replace(stimulus=x, target=target)
 
 
-def _trials(recordings, index, keys) -> Trial:
-    """Those of these indices, as they are."""
+def _trials(recordings, index, keys, path: str | None) -> Trial:
+    """Those of these indices, as they are: lists of events whose products take a path, or, with None,
+    arrays."""
     stimuli, targets, lengths = recordings
-    x, target = stimuli[index].astype(jnp.result_type(float)), targets[index]
+    target = targets[index]
+    x = stimuli[index].astype(jnp.result_type(float)) if path is None else stimuli.events(index, path)
     mask = None if lengths is None else jnp.arange(x.shape[1]) < lengths[index][:, None]
     return Trial(x, target, mask, target if target.ndim == 1 else None, keys)
 
 
-def _shifted(x: Float[Array, "time channels"], by: Int[Array, ""]) -> Float[Array, "time channels"]:
+def _shifted(x: Stimulus, by: Int[Array, ""]) -> Stimulus:
     """`x` moved `by` steps later, silence moving in."""
+    if isinstance(x, Events):
+        return x.moved(by)
     t = jnp.arange(x.shape[0])
-    return jnp.where(((t - by >= 0) & (t - by < x.shape[0]))[:, None], jnp.roll(x, by, axis=0), 0.0)
+    inside = ((t - by >= 0) & (t - by < x.shape[0])).reshape(-1, *(1 for _ in x.shape[1:]))
+    return jnp.where(inside, jnp.roll(x, by, axis=0), 0.0)
 
 
-__all__ = ["AbstractRecordings", "Recordings"]
+__all__ = ["AbstractRecordings", "Recordings", "form_option"]

@@ -5,7 +5,7 @@ import difflib
 import functools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from ..reading import AbstractArrays, FileError, allowance, arrays_of, one_line,
 from ..stimulus import steps_in
 from .base import TASKS
 from .hdf5 import HDF5File, opened
-from .recordings import AbstractRecordings, Recordings
+from .recordings import AbstractRecordings, Recordings, form_option
 
 ADVICE = "set task.file to your recordings, .npz or HDF5"
 UNITS = {"s": 1e3, "ms": 1.0, "us": 1e-3}
@@ -54,11 +54,13 @@ class RecordingsFile(AbstractRecordings):
     `duration` of all trials, ms; `overflow`, `value`, `units`: of events, see `Recordings.from_events`;
     `period` of a sample, ms, a multiple of `dt`; `standardise`: every channel of samples; `validation`,
     `test`: fractions held out, where `split` or `test_file` do not say it; `drop`, `shift`: changes in
-    training, the shift in ms; `seed`: of the validation split.
+    training, the shift in ms; `form`: what events are handed on as; `seed`: of the validation split.
 
     **Raises:** `ValueError` when trials are first asked for, in one line that names the file and the array,
     for what `Recordings` refuses, and for a file that cannot be read, is damaged, or lacks an array.
     """
+
+    shift_places: ClassVar[int] = 0
 
     dt: float = option(unit="ms", doc="time step", above=0.0, in_table=False, kw_only=False)
     file: Path = option(doc="file with the recordings, .npz or HDF5", staged=False)
@@ -121,6 +123,7 @@ class RecordingsFile(AbstractRecordings):
         below=1.0,
     )
     shift: float = option(0.0, unit="ms", doc="largest shift of a training trial in time", at_least=0.0)
+    form: str = form_option()
     seed: int = option(0, doc="of the validation split", at_least=0.0, in_table=False)
 
     def __check_init__(self):

@@ -11,10 +11,13 @@ from jaxtyping import Int
 
 from ..component import option
 from ..encoders import hold, steps_held
-from ..stimulus import steps_in
+from ..event_product import as_list
+from ..stimulus import Events, steps_in
 from .augmentation import Augmentation, binned, blended
 from .base import TASKS, AbstractTask, Parts, Trial
-from .spike_file import SPEAKER, Events, Found, Spikes, found, load
+from .recordings import form_option
+from .spike_file import SPEAKER, Found, Spikes, found, load
+from .spike_file import Events as Recorded
 from .splits import stratified
 
 PART = 90
@@ -27,7 +30,7 @@ def _later(x: np.ndarray, bins: int) -> np.ndarray:
 
 
 class _Data(NamedTuple):
-    events: tuple[Events, Events]
+    events: tuple[Recorded, Recorded]
     numbers: dict[str, Int[np.ndarray, "recordings 2"]]
 
 
@@ -51,7 +54,8 @@ class SpokenDigits(AbstractTask, Augmentation):
     there; `value`: what a bin holds, its count, the square root of it (loud bands then vary about as much as
     faint ones), or 0 or 1; `validation`: fraction of every class taken out of the training recordings;
     `held_out_speakers`: their recordings, of both files, are the test split (by default the test file is),
-    and nothing else sees them; the rest: see `Augmentation`; `seed`: of the validation split.
+    and nothing else sees them; `form`: whether trials are arrays or lists of events, which pay where a step
+    is a bin; the rest: see `Augmentation`; `seed`: of the validation split.
 
     **Raises:** `ValueError` for what does not divide each other; when trials are first asked for, for files
     that cannot be used (`spikejax.tasks.spike_file.load`) or do not belong together, speakers that do not
@@ -108,6 +112,7 @@ class SpokenDigits(AbstractTask, Augmentation):
         at_least=0.0,
         staged=False,
     )
+    form: str = form_option()
     seed: int = option(0, doc="of the validation split", at_least=0.0, in_table=False)
 
     def __check_init__(self):
@@ -126,7 +131,7 @@ class SpokenDigits(AbstractTask, Augmentation):
         steps_held(self.bin, self.dt)  # whether dt divides the bin
 
     @property
-    def events(self) -> tuple[Events, Events]:
+    def events(self) -> tuple[Recorded, Recorded]:
         """Of the training and the test file."""
         return self._data.events
 
@@ -234,12 +239,46 @@ class SpokenDigits(AbstractTask, Augmentation):
         x = {"count": lambda: x, "root": lambda: np.sqrt(x), "binary": lambda: np.minimum(x, 1)}[self.value]()
         x = np.concatenate([_later(x, round(delay / self.bin)) for delay in self.delays], axis=2)
         label = jnp.asarray(_each(self.events, which, "labels"))
-        return Trial(
-            jnp.asarray(hold(x, self.bin, self.dt), jnp.result_type(float)), label, label=label, key=keys
+        most = self._most
+        if as_list(self.form, most / x[0].size):
+            stimulus = self._listed(x, most)
+        else:
+            stimulus = jnp.asarray(hold(x, self.bin, self.dt), jnp.result_type(float))
+        return Trial(stimulus, label, label=label, key=keys)
+
+    @property
+    def _most(self) -> int:
+        """Most bins of a trial that can hold something: no more than it has spikes, of which a mixture may
+        have those of two."""
+        spikes = max(int(np.diff(events.offsets).max(initial=1)) for events in self.events)
+        spikes *= 2 if self.blend else 1
+        return min(spikes * len(self.delays), round(self.window / self.bin) * self.channels)
+
+    def _listed(self, x: np.ndarray, most: int) -> Events:
+        """Bins as lists of events, filled up to `most` bins, each of which is held for ``bin/dt`` steps."""
+        held, size = steps_held(self.bin, self.dt), x.shape[1] * x.shape[2]
+        trial, place = np.nonzero(x.reshape(len(x), size))
+        count = np.bincount(trial, minlength=len(x))
+        at = trial, np.arange(len(trial)) - (np.cumsum(count) - count)[trial]
+        step, channel = (np.full((len(x), most), fill, np.int32) for fill in (x.shape[1] - 1, 0))
+        value = np.zeros((len(x), most), x.dtype)
+        step[at], channel[at] = np.divmod(place, x.shape[2])
+        value[at] = x.reshape(len(x), size)[trial, place]
+        if held > 1:
+            # Every step that a bin is held for, in the order of steps.
+            step = (held * step[..., None] + np.arange(held, dtype=np.int32)).reshape(len(x), -1)
+            order = np.argsort(step, axis=1, kind="stable")
+            channel, value = (np.repeat(a, held, axis=1) for a in (channel, value))
+            step, channel, value = (np.take_along_axis(a, order, axis=1) for a in (step, channel, value))
+        path = "auto" if self.form == "events" else self.form
+        return Events(
+            step, channel, value, steps=held * x.shape[1], channels=x.shape[2], ordered=True, path=path
         )
 
 
-def _each(events: tuple[Events, Events], which: Int[np.ndarray, "n 2"], field: str) -> Int[np.ndarray, " n"]:
+def _each(
+    events: tuple[Recorded, Recorded], which: Int[np.ndarray, "n 2"], field: str
+) -> Int[np.ndarray, " n"]:
     """A property of recordings, from whichever file each is in."""
     return np.where(
         which[:, 0] == 0,
@@ -268,7 +307,7 @@ def _read(
     return _Data(events, _splits(events, validation, held_out, seed))
 
 
-def _check_times(path: Path, events: Events, window: float, bin: float, overflow: str) -> None:
+def _check_times(path: Path, events: Recorded, window: float, bin: float, overflow: str) -> None:
     if bin < events.resolution:
         raise ValueError(
             f"`bin` of {bin:g} ms is finer than the times in {path}, which are {events.times.dtype} in "
@@ -284,7 +323,7 @@ def _check_times(path: Path, events: Events, window: float, bin: float, overflow
         )
 
 
-def _speakers(events: tuple[Events, Events], what: str) -> list[np.ndarray]:
+def _speakers(events: tuple[Recorded, Recorded], what: str) -> list[np.ndarray]:
     """The speakers of both files, which `what` asks for."""
     known = [e.speakers for e in events if e.speakers is not None]
     if len(known) < len(events):
@@ -293,7 +332,7 @@ def _speakers(events: tuple[Events, Events], what: str) -> list[np.ndarray]:
 
 
 def _splits(
-    events: tuple[Events, Events], validation: float, held_out: tuple[int, ...], seed: int
+    events: tuple[Recorded, Recorded], validation: float, held_out: tuple[int, ...], seed: int
 ) -> dict[str, np.ndarray]:
     numbers = [np.stack([np.full(len(e), k), np.arange(len(e))], axis=1) for k, e in enumerate(events)]
     own = [np.zeros(len(e), bool) for e in events]

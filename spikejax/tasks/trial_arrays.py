@@ -1,5 +1,6 @@
 """From what a user has (lists of events, arrays, lists of arrays) to arrays of trials, checked."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -28,27 +29,44 @@ class EventTrials(eqx.Module):
     offsets: Int[Array, " ends"]
     """Trial i has the events ``offsets[i]`` to ``offsets[i + 1]``."""
     steps: int = eqx.field(static=True)
-    channels: int = eqx.field(static=True)
+    channels: int | tuple[int, ...] = eqx.field(static=True)
+    """Their number, or the shape in which they lie; an event counts them through all axes."""
     most: int = eqx.field(static=True)
     """Events of the trial that has most."""
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """Of the array that they stand for: ``(trials, time, channels)``."""
-        return len(self), self.steps, self.channels
+    def shape(self) -> tuple[int, ...]:
+        """Of the array that they stand for: ``(trials, time, *channels)``."""
+        own = (self.channels,) if isinstance(self.channels, int) else self.channels
+        return len(self), self.steps, *own
+
+    @property
+    def density(self) -> float:
+        """Events of the trial that has most, by the numbers of its array."""
+        return self.most / math.prod(self.shape[1:])
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
-    def __getitem__(self, index: Int[Array, " chosen"]) -> Float[Array, "chosen time channels"]:
+    def __getitem__(self, index: Int[Array, " chosen"]) -> Float[Array, "chosen time *channels"]:
+        return jax.vmap(Events.dense)(self.events(index))
+
+    def events(self, index: Int[Array, " chosen"], path: str = "auto") -> Events:
+        """Some trials as a batch of lists, in the order of steps, filled up to the longest there is."""
         begin, end = self.offsets[index][:, None], self.offsets[index + 1][:, None]
         at = begin + jnp.arange(self.most, dtype=self.offsets.dtype)[None]
         there = at < end
         at = jnp.where(there, at, 0)
-        # What is not of the trial is an event of value 0.
+        # What is not of the trial is an event of value 0, after all others.
         value = jnp.where(there, self.value[at].astype(jnp.result_type(float)), 0.0)
-        events = Events(self.step[at], self.channel[at], value, steps=self.steps, channels=self.channels)
-        return jax.vmap(Events.dense)(events)
+        step = jnp.where(there, self.step[at].astype(jnp.int32), self.steps - 1)
+        return Events(
+            step, self.channel[at], value, steps=self.steps, channels=self.channels, ordered=True, path=path
+        )
+
+    def lasting(self, steps: int) -> "EventTrials":
+        """The same events, of trials of so many steps, at least their own."""
+        return EventTrials(self.step, self.channel, self.value, self.offsets, steps, self.channels, self.most)
 
     def of(self, index: Int[np.ndarray, " chosen"]) -> "EventTrials":
         """Those of some trials."""
@@ -56,18 +74,20 @@ class EventTrials(eqx.Module):
         count = np.diff(offsets)[index]
         at = np.arange(count.sum()) + np.repeat(offsets[index] - np.cumsum(count) + count, count)
         step, channel, value = (np.asarray(x)[at] for x in (self.step, self.channel, self.value))
-        return _stored(step, channel, value, count, (self.steps, self.channels))
+        return sorted_trials(step, channel, value, count, (self.steps, self.channels))
 
 
-def _stored(step, channel, value, count, shape: tuple[int, int]) -> EventTrials:
-    """Events that are sorted by trial; `count`: of every trial."""
+def sorted_trials(step, channel, value, count, shape: tuple[int, int | tuple[int, ...]]) -> EventTrials:
+    """Trials of events that are sorted by trial and step; `count`: of every trial; `shape`: steps and
+    channels."""
     if not len(step):  # an array without entries cannot be indexed
         step, channel, value = (np.zeros(1, x.dtype) for x in (step, channel, value))
-    narrow = np.uint16 if max(shape) <= 1 << 16 else np.int32
+    most = max(shape[0], math.prod(shape[1]) if isinstance(shape[1], tuple) else shape[1])
+    narrow = np.uint16 if most <= 1 << 16 else np.int32
     return EventTrials(
         jnp.asarray(step, narrow),
         jnp.asarray(channel, narrow),
-        jnp.asarray(value),
+        jnp.asarray(_narrow(value)),
         jnp.asarray(np.concatenate([[0], np.cumsum(count)]), jnp.int32),
         *shape,
         int(count.max(initial=0)),
@@ -195,8 +215,8 @@ def event_trials(
     place, count = np.unique((trial * steps + step) * channels + units, return_counts=True)
     values = {"count": count, "root": np.sqrt(count), "binary": np.ones_like(count)}[value]
     number = np.bincount(place // (steps * channels), minlength=trials)
-    kept = _narrow(values)
-    return _stored(place // channels % steps, place % channels, kept, number, (steps, channels)), lengths
+    step, channel = place // channels % steps, place % channels
+    return sorted_trials(step, channel, values, number, (steps, channels)), lengths
 
 
 def _lengths_in_steps(duration: Any, trials: int, dt: float) -> Int[np.ndarray, " trials"]:

@@ -4,7 +4,7 @@ from .annealing import Annealing, Plateau
 from .calibrate import Calibration, calibrate
 from .log import LOGGERS, Logger
 from .loop import run_sessions, train
-from .optimisers import scale_by_tensor_adam, scale_groups
+from .optimisers import scale_by_slayer_nadam, scale_by_tensor_adam, scale_groups
 from .plan import Plan, Rollback, Stage
 from .program import AbstractProgram, GroupProgram, Member, SingleProgram
 from .readout import fit_readout
@@ -51,6 +51,7 @@ __all__ = [
     "make_train_step",
     "run_sessions",
     "run_trial",
+    "scale_by_slayer_nadam",
     "scale_by_tensor_adam",
     "scale_groups",
     "start",

@@ -1,6 +1,6 @@
 """Optimiser parts that optax does not have; they compose with `optax.chain`."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -49,6 +49,31 @@ def scale_by_tensor_adam(
     return optax.GradientTransformation(init, update)
 
 
+def scale_by_slayer_nadam(
+    b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8
+) -> optax.GradientTransformation:
+    """SLAYER's own variant of Nadam: ``sqrt(1 - b2^k)/(1 - b1^k) (b1 m + (1 - b1) g)/(sqrt(v) + eps)``, k
+    counting updates from 1.
+
+    The mean looks ahead by the present gradient and keeps its plain bias correction, which `optax.nadam` does
+    not.
+
+    **Reference:** the code of Shrestha & Orchard, NeurIPS 2018.
+    """
+    adam = optax.scale_by_adam(b1, b2, eps)
+
+    def update(updates, state, params=None):
+        found = cast(Any, adam.update(updates, state, params)[1])
+
+        def scaled(g, m, v):
+            step = found.count.astype(m.dtype)
+            return jnp.sqrt(1 - b2**step) / (1 - b1**step) * (b1 * m + (1 - b1) * g) / (jnp.sqrt(v) + eps)
+
+        return jax.tree.map(scaled, updates, found.mu, found.nu), found
+
+    return optax.GradientTransformation(adam.init, update)
+
+
 def group_of(path: tuple, groups: dict[str, float]) -> str | None:
     """The longest of the names in `groups` that is a part of the leaf's dotted name, such as ``recurrent`` or
     ``layers.0.bias``."""
@@ -81,4 +106,4 @@ def check_groups(params: PyTree, groups: dict[str, float]) -> None:
             raise ValueError(f"{group!r} is no part of the name of a trained parameter: {', '.join(names)}")
 
 
-__all__ = ["check_groups", "scale_by_tensor_adam", "scale_groups"]
+__all__ = ["check_groups", "scale_by_slayer_nadam", "scale_by_tensor_adam", "scale_groups"]

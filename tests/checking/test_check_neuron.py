@@ -13,8 +13,14 @@ from .neurons import RIGHT, WRONG, Plain, Right
 
 FIRST = ("state", "jit", "types", "elementwise", "vmap", "conductances")
 """Checks that take no more than a second."""
-TOLD = {"hodgkin_huxley": {"dt": 0.05, "idle": ("g_M", "V_T", "tau_max")}}
-"""What a neuron has to be told: this one names no time constants, and these are of other kinetics."""
+TOLD = {
+    "hodgkin_huxley": {"dt": 0.05, "idle": ("g_M", "V_T", "tau_max")},
+    "spike_response": {
+        "only": (*FIRST, "spikes", "reset", "strong input", "finite", "parameters", "adjoints", "differences")
+    },
+}
+"""What a neuron has to be told: the first names no time constants, and these are of other kinetics; the
+second is a model on the grid of steps, which another step changes."""
 
 
 def marked(name: str, slow: bool):

@@ -48,6 +48,7 @@ SCALES = {
     "adex": Scale(0.25, 4000.0, 4.0, (0.0, -80.0), 5.0),
     "izhikevich": Scale(0.5, 40.0, 20.0, (0.0, -80.0), 0.05),
     "hodgkin_huxley": Scale(0.05, 200.0, 30.0, (0.0, -80.0), 0.1),
+    "spike_response": Scale(0.5, 1.5, 0.4),
 }
 """A neuron that is registered has its line here."""
 SLOW = ("hodgkin_huxley", "adex", "eif")
@@ -220,7 +221,8 @@ ADDED = [(name, None) for name in NEURONS] + [("lif", wrapper) for wrapper in WR
 def test_every_adjoint(name, wrapper, relative):
     # Checkpointed runs call the same cell, and compile slowly: those of most neurons are compared at night.
     others = OTHERS if (name, wrapper) == ("lif", None) else ["costate"]
-    drawn = Drawn(name, (wrapper,) if wrapper else (), reset="split" if is_reset(name) else None)
+    release = "charge" if serves("charge", NEURONS.make(name)) else "graded"
+    drawn = Drawn(name, (wrapper,) if wrapper else (), release, reset="split" if is_reset(name) else None)
     params, autodiff = agree(drawn, others, relative)
     assert sum(float(c.sum()) for c in autodiff(params)[0][1][0]) >= 1
 

@@ -5,17 +5,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from spikejax import Events
 from spikejax.component import declarations
 from spikejax.losses import LOSSES
 from spikejax.tasks import TASKS
 from spikejax.tasks.base import first_trials
 
-from ..spike_recordings import DATA, own_arrays
+from ..spike_recordings import DATA, camera_arrays, own_arrays
 
 SMALL = {
     "braille": (25.0, {"clock": 25.0, "drop": 0.1, "shift": 25.0}),
     "delayed_xor": (2.0, {"delays": (20.0, 60.0), "buckets": (60.0,), "odds": (1.0,), "held_out": (6, 12)}),
+    "lags": (1.0, {"held_out": (6, 12)}),
     "predictive_coding": (0.5, {"duration": 20.0, "test_duration": 30.0, "held_out": (2, 8)}),
+    "spike_trains": (5.0, {"duration": 300.0}),
     "spoken_digits": (
         10.0,
         {
@@ -37,6 +40,13 @@ def own_file(tmp_path_factory):
     """A user's own recordings, which no package brings."""
     path = tmp_path_factory.mktemp("own") / "own.npz"
     np.savez(path, **own_arrays("events"))
+    camera = tmp_path_factory.mktemp("camera") / "many.npz"
+    np.savez(camera, **camera_arrays())
+    SMALL["event_camera"] = (
+        2.0,
+        {"train": camera, "sensor": (5, 4), "drop": 0.1, "shift": 4.0, "shift_pixels": 1}
+        | {"validation": 0.3, "test_fraction": 0.3},
+    )
     SMALL["recordings"] = 2.0, {"file": path, "drop": 0.1, "shift": 4.0, "validation": 0.3, "test": 0.3}
 
 
@@ -48,8 +58,9 @@ def make(name: str, **more):
 def fits(task, trials, size: int):
     """Shapes, types and numbers of a batch."""
     x = trials.stimulus
-    assert x.shape == (size, x.shape[1], task.channels)
-    assert x.dtype == jnp.result_type(float)
+    channels = (task.channels,) if isinstance(task.channels, int) else task.channels
+    assert x.shape == (size, x.shape[1], *channels)
+    assert jax.tree.leaves(x)[-1].dtype == jnp.result_type(float)
     for part in jax.tree.leaves(trials):
         assert part.shape[0] == size
         if jnp.issubdtype(part.dtype, jnp.inexact):
@@ -71,6 +82,8 @@ def fits(task, trials, size: int):
 
 
 def same(one, other) -> bool:
+    """Of arrays, or of lists of events as arrays."""
+    one, other = (jax.vmap(Events.dense)(x) if isinstance(x, Events) else x for x in (one, other))
     one, other = (
         jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x for x in (one, other)
     )
@@ -86,6 +99,8 @@ def test_a_batch_is_a_pure_function_of_key_and_step(name):
     task.batch(jax.random.key(1), jnp.asarray(5), SIZE)
     for again in (task.batch(key, 2, SIZE), make(name).batch(key, jnp.asarray(2), SIZE)):
         assert jax.tree.all(jax.tree.map(same, batch, again))
+    if task.trials == 1:  # there is no other
+        return
     for other in (task.batch(key, 3, SIZE), task.batch(jax.random.key(4), 2, SIZE)):
         assert not same(batch.stimulus, other.stimulus)
         assert batch.key is None or not same(batch.key, other.key)
@@ -100,9 +115,11 @@ def test_splits_are_fixed_and_come_whole_or_in_parts(name):
         fits(task, trials, size)
         for again in (make(name).split(split), first_trials(task.parts(split), size)):
             assert jax.tree.all(jax.tree.map(same, trials, again))
-    assert not same(task.split("validation").stimulus[0], task.split("test").stimulus[0])
+    if task.trials != 1:
+        firsts = [first_trials(task.parts(split), 1).stimulus for split in ("validation", "test")]
+        assert not same(*firsts)
     probe = task.probe(task.dt, SIZE)
-    fits(task, probe.trials, SIZE)
+    fits(task, probe.trials, min(SIZE, task.trials or SIZE))
     assert probe.groups.keys() == probe.names.keys()
     for property, names in probe.names.items():
         assert probe.groups[property].shape == (SIZE,)

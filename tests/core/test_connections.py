@@ -1,74 +1,25 @@
 """What every connection owes: linearity, time, memory, and the same gradient by every adjoint."""
 
-from functools import partial
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jaxtyping import Array, Float
 
 from spikejax import LIF, Autodiff, Checkpointed, Costate, Events, Exponential, Gate, Layer, Network, simulate
 from spikejax.connections import (
-    CONNECTIONS,
-    AbstractConnection,
     ActivationShape,
-    Convolution,
     Dense,
-    Pool,
     Ports,
     fan_in,
 )
 from spikejax.parameters import resolve
 from spikejax.readouts import LinearReadout
 
+from .every_connection import DT, EVERY, Echo, make
+
 KEY = jax.random.key(0)
-GATE, DT = Gate("raised_cosine", 0.4), 0.5
-
-
-class Echo(AbstractConnection):
-    """A user's connection with a memory: weights of the present input and of those 1 and 3 steps ago."""
-
-    weight: Float[Array, "taps *out_in"]
-    in_shape: tuple[int, ...] = eqx.field(static=True)
-
-    @property
-    def out_shape(self):
-        return self.weight.shape[1 : self.weight.ndim - len(self.in_shape)]
-
-    def init(self, dtype):
-        return jnp.zeros((3, *self.in_shape), dtype)
-
-    def step(self, x, memory=None):
-        past = self.init(x.dtype) if memory is None else memory
-        taps = jnp.stack([x, past[-1], past[-3]])
-        y = jnp.tensordot(self.weight, taps, axes=([0, *range(-x.ndim, 0)], [0, *range(-x.ndim, 0)]))
-        return y, jnp.concatenate([past[1:], x[None]])
-
-    @classmethod
-    def create(cls, in_shape, out_shape, *, key, scale: float = 1.0):
-        return cls(scale * jax.random.normal(key, (3, *out_shape, *in_shape)), in_shape)
-
-
-OF_SPACE = {
-    "convolution": {"channels": 4, "weight_norm": True},
-    "pool": {"pad": True},
-    "unpool": {"weight": 0.7},
-    "chain": {
-        "connections": (Pool.create, partial(Convolution.create, channels=3), partial(Echo.create, scale=0.5))
-    },
-}
-"""Options of the connections whose outputs have a shape that follows; a chain has one with a memory."""
-
-
-def make(name, in_shape, out_shape, key=KEY):
-    kind = Echo if name == "echo" else CONNECTIONS[name]
-    shape = None if name in ("convolution", "pool", "unpool") else out_shape
-    return kind.create(in_shape, shape, key=key, **OF_SPACE.get(name, {}))
-
-
-EVERY = [*CONNECTIONS, "echo"]
+GATE = Gate("raised_cosine", 0.4)
 
 
 def remembering(connection, key=KEY):

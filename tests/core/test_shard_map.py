@@ -9,6 +9,7 @@ from ..command_line import environment
 
 PROGRAM = """
 import sys
+from functools import partial
 import jax
 jax.config.update("jax_enable_x64", True)
 import jax.numpy as jnp
@@ -18,10 +19,13 @@ from spikejax import (
     Autodiff, Checkpointed, Costate, DoubleExponential, Gate, Layer, LeakyReadout, LIF, Network, Noise,
     Refractory, simulate,
 )
+from spikejax.connections import Delayed, DelayedSynapses
 from spikejax.neurons import NEURONS
 neuron = Refractory(LIF()) if sys.argv[1] == "refractory" else NEURONS.make(sys.argv[1])
-layer = Layer.dense(
-    (2,), 3, neuron, DoubleExponential(tau_rise=2.0, tau_syn=10.0), bias=(1.4, 2.2), key=jax.random.key(0)
+layer = Layer.create(
+    (2,), 3, neuron, DoubleExponential(tau_rise=2.0, tau_syn=10.0), bias=(1.4, 2.2), key=jax.random.key(0),
+    feedforward=partial(Delayed.create, longest=3.0),
+    recurrent=partial(DelayedSynapses.create, longest=3.0, shortest=1.0, scale=0.1),
 )
 network = Network((layer,), LeakyReadout.create((1, 3), 1, key=jax.random.key(1)))
 stimuli, keys = jax.random.uniform(jax.random.key(2), (4, 8, 2)), jax.random.split(jax.random.key(3), 4)

@@ -7,7 +7,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spikejax import LIF, Autodiff, Costate, DoubleExponential, Exponential, Gate, Network, simulate
+from spikejax import (
+    LIF,
+    Alpha,
+    Autodiff,
+    Costate,
+    DoubleExponential,
+    Exponential,
+    Gate,
+    Network,
+    SampledAlpha,
+    simulate,
+)
 
 
 @settings(max_examples=25, deadline=None)
@@ -116,3 +127,50 @@ def test_double_exponential_in_a_network(relative):
 def test_double_exponential_needs_as_many_rise_times():
     with pytest.raises(ValueError, match="tau_rise"):
         DoubleExponential((1.0, 2.0), (3.0, 4.0, 5.0))
+
+
+def responses(synapse, charges, dt):
+    """The activation of every step, of charges ``(time, n)``."""
+
+    def step(state, q):
+        activation, hidden = synapse.step(state[0], q, dt, state[1])
+        return (activation, hidden), activation
+
+    shape = charges.shape[1:]
+    return jax.lax.scan(step, (synapse.init(shape), synapse.init_hidden(shape)), charges)[1]
+
+
+def test_alpha_is_its_kernel_by_quadrature():
+    # The mean over every step of what a charge at the start of the first one does.
+    tau, dt, steps = np.array([3.0, 8.0]), 0.5, 40
+    found = responses(Alpha(tau, rate_unit=0.1), jnp.zeros((steps, 1)).at[0].set(1.0), dt)[..., 0]
+    points, weights = np.polynomial.legendre.leggauss(12)
+    t = (np.arange(steps)[:, None] + 0.5 * (points + 1)) * dt
+    for k, own in enumerate(tau):
+        expected = (t * np.exp(-t / own) / own**2) @ weights / 2 / 0.1
+        np.testing.assert_allclose(found[:, k], expected, rtol=1e-12)
+
+
+def test_alpha_is_the_double_exponential_of_equal_times():
+    charges = jax.random.uniform(jax.random.key(0), (50, 3))
+    alpha, double = Alpha((2.0, 9.0), 0.1), DoubleExponential((2.0, 9.0), (2.0, 9.0), 0.1)
+    np.testing.assert_allclose(responses(alpha, charges, 0.7), responses(double, charges, 0.7), rtol=1e-13)
+    # And its only time has the derivative of both together.
+    total = lambda synapse: jnp.sum(responses(synapse, charges, 0.7) ** 2)
+    one, both = jax.grad(total)(alpha), jax.grad(total)(double)
+    np.testing.assert_allclose(one.tau_syn, both.tau_syn + both.tau_rise, rtol=1e-10)
+
+
+@pytest.mark.parametrize("dt", [0.5, 1.0])
+def test_sampled_alpha_is_the_convolution(dt):
+    rng = np.random.default_rng(0)
+    spikes = (rng.random((200, 4)) < 0.1).astype(float)
+    found = responses(SampledAlpha(6.0), jnp.asarray(spikes), dt)[:, 0]
+    t = np.arange(200) * dt / 6.0
+    eps = t * np.exp(1 - t)
+    whole = np.stack([np.convolve(x, eps)[:200] for x in spikes.T], 1)
+    np.testing.assert_allclose(found, whole, rtol=1e-12, atol=1e-13)
+    # A kernel cut at a hundredth of its peak differs by no more than what it leaves out.
+    cut = np.argmax((eps < 0.01) & (t > 1))
+    short = np.stack([np.convolve(x, eps[:cut])[:200] for x in spikes.T], 1)
+    assert 0 < np.abs(found - short).max() < eps[cut:].sum()

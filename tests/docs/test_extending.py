@@ -221,7 +221,7 @@ def test_the_configuration_of_the_page():
     config = check(tomllib.loads(EXAMPLE))
     layer = config.network.layers[0]
     assert layer.neuron.after_current.jump == 0.2
-    assert (layer.recurrent.delay, layer.recurrent.scale) == (3, 0.1)
+    assert (layer.recurrent.tau, layer.recurrent.scale) == (30.0, 0.1)
     # Around the library's own neurons too.
     own = {"network": {"layers": [{"neuron": {"kind": "lif", "after_current": {"tau": 50.0}}}]}}
     assert check({"dt": 12.5} | own).network.layers[0].neuron.after_current.tau == 50.0
@@ -270,7 +270,7 @@ def test_help_of_a_file_lists_its_plugins_keys(small, tmp_path, capsys):
     for key, text in (
         ("network.layers.0.neuron.frequency", "resonate_and_fire: of the swing, Hz [40.0]"),
         ("network.layers.0.neuron.after_current.jump", "current that a spike adds [0.1]"),
-        ("network.layers.0.recurrent.delay", "delayed: delay, in steps [2]"),
+        ("network.layers.0.recurrent.tau", "of_change: time constant of the mean, ms [20.0]"),
         ("task.coherence", "evidence: difference of the means, in units of the noise [0.3]"),
         ("loss.margin", "hinge: by how much the right readout should exceed the others [1.0]"),
         ("penalties.synchrony.weight", "weight of the variance of the population's rate [required]"),
@@ -287,16 +287,16 @@ def test_help_of_a_file_lists_its_plugins_keys(small, tmp_path, capsys):
         ("loss.margn", "0.5", "unknown key loss.margn: did you mean margin?"),
         ("task", "evidense", "task: unknown task 'evidense': did you mean 'evidence'?"),
         (
-            "network.layers.0.recurrent.delay",
+            "network.layers.0.recurrent.tau",
             "0",
-            "network.layers.0.recurrent.delay is 0, but must be finite and at least 1",
+            "network.layers.0.recurrent.tau is 0 ms, but must be finite and above 0",
         ),
         ("network.layers.0.neuron.after_current.jmp", "1", "did you mean jump?"),
-        ("network.layers.0.excitatory", "0.8", "this one is a Delayed"),
+        ("network.layers.0.excitatory", "0.8", "this one is a OfChange"),
         (
             "network.layers.0.recurrent.self_excitation",
             "[0.1, 0.2]",
-            "`self_excitation` is added to dense connections, and this one is a Delayed",
+            "`self_excitation` is added to dense connections, and this one is a OfChange",
         ),
         ("network.readout.init", "ridge", "needs a linear readout and a task whose target is a response"),
         (

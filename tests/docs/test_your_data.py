@@ -3,10 +3,11 @@
 import json
 import re
 
+import jax
 import numpy as np
 import pytest
 
-from spikejax import cli
+from spikejax import Gate, cli, simulate
 from spikejax.tasks.recordings_file import KNOWN
 
 from ..places import ROOT
@@ -38,10 +39,15 @@ def test_its_networks_learn(page):
 
 
 def test_its_encoded_trials_are_trials(page):
-    *_, encoded, _ = page[1]
+    *_, encoded, camera, _ = page[1]
     assert encoded["spikes"].shape == (30, 50, 64)
     assert np.array_equal(np.asarray(encoded["spikes"]).sum(axis=1), encoded["images"] > 0.2)
     assert encoded["task"].channels == 16
+    assert camera["network"].in_shape == camera["task"].channels == (2, 8, 8)
+    trials = camera["task"].batch(jax.random.key(0), 0, 5)
+    first = jax.tree.map(lambda x: x[0], trials.stimulus)
+    counts = simulate(camera["network"], first, gate=Gate(), dt=2.0).counts[0]
+    assert float(counts.sum()) > 0
 
 
 def test_its_configuration_learns_from_its_file(page, monkeypatch, capsys):

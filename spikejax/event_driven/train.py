@@ -1,0 +1,99 @@
+"""What goes into a layer and what comes out of it, in time constants of its membranes."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+
+class Arrivals(NamedTuple):
+    """What arrives at a layer of n neurons, in the order of the times.
+
+    The jump that an event makes is ``value * matrix[source]``: columns of weights are looked up where they
+    are needed, since all of them together would be neurons x events.
+    """
+
+    times: Float[Array, " events"]
+    source: Int[Array, " events"]
+    value: Float[Array, " events"]
+    """0 for an event that is none, to fill up a list; it stands at the end of the trial."""
+    matrix: Float[Array, "sources n"]
+
+    def column(self, k: Int[Array, "..."]) -> Float[Array, "... n"]:
+        """The jumps that the events number `k` make."""
+        return self.matrix[self.source[k]] * self.value[k][..., None]
+
+
+Delays = Float[Array, "lines inputs"] | None
+"""How long the spikes of every input are on their way: with several lines each arrives several times, on line
+l as source ``l inputs + input``. None: at once."""
+
+
+class Train(NamedTuple):
+    """The spikes of a layer of n neurons."""
+
+    times: Float[Array, "spikes n"]
+    """In the order of time; after the last spike of a neuron, the end of the trial."""
+    count: Int[Array, " n"]  # pyright: ignore[reportIncompatibleMethodOverride] (not tuple.count)
+    """Their number; one above the room for `times`: there are more."""
+
+
+def merge(parts: list[Arrivals], most: int) -> tuple[Arrivals, Int[Array, ""]]:
+    """All of these arrivals in one list of at most `most`, the earliest, and how many were left out."""
+    if len(parts) == 1 and parts[0].times.shape[0] <= most:
+        return parts[0], jnp.zeros((), jnp.int32)
+    offset, sources = 0, []
+    for part in parts:
+        sources.append(part.source + offset)
+        offset += part.matrix.shape[0]
+    together = lambda name: jnp.concatenate([getattr(part, name) for part in parts])
+    times, value, source = together("times"), together("value"), jnp.concatenate(sources)
+    order = _in_time(times, value != 0)[:most]
+    lost = jnp.maximum((value != 0).sum(dtype=jnp.int32) - most, 0)
+    return Arrivals(times[order], source[order], value[order], together("matrix")), lost
+
+
+def from_spikes(
+    train: Train, matrix: Float[Array, "sources n"], delay: Delays, end: Float[Array, ""], most: int
+) -> tuple[Arrivals, Int[Array, ""]]:
+    """What the spikes of a layer are to the next one, the first `most`, and how many were left out."""
+    slots = jnp.arange(train.times.shape[0], dtype=jnp.int32)[:, None]
+    there = jnp.broadcast_to(slots < train.count, train.times.shape).reshape(-1)
+    source = jnp.broadcast_to(jnp.arange(train.times.shape[1], dtype=jnp.int32), train.times.shape).reshape(
+        -1
+    )
+    return sort(train.times.reshape(-1), source, there.astype(train.times.dtype), matrix, delay, end, most)
+
+
+def sort(
+    times: Float[Array, " events"],
+    source: Int[Array, " events"],
+    value: Float[Array, " events"],
+    matrix: Float[Array, "sources n"],
+    delay: Delays,
+    end: Float[Array, ""],
+    most: int,
+) -> tuple[Arrivals, Int[Array, ""]]:
+    """Events in the order in which they arrive, the first `most`, and how many were left out; what would
+    arrive
+    after the `end` does not."""
+    if delay is not None:
+        lines, inputs = delay.shape
+        times = (times + delay[:, source]).reshape(-1)
+        source = (source + inputs * jnp.arange(lines, dtype=jnp.int32)[:, None]).reshape(-1)
+        value = jnp.tile(value, lines)
+    there = (value != 0) & (times < end)
+    order = _in_time(times, there)[:most]
+    lost = jnp.maximum(there.sum(dtype=jnp.int32) - most, 0)
+    there = there[order]
+    times, value = jnp.where(there, times[order], end), jnp.where(there, value[order], 0.0)
+    return Arrivals(times, source[order], value, matrix), lost
+
+
+def _in_time(times: Float[Array, " events"], there: Bool[Array, " events"]) -> Int[Array, " events"]:
+    """The order of the times, those that are not there last; equal ones as they come."""
+    return jnp.argsort(jnp.where(there, jax.lax.stop_gradient(times), jnp.inf), stable=True)
+
+
+__all__ = ["Arrivals", "Delays", "Train", "from_spikes", "merge", "sort"]
