@@ -92,7 +92,7 @@ class Chain(AbstractConnection):
     def over_time(self, x, memory=None, mask=None):
         return self._passed(x, memory, lambda one, x, own: one.over_time(x, own, mask))
 
-    def _passed(self, x: Any, memory, run):
+    def _passed(self, x: Any, memory, run) -> tuple[Any, tuple]:
         memories, after = (None,) * len(self.connections) if memory is None else memory, []
         for one, own in zip(self.connections, memories, strict=True):
             x, own = run(one, x, own)

@@ -197,6 +197,7 @@ class _Run(eqx.Module):
     def louder(self, factor: float) -> "_Run":
         """The same with the currents that weights make times `factor`."""
         made, rest = self.given
+        assert made is not None, "there are weights"
         return eqx.tree_at(lambda run: run.given, self, (made * factor, rest), is_leaf=lambda x: x is None)
 
     def rates(self, layer: Layer, factor: float = 1.0) -> Float[Array, "*n"]:
@@ -212,8 +213,8 @@ class _Run(eqx.Module):
         # Every layer has noise of its own.
         keys = None if keys is None else jax.vmap(lambda k: jax.random.fold_in(k, self.layer))(keys)
         inputs = (self.given, self.trials.mask, keys)
-        factor = jnp.asarray(factor, jax.tree.leaves(self.given)[0].dtype)
-        return _simulated(layer, factor, inputs, self.simulator, self.noise, series)
+        scale = jnp.asarray(factor, jax.tree.leaves(self.given)[0].dtype)
+        return _simulated(layer, scale, inputs, self.simulator, self.noise, series)
 
 
 @eqx.filter_jit
