@@ -1,5 +1,6 @@
 """Memory of about the square root of the trial's length, for one more forward pass."""
 
+import functools
 import math
 
 import jax
@@ -15,7 +16,8 @@ class Checkpointed(AbstractAdjoint):
 
     What is held at once is one state a chunk and the intermediates of one chunk: with the default chunk of
     ``ceil(sqrt(T))`` steps, about ``sqrt(T)`` of either. The chunk need not divide the trial. Time series
-    that are saved still grow with T; spike counts and readouts are the cheap ones.
+    that are saved still grow with T; spike counts and readouts are the cheap ones. An inner adjoint that is
+    `Checkpointed` too cuts every chunk again: about the cube root of T, for another forward pass.
 
     **Arguments:** `chunk`: steps a chunk (default: ``ceil(sqrt(T))``); `inner`: the adjoint within a chunk;
     its damping and clip are those
@@ -35,6 +37,8 @@ class Checkpointed(AbstractAdjoint):
         return self.inner.layer(cell, recurrent, drive, carry, mask, save)
 
     def over_time(self, advance, carry, xs):
+        # Of an inner adjoint that is checkpointed itself the chunks lie within those here.
+        advance = functools.partial(self.inner.over_time, advance)
         steps = jax.tree.leaves(xs)[0].shape[0]
         chunk = self.chunk or max(1, math.ceil(math.sqrt(steps)))
         whole = steps // chunk

@@ -1,6 +1,7 @@
 """Training: a jitted step, a loop around it, checkpoints and logs."""
 
 from .annealing import Annealing, Plateau
+from .balance import balance, layer_gradients
 from .calibrate import Calibration, calibrate
 from .log import LOGGERS, Logger
 from .loop import run_sessions, train
@@ -43,9 +44,11 @@ __all__ = [
     "TrainState",
     "TrainingStopped",
     "apply",
+    "balance",
     "calibrate",
     "fit_readout",
     "gradient",
+    "layer_gradients",
     "make_evaluate",
     "make_group_step",
     "make_train_step",

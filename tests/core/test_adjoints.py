@@ -230,6 +230,13 @@ def test_any_chunk_serves(chunk, relative):
     assert relative(found, expected) < 1e-12
 
 
+def test_chunks_within_chunks_serve(relative):
+    network, nested = small_network(), Checkpointed(8, inner=Checkpointed(3, inner=Costate()))
+    expected = jax.jit(jax.value_and_grad(loss))(network, STIMULUS[0])
+    found = jax.jit(jax.value_and_grad(lambda n, x: loss(n, x, nested)))(network, STIMULUS[0])
+    assert relative(found, expected) < 1e-12
+
+
 @pytest.mark.parametrize("release", ["charge", "graded", "surrogate"])
 def test_vmap_over_a_parameter_that_some_series_do_not_depend_on(relative, release):
     # The voltages of a layer without recurrence are the same for all its synaptic time constants: a

@@ -39,3 +39,12 @@ def test_memory_against_length():
     assert growth["Costate"] > 12
     assert growth["Checkpointed"] < 6
     assert temporaries(Costate(), long) < 0.7 * temporaries(Autodiff(), long)
+
+
+@pytest.mark.optimised
+def test_chunks_within_chunks_hold_less():
+    once, twice = (
+        Checkpointed(64, inner=Costate()),
+        Checkpointed(512, inner=Checkpointed(16, inner=Costate())),
+    )
+    assert temporaries(twice, 4096) < 0.7 * temporaries(once, 4096)
