@@ -62,7 +62,7 @@ def row(name: str, depth: int, seed: int, steps: int) -> dict:
     sizes = layer_gradients(model, batch, simulator, LOSS)
     params, fixed = eqx.partition(model, trainable(model))
     # Adam does not care how large a gradient is: what counts here is whether it is right and above rounding.
-    optimiser = optax.adam(optax.cosine_decay_schedule(3e-3, steps))
+    optimiser = optax.adam(optax.cosine_decay_schedule(5e-4, steps))
     step, state = make_train_step(fixed, LOSS, optimiser, warn=False), start(params, optimiser)
     losses, first = [], {}
     for i in range(steps):

@@ -110,7 +110,7 @@ def balance(
     scale = np.broadcast_to(np.asarray(release.scale, float), (layers,)).copy()
     slope = np.ones(layers)
     moved: Float[np.ndarray, " layers"] | None = None
-    before = np.zeros(layers)
+    lost = before = np.zeros(layers)
     for _ in range(ROUNDS):
         found = layer_gradients(network, trials, _scaled(simulator, scale), loss, noise=noise)
         _check(found, scale)
