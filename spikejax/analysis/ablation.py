@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from ..connections import Dense
+from ..connections import AbstractConnection, Dense
 from ..losses import AbstractLoss
 from ..network import Network
 from ..noise import Noise
@@ -50,14 +50,17 @@ def _score(
     return jnp.mean(value), jnp.mean(accuracy)
 
 
+def _leaving(network: Network, layer: int) -> list[AbstractConnection]:
+    """The connections that the activation of a layer enters: its own recurrence, those to layers above, and
+    the readout's."""
+    own, last = network.layers[layer].recurrent, layer + 1 == len(network.layers)
+    found = [connection for source, _, connection in network.wires if source == layer]
+    return found + ([network.readout.connection] if last else []) + ([] if own is None else [own])
+
+
 def _check(network: Network, layer: int) -> None:
-    above = (
-        network.readout.connection
-        if layer + 1 == len(network.layers)
-        else network.layers[layer + 1].feedforward
-    )
-    for connection in (network.layers[layer].recurrent, above):
-        if connection is not None and not isinstance(connection, Dense):
+    for connection in _leaving(network, layer):
+        if not isinstance(connection, Dense):
             raise ValueError(
                 f"ablation needs dense connections, and one of layer {layer} is a {type(connection).__name__}"
             )
@@ -66,13 +69,10 @@ def _check(network: Network, layer: int) -> None:
 def _silenced(network: Network, layer: int, alive: Bool[Array, " n"]) -> Network:
     """The network in which what the neurons release reaches nobody."""
 
-    def where(n):
-        above = n.readout.connection if layer + 1 == len(n.layers) else n.layers[layer + 1].feedforward
-        own = n.layers[layer].recurrent
-        return [above.weight] if own is None else [above.weight, own.weight]
-
-    # The source is the last axis of the weights.
-    return eqx.tree_at(where, network, [weight * alive for weight in where(network)])
+    alive = alive.reshape(network.layers[layer].shape)
+    weights = {id(connection.weight) for connection in _leaving(network, layer)}
+    # The sources are the last axes of the weights.
+    return jax.tree.map(lambda x: x * alive if id(x) in weights else x, network)
 
 
 @eqx.filter_jit
@@ -180,7 +180,7 @@ def _predicted(
     simulator: AbstractSimulator,
     noise: Noise | None,
     layer: int,
-) -> tuple[Float[Array, "n kinds n"], Float[Array, "n kinds n"]]:
+) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
     """Change of the loss that the gradient predicts without each synapse, and ``|w| <|s|>``."""
     weight = _weight(network, layer)
 
@@ -199,15 +199,15 @@ def _predicted(
     return -weight * slope, jnp.abs(weight) * activity
 
 
-def _weight(network: Network, layer: int) -> Float[Array, "n kinds n"]:
-    """The weights of the layer's dense recurrence."""
+def _weight(network: Network, layer: int) -> Float[Array, "..."]:
+    """The weights of the layer's dense recurrence, ``(*n, kinds, *n)``."""
     recurrent = network.layers[layer].recurrent
     if not isinstance(recurrent, Dense):
         raise ValueError(f"layer {layer} has no dense recurrence")
     return jnp.asarray(recurrent.weight)
 
 
-def _with_weight(network: Network, layer: int, weight: Float[Array, "n kinds n"]) -> Network:
+def _with_weight(network: Network, layer: int, weight: Float[Array, "..."]) -> Network:
     return eqx.tree_at(lambda n: n.layers[layer].recurrent.weight, network, weight)
 
 

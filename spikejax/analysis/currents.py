@@ -12,18 +12,20 @@ from ..parameters import resolve
 
 
 def split_currents(
-    layer: Layer, stimulus: Float[np.ndarray, "time *in"], activation: Float[np.ndarray, "time kinds n"]
+    layer: Layer, stimulus: Float[np.ndarray, "time *in"], activation: Float[np.ndarray, "time kinds *n"]
 ) -> tuple[Float[np.ndarray, "time n"], Float[np.ndarray, "time n"]]:
     """Excitatory and inhibitory current of every neuron of a dense layer: the sums of the positive and of the
-    negative terms ``U_ic x_c(t)``, ``W_ikj s_kj(t)`` and ``b_i``.
+    negative terms ``U_ic x_c(t)``, ``W_ikj s_kj(t)`` and ``b_i``. Neurons are counted through all axes of the
+    population; what skips to the layer is left out.
 
     **Arguments:** `activation`: of the layer's own synapses, before each step.
 
     **Raises:** `ValueError` for a layer whose connections are not dense.
     """
     layer = resolve(layer)
-    excitatory = np.maximum(np.asarray(layer.bias), 0.0) + np.zeros((len(stimulus), 1))
-    inhibitory = np.minimum(np.asarray(layer.bias), 0.0) + np.zeros((len(stimulus), 1))
+    bias = np.broadcast_to(np.asarray(layer.bias), layer.shape).reshape(-1)
+    excitatory = np.maximum(bias, 0.0) + np.zeros((len(stimulus), 1))
+    inhibitory = np.minimum(bias, 0.0) + np.zeros((len(stimulus), 1))
     for connection, x in ((layer.feedforward, stimulus), (layer.recurrent, activation)):
         if connection is None:
             continue

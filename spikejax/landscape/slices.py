@@ -16,7 +16,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from ..connections import Dense
+from ..connections import Convolution, Dense
 from ..losses import AbstractLoss
 from ..network import Network
 from ..noise import Noise
@@ -96,7 +96,8 @@ def random_direction(network: Network, key: PRNGKeyArray, fields: tuple[str, ...
     to a neuron goes with what the neuron has.
 
     Normal noise, of which every neuron's incoming row of a dense connection (all its sources and time
-    constants, feedforward and recurrent apart; of the readout, an output's) is scaled to the norm of the
+    constants, feedforward and recurrent apart; of the readout, an output's), and every output channel's
+    weights of a convolution, is scaled to the norm of the
     network's own row. Other parameters (biases, time constants; positive ones in their logarithm) have one
     value a neuron: the whole array is scaled to its norm. Synapses that are not there (masked, or of sign 0)
     stay absent, and what is 0 as a whole stays 0.
@@ -108,9 +109,9 @@ def random_direction(network: Network, key: PRNGKeyArray, fields: tuple[str, ...
     **Reference:** Li et al., Visualizing the loss landscape of neural nets, NeurIPS 2018, section 4.
     """
     params, there = _there(network, fields)
-    nodes, structure = jax.tree.flatten(params, is_leaf=lambda x: isinstance(x, Dense))
+    nodes, structure = jax.tree.flatten(params, is_leaf=_has_rows)
     keys = jax.random.split(key, len(nodes))
-    masks = jax.tree.leaves(there, is_leaf=lambda x: isinstance(x, Dense))
+    masks = jax.tree.leaves(there, is_leaf=_has_rows)
     return jax.tree.unflatten(structure, [_random(*each) for each in zip(nodes, masks, keys, strict=True)])
 
 
@@ -245,7 +246,12 @@ def _dtype(tree):
 
 
 def _is_node(x) -> bool:
-    return x is None or isinstance(x, Dense)
+    return x is None or _has_rows(x)
+
+
+def _has_rows(x) -> bool:
+    """Whether a part of a network is a connection with a row of weights for every output."""
+    return isinstance(x, Dense | Convolution)
 
 
 def _there(network: Network, fields) -> tuple[PyTree, PyTree]:
@@ -253,7 +259,7 @@ def _there(network: Network, fields) -> tuple[PyTree, PyTree]:
     params, fixed = eqx.partition(network, trainable(network, fields))
 
     def there(own, rest):
-        if not isinstance(own, Dense):
+        if not _has_rows(own):
             return jax.tree.map(lambda w: jnp.ones(w.shape, bool), own)
         wrapped = rest.weight
         real = (
@@ -263,7 +269,9 @@ def _there(network: Network, fields) -> tuple[PyTree, PyTree]:
             if isinstance(wrapped, Signed)
             else True
         )
-        return jax.tree.map(lambda w: jnp.broadcast_to(real, w.shape), own)
+        # What is no array of weights, as the lengths of normalised ones, has none that are absent.
+        fits = lambda w: np.ndim(real) == w.ndim
+        return jax.tree.map(lambda w: jnp.broadcast_to(real if fits(w) else True, w.shape), own)
 
     return params, jax.tree.map(there, params, fixed, is_leaf=_is_node)
 
@@ -277,7 +285,11 @@ def _random(node, there, key):
     """Noise of the shape of a connection's weight or of an array, every row of it as long as the row."""
 
     def scaled(own, real):
-        rows = (-1, math.prod(node.in_shape)) if isinstance(node, Dense) else (1, -1)
+        # The weight has an axis of outputs at least before those of the input; a convolution's has one.
+        weights = _has_rows(node) and own.ndim > len(node.in_shape)
+        rows = (1, -1)
+        if weights:
+            rows = (len(own), -1) if isinstance(node, Convolution) else (-1, math.prod(node.in_shape))
         noise = jnp.where(real, jax.random.normal(key, own.shape, own.dtype), 0.0).reshape(rows)
         length, wanted = (
             jnp.linalg.norm(x, axis=1, keepdims=True)

@@ -18,8 +18,10 @@ from spikejax import (
     Exponential,
     Gate,
     Layer,
+    LinearReadout,
     Network,
     Noise,
+    Skip,
     simulate,
     trainable,
 )
@@ -265,6 +267,36 @@ def test_ablation(network, trials):
     )(trials)
     carried = np.abs(weak.layers[0].recurrent.weight) * np.abs(s).mean(axis=(0, 1))
     assert np.array_equal(synapses.parts[0], np.unravel_index(np.argmax(carried), carried.shape))
+
+
+def test_what_is_ablated_reaches_nobody():
+    """A population of two axes, the neurons of which also skip a layer."""
+    keys, neuron, synapse = jax.random.split(jax.random.key(0), 5), LIF(), Exponential((3.0, 8.0), 0.02)
+    first = Layer.create((2,), (2, 3), neuron, synapse, bias=(2.0, 3.0), key=keys[0])
+    second = Layer.create(first.activation_shape, 3, neuron, synapse, bias=(2.0, 3.0), key=keys[1])
+    third = Layer.create(second.activation_shape, 2, neuron, synapse, bias=(2.0, 3.0), key=keys[2])
+    skip = Skip(Dense.create(first.activation_shape, (2,), scale=3.0, key=keys[3]), 0, 2)
+    readout = LinearReadout.create(third.activation_shape, 1, key=keys[4])
+    network = Network((first, second, third), readout, (skip,))
+    x = jax.random.normal(jax.random.key(1), (2, 30, 2))
+    given, loss = Trial(x, jnp.zeros((2, 30, 1))), SquaredError()
+    score = jax.jit(lambda n: jnp.mean(jax.vmap(lambda t: loss(SIMULATOR(n, t.stimulus), t)[0])(given)))
+    found = ablate_neurons(network, given, loss, SIMULATOR)
+    where = lambda n: (
+        n.layers[0].recurrent.weight, n.layers[1].feedforward.weight, n.skips[0].connection.weight
+    )  # fmt: skip
+    silenced = eqx.tree_at(where, network, tuple(w.at[..., 1, 2].set(0.0) for w in where(network)))
+    assert found.loss[5] == pytest.approx(float(score(silenced)), rel=1e-10)
+    assert abs(found.loss[5] - found.whole[0]) > 1e-6
+    assert ablate_synapses(network, given, loss, SIMULATOR, count=4).parts.shape == (4, 5)
+    shared = eqx.tree_at(lambda one: one.bias, first, first.bias[:, :1])
+    shown = simulate(
+        eqx.tree_at(lambda n: n.layers[0], network, shared), x[0], gate=GATE, dt=1.0,
+        save=("activation", "current"),
+    ).layers[0]  # fmt: skip
+    s = np.asarray(shown.activation)
+    e, i = split_currents(shared, np.asarray(x[0]), np.concatenate([np.zeros_like(s[:1]), s[:-1]]))
+    np.testing.assert_allclose(e + i, np.asarray(shown.current).reshape(30, -1), atol=1e-10)
 
 
 def test_ablation_and_gradients_are_of_the_noisy_network(network, trials):

@@ -13,7 +13,9 @@ from spikejax import (
     LIF,
     Autodiff,
     ClockDriven,
+    Convolution,
     Costate,
+    Dense,
     Exponential,
     Gate,
     Network,
@@ -114,6 +116,19 @@ def test_directions_of_other_parameters(network):
     assert np.all(
         np.asarray(random_direction(signed, jax.random.key(0)).layers[0].feedforward.weight.raw)[:, 1] == 0
     )
+    # Of a convolution, output channels; of normalised weights the lengths as a whole, as biases.
+    key, of = jax.random.key(1), lambda one: eqx.tree_at(lambda n: n.layers[0].feedforward, network, one)
+    found = lambda one: random_direction(of(one), key).layers[0].feedforward.weight
+    convolution = Convolution.create((2, 5), channels=3, weight_norm=True, key=key)
+    way = found(convolution)
+    rows = lambda w: np.linalg.norm(np.asarray(w).reshape(3, -1), axis=1)
+    np.testing.assert_allclose(rows(way.raw), rows(convolution.weight.raw), rtol=1e-12)
+    lengths = (way.raw_gain, convolution.weight.raw_gain)
+    np.testing.assert_allclose(*(np.linalg.norm(x) for x in lengths), rtol=1e-12)
+    sparse = Dense.create((4,), (4,), key=key, density=0.5, weight_norm=True)
+    way = found(sparse).raw
+    assert np.array_equal(np.asarray(way.raw) != 0, sparse.weight.mask)
+    assert np.all(way.raw_gain != 0)
     with pytest.raises(ValueError, match="tau_meem"):
         random_direction(network, jax.random.key(0), ("tau_meem",))
 
