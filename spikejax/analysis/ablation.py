@@ -70,7 +70,7 @@ def _silenced(network: Network, layer: int, alive: Bool[Array, " n"]) -> Network
     """The network in which what the neurons release reaches nobody."""
 
     alive = alive.reshape(network.layers[layer].shape)
-    weights = {id(connection.weight) for connection in _leaving(network, layer)}
+    weights = {id(one.weight) for one in _leaving(network, layer) if isinstance(one, Dense)}
     # The sources are the last axes of the weights.
     return jax.tree.map(lambda x: x * alive if id(x) in weights else x, network)
 
