@@ -1,7 +1,8 @@
 """Networks of 2 to 16 layers on Braille letters: the gradient from the last layer to the first, and what they
 learn, with and without calibrated rates and a balanced scale of the surrogate.
 
-    python experiments/depth.py [--depths 2 4 8 12 16] [--seeds 2] [--steps 150] [--out runs/experiment-depth]
+    python experiments/depth.py [--depths 2 4 8 12 16] [--seeds 2] [--steps 150] [--rate 5e-4]
+                                [--out runs/experiment-depth]
     python experiments/depth.py --memory          what a gradient holds, by depth
 
 Dense feed-forward layers of 128 LIF neurons whose time constants, 20 ms, are short enough for a signal to
@@ -47,7 +48,7 @@ def network(channels: int, outputs: int, depth: int, key) -> Network:
     return Network.dense(channels, sizes, outputs, neuron=neuron, synapse=synapse, recurrent=False, key=key)
 
 
-def row(name: str, depth: int, seed: int, steps: int) -> dict:
+def row(name: str, depth: int, seed: int, steps: int, rate: float) -> dict:
     """Ratio of gradients and rates of the new network, and accuracies of the trained one."""
     release, rates, scales = VARIANTS[name]
     task, begun = Braille(DT, seed=seed), time.perf_counter()
@@ -62,7 +63,7 @@ def row(name: str, depth: int, seed: int, steps: int) -> dict:
     sizes = layer_gradients(model, batch, simulator, LOSS)
     params, fixed = eqx.partition(model, trainable(model))
     # Adam does not care how large a gradient is: what counts here is whether it is right and above rounding.
-    optimiser = optax.adam(optax.cosine_decay_schedule(5e-4, steps))
+    optimiser = optax.adam(optax.cosine_decay_schedule(rate, steps))
     step, state = make_train_step(fixed, LOSS, optimiser, warn=False), start(params, optimiser)
     losses, first = [], {}
     for i in range(steps):
@@ -81,6 +82,7 @@ def row(name: str, depth: int, seed: int, steps: int) -> dict:
         "depth": depth,
         "seed": seed,
         "steps": steps,
+        "rate": rate,
         "ratio": float(sizes[0] / sizes[-1]),
         "gradients": [float(x) for x in sizes],
         "rates": own,
@@ -155,6 +157,7 @@ def main() -> None:
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=tuple(VARIANTS))
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--steps", type=int, default=150, help="updates of each")
+    parser.add_argument("--rate", type=float, default=5e-4, help="learning rate of Adam, falling by a cosine")
     parser.add_argument("--out", type=Path, default=Path("runs/experiment-depth"))
     parser.add_argument("--memory", action="store_true", help="print the table of memory instead")
     args = parser.parse_args()
@@ -167,9 +170,9 @@ def main() -> None:
         for seed in range(args.seeds):
             for name in args.variants:
                 words = name.replace(",", "").replace(" ", "-")
-                file = args.out / f"{words}-{depth}-{seed}-{args.steps}.json"
+                file = args.out / f"{words}-{depth}-{seed}-{args.steps}-{args.rate:g}.json"
                 if not file.exists():
-                    file.write_text(json.dumps(row(name, depth, seed, args.steps)))
+                    file.write_text(json.dumps(row(name, depth, seed, args.steps, args.rate)))
                 rows.append(json.loads(file.read_text()))
                 shown = {k: rows[-1][k] for k in ("ratio", "train", "test", "minutes")}
                 print(f"{name}, {depth} layers, seed {seed}: {shown}", flush=True)
