@@ -16,6 +16,7 @@ from .checking import check_neuron
 from .component import option, parameter, part
 from .connections import (
     AbstractConnection,
+    AbstractInstant,
     Chain,
     Convolution,
     Delayed,
@@ -80,6 +81,7 @@ __all__ = [
     "LIF",
     "NIF",
     "AbstractConnection",
+    "AbstractInstant",
     "AbstractNeuron",
     "AbstractReset",
     "AbstractResetNeuron",

@@ -30,7 +30,11 @@ FAMILIES = [
 
 @pytest.mark.parametrize("registry", FAMILIES, ids=lambda registry: registry.family)
 def test_every_component_is_listed(registry):
+    # Scripts that other tests import may have added their own.
+    theirs = {f"| `{name}` |" for name, cls in registry.items() if not cls.__module__.startswith("spikejax.")}
     for line in components_table(registry).splitlines():
+        if line.startswith(tuple(theirs)):
+            continue
         assert line in TEXT.splitlines(), f"docs/configuration.md lacks\n{components_table(registry)}"
 
 

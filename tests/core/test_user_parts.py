@@ -12,7 +12,7 @@ import pytest
 from jaxtyping import Array, Float, Int
 
 from spikejax import (
-    AbstractConnection,
+    AbstractInstant,
     AbstractReset,
     AbstractResetNeuron,
     Autodiff,
@@ -64,7 +64,7 @@ class Counting(AbstractResetNeuron):
         return super().on_spike(state)._replace(fired=state.fired + 1)
 
 
-class Distances(AbstractConnection):
+class Distances(AbstractInstant):
     """Weights are a learned function of the distance between two neurons, which is a whole number."""
 
     profile: eqx.nn.MLP
@@ -83,7 +83,7 @@ class Distances(AbstractConnection):
         apart = jnp.abs(jnp.arange(out_shape[0])[:, None, None] - jnp.arange(in_shape[-1])[None, None])
         return cls(mlp(1, key), jnp.broadcast_to(apart, (*out_shape, *in_shape)))
 
-    def __call__(self, x, past=None):
+    def __call__(self, x):
         flat = self.distance.reshape(-1, 1).astype(x.dtype)
         weight = jax.vmap(self.profile)(flat).reshape(self.distance.shape)
         return jnp.tensordot(weight, x, axes=x.ndim)

@@ -221,7 +221,7 @@ def test_strict_types():
         check({"task": {"kind": "mnist"}})
 
 
-def test_shipped_configurations_build():
+def test_shipped_configurations_build(tmp_path):
     from spikejax.configuration import FITS, build, load_fit
     from spikejax.configuration.load import read
     from spikejax.jobs.sweep import load_sweep
@@ -234,6 +234,16 @@ def test_shipped_configurations_build():
         "train": "digits_train.h5",
         "test": "digits_test.h5",
     }
+    camera, trials, of_each = tmp_path / "camera.npz", 20, 30
+    rng = np.random.default_rng(0)
+    np.savez(
+        camera,
+        **{axis: rng.integers(0, 34, trials * of_each).astype(np.uint8) for axis in "xy"},
+        p=rng.integers(0, 2, trials * of_each).astype(np.uint8),
+        t_us=np.sort(rng.integers(0, 300_000, (trials, of_each))).reshape(-1).astype(np.int32),
+        offset=np.arange(0, trials * of_each + 1, of_each),
+        label=np.arange(trials) % 10,
+    )
     for path in paths:
         tables = read(path)
         if tables.get("kind") in FITS:
@@ -242,9 +252,14 @@ def test_shipped_configurations_build():
         if "sweep" in tables:
             assert build(load_sweep(path)[-1].config).network.layers
             continue
-        overrides = [(f"task.{name}", str(value)) for name, value in few.items()] + [
-            ("task.validation", "0.34"),
-            ("training.batch", "20"),
-        ]
-        run = build(load(path, overrides if path.stem == "spoken_digits" else []))
+        overrides = []
+        if path.stem == "spoken_digits":
+            overrides = [(f"task.{name}", str(value)) for name, value in few.items()] + [
+                ("task.validation", "0.34"),
+                ("training.batch", "20"),
+            ]
+        elif path.stem.startswith("nmnist"):
+            overrides = [("task.train", str(camera)), ("task.test", str(camera))]
+            overrides += [("task.validation", "0.3"), ("training.batch", "4")]
+        run = build(load(path, overrides))
         assert jnp.isfinite(run.network.layers[0].bias).all()
