@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from .component import Component, option, parameter
 from .elementary import alpha_step, relative_decay
@@ -64,6 +64,30 @@ class AbstractSynapse(Component):
         hidden: Any = None,
     ) -> tuple[Float[Array, "kinds *n"], Any]:
         """Activation and hidden variables after a step of `dt` ms in which the charge `release` arrived."""
+
+    def over_time(
+        self,
+        release: Float[Array, "time *n"],
+        dt: float | Float[Array, ""],
+        state: tuple[Float[Array, "kinds *n"], Any] | None = None,
+        mask: Bool[Array, " time"] | None = None,
+    ) -> tuple[Float[Array, "time kinds *n"], tuple[Float[Array, "kinds *n"], Any]]:
+        """Activation in every step of a series of charges, and activation and hidden variables after it.
+
+        **Arguments:** `state`: these before it (default: those of a trial that begins); `mask`: False where
+        the trial is over and nothing moves.
+        """
+        shape, dtype = release.shape[1:], release.dtype
+
+        def step(state, now):
+            charge, m = now
+            new = self.step(state[0], charge, dt, state[1])
+            after = new if m is None else jax.tree.map(lambda a, b: jnp.where(m, a, b), new, state)
+            return after, after[0]
+
+        start = (self.init(shape, dtype), self.init_hidden(shape, dtype)) if state is None else state
+        after, series = jax.lax.scan(step, start, (release, mask))
+        return series, after
 
 
 SYNAPSES: Registry[AbstractSynapse] = Registry("synapse")

@@ -175,9 +175,10 @@ class Convolution(AbstractInstant):
         return self._convolved(x[None])[0]
 
     def over_time(self, x, memory=None, mask=None):
-        del mask
+        if isinstance(x, Events):
+            return super().over_time(x, memory, mask)
         # Time is the batch of one convolution, and with `jax.vmap` over trials time and trials are.
-        return self._convolved(x.dense() if isinstance(x, Events) else x), memory
+        return self._convolved(x), memory
 
     def _convolved(self, x: Float[Array, "time *in"]) -> Float[Array, "time *out"]:
         rank, weight = len(self.stride), resolve(self.weight)

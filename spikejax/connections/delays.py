@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..component import Declaration, check_keywords, option, parameter
 from ..parameters import AbstractReparametrisation, Masked, Within, resolve
+from .around import AbstractAround
 from .base import CONNECTIONS, AbstractConnection, ActivationShape
 from .dense import Dense, Scale
 from .lines import DelayLines, Lagged, taps
@@ -90,7 +91,7 @@ class _Delayed(AbstractConnection):
 
 
 @CONNECTIONS.register("delayed")
-class Delayed(_Delayed):
+class Delayed(_Delayed, AbstractAround):
     """A connection behind axons with delays, ``I(t) = C x(t - d)``, one for every input, or several lines for
     all.
 
@@ -134,11 +135,6 @@ class Delayed(_Delayed):
             )
 
     @property
-    def out_shape(self) -> tuple[int, ...]:
-        """Shape of the current."""
-        return self.connection.out_shape
-
-    @property
     def reach(self):
         return self.longest + self.connection.reach
 
@@ -149,13 +145,6 @@ class Delayed(_Delayed):
         return DelayLines(
             connection=self.connection.at(dt), lag=lag, in_shape=self.in_shape, most=most, exact=exact
         )
-
-    def times(self, factor):
-        return eqx.tree_at(lambda one: one.connection, self, self.connection.times(factor))
-
-    @property
-    def weighted(self):
-        return self.connection.weighted
 
     def init(self, dtype):
         """Nothing as long as the time step is not known."""

@@ -11,10 +11,11 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from ..component import option
 from ..parameters import precision
 from ..stimulus import Events
+from .around import AbstractAround
 from .base import AbstractConnection, ActivationShape
 
 
-class Dropout(AbstractConnection):
+class Dropout(AbstractAround):
     """A connection some inputs of which are 0 throughout a trial, at random: each with the probability
     `rate`; the others are times ``1/(1 - rate)``.
 
@@ -33,11 +34,6 @@ class Dropout(AbstractConnection):
         """Shape of the input."""
         return self.connection.in_shape
 
-    @property
-    def out_shape(self) -> tuple[int, ...]:
-        """Shape of the output."""
-        return self.connection.out_shape
-
     @classmethod
     def create(
         cls,
@@ -50,10 +46,6 @@ class Dropout(AbstractConnection):
     ) -> "Dropout":
         """A connection drawn by `connection`, such as ``partial(Dense.create, scale=2.0)``, with dropout."""
         return cls(connection(in_shape, out_shape, key=key), rate=rate)
-
-    @property
-    def reach(self):
-        return self.connection.reach
 
     def at(self, dt, passed=0.0):
         return Dropout(self.connection.at(dt, passed), rate=self.rate, mask=self.mask)
@@ -74,9 +66,6 @@ class Dropout(AbstractConnection):
             factor = jnp.broadcast_to(self.mask, self.in_shape).reshape(-1)[x.channel]
             return eqx.tree_at(lambda events: events.value, x, x.value * factor)
         return x * self.mask
-
-    def times(self, factor):
-        return Dropout(self.connection.times(factor), rate=self.rate, mask=self.mask)
 
 
 def with_dropout(network: PyTree, key: PRNGKeyArray | None) -> PyTree:

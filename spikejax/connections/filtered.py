@@ -3,17 +3,17 @@
 from collections.abc import Callable
 from typing import Annotated
 
-import jax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..component import Declaration
 from ..synapses import SYNAPSES, AbstractSynapse, SampledAlpha
-from .base import CONNECTIONS, AbstractConnection, hold
+from .around import AbstractAround
+from .base import CONNECTIONS, AbstractConnection
 from .dense import Dense
 
 
 @CONNECTIONS.register("filtered")
-class Filtered(AbstractConnection):
+class Filtered(AbstractAround):
     """Another connection, whose current is filtered by a synapse: ``I = kernel * (W x)``.
 
     For a stimulus of spikes, whose channels have no synapses of their own as the neurons of a layer have:
@@ -39,6 +39,11 @@ class Filtered(AbstractConnection):
                 "current: give it one"
             )
 
+    @property
+    def in_shape(self) -> tuple[int, ...]:
+        """Shape of the input."""
+        return self.connection.in_shape
+
     @classmethod
     def create(
         cls,
@@ -63,62 +68,31 @@ class Filtered(AbstractConnection):
         inner = connection(in_shape, out_shape, key=key)
         return cls(inner, SampledAlpha() if synapse is None else synapse)
 
-    @property
-    def in_shape(self) -> tuple[int, ...]:
-        """Shape of the input."""
-        return self.connection.in_shape
-
-    @property
-    def out_shape(self) -> tuple[int, ...]:
-        """Shape of the current."""
-        return self.connection.out_shape
-
-    @property
-    def reach(self):
-        return self.connection.reach
-
     def at(self, dt, passed=0.0):
         return Filtered(self.connection.at(dt, passed), self.synapse, dt)
 
-    @property
-    def weighted(self):
-        return self.connection.weighted
-
-    def times(self, factor):
-        return Filtered(self.connection.times(factor), self.synapse, self.dt)
-
     def init(self, dtype):
-        return self.connection.init(dtype), self._unfiltered(dtype)
-
-    def _unfiltered(self, dtype):
-        """Activation and hidden variables of the filter when a trial begins."""
-        return self.synapse.init(self.out_shape, dtype), self.synapse.init_hidden(self.out_shape, dtype)
+        shape = self.out_shape
+        filtered = self.synapse.init(shape, dtype), self.synapse.init_hidden(shape, dtype)
+        return self.connection.init(dtype), filtered
 
     def step(self, x, memory=None):
-        inner, filtered = self.init(x.dtype) if memory is None else memory
+        inner, (activation, hidden) = self.init(x.dtype) if memory is None else memory
         current, inner = self.connection.step(x, inner)
-        filtered = self._filter(filtered, current)
+        filtered = self.synapse.step(activation, current, self._step_size, hidden)
         return filtered[0][0], (inner, filtered)
 
     def over_time(self, x, memory=None, mask=None):
         inner, filtered = (None, None) if memory is None else memory
         currents, inner = self.connection.over_time(x, inner, mask)
+        series, filtered = self.synapse.over_time(currents, self._step_size, filtered, mask)
+        return series[:, 0], (inner, filtered)
 
-        def step(filtered, now):
-            current, m = now
-            after = self._filter(filtered, current)
-            return hold(m, after, filtered), after[0][0]
-
-        start = self._unfiltered(currents.dtype) if filtered is None else filtered
-        filtered, out = jax.lax.scan(step, start, (currents, mask))
-        return out, (inner, filtered)
-
-    def _filter(self, filtered, current):
-        """Activation and hidden variables after a step with this current."""
+    @property
+    def _step_size(self) -> float | Float[Array, ""]:
         if self.dt is None:
             raise ValueError("Filtered: a filter in time needs the time step: call `at(dt)` before")
-        activation, hidden = filtered
-        return self.synapse.step(activation, current, self.dt, hidden)
+        return self.dt
 
 
 __all__ = ["Filtered"]

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ..stimulus import Events
+from .around import AbstractAround
 from .base import AbstractConnection
 from .shift import shifted
 
@@ -63,7 +64,7 @@ class _Remembering(AbstractConnection):
         return jax.lax.dynamic_slice_in_dim(whole, end, self.most)
 
 
-class DelayLines(_Remembering):
+class DelayLines(_Remembering, AbstractAround):
     """Inputs that arrive after `lag` steps at another connection, ``C x(t - lag)``.
 
     **Arguments:** `connection`: C, from the shape that `lag` and the input broadcast to; `lag`: in steps,
@@ -76,11 +77,6 @@ class DelayLines(_Remembering):
     in_shape: tuple[int, ...] = eqx.field(static=True)
     most: int = eqx.field(static=True)
     exact: bool = eqx.field(static=True)
-
-    @property
-    def out_shape(self) -> tuple[int, ...]:
-        """Shape of the current."""
-        return self.connection.out_shape
 
     def init(self, dtype):
         return self._start(dtype), self.connection.init(dtype)
@@ -109,7 +105,7 @@ class DelayLines(_Remembering):
         """Events are delayed one by one, and stay a list; those of a stretch before are an array, and
         make one of these."""
         if memory is not None:
-            return self.over_time(x.dense(), memory, mask)
+            return super().over_time(x, memory, mask)
         whole, part = whole_and_part(self.lag, self.most, self.exact)
         late = x.on_lines(self.lag.shape[: self.lag.ndim - len(self.in_shape)]).delayed(whole + part)
         y, inner = self.connection.over_time(late, None, mask)
@@ -150,7 +146,8 @@ class Lagged(_Remembering):
         return (window.reshape(-1) @ matrix).reshape(self.out_shape), window[1:]
 
     def over_time(self, x, memory=None, mask=None):
-        x = x.dense() if isinstance(x, Events) else x
+        if isinstance(x, Events):
+            return super().over_time(x, memory, mask)
         seen = jnp.concatenate([self.init(x.dtype) if memory is None else memory, x])
         out = jax.lax.conv_general_dilated(
             seen.reshape(1, len(seen), -1),

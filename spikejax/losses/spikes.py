@@ -199,14 +199,7 @@ def _region(region, there, dt) -> Bool[Array, " time"]:
 def _filtered(synapse: AbstractSynapse, charge, dt) -> Float[Array, "time n"]:
     """Charges that arrive at the start of each step as the synapses show them; of several time constants, one
     after the other."""
-    shape, dtype = charge.shape[1:], charge.dtype
-
-    def step(state, q):
-        activation, hidden = synapse.step(state[0], q, dt, state[1])
-        return (activation, hidden), activation.reshape(-1)
-
-    start = (synapse.init(shape, dtype), synapse.init_hidden(shape, dtype))
-    return jax.lax.scan(step, start, charge)[1]
+    return synapse.over_time(charge, dt)[0].reshape(len(charge), -1)
 
 
 def _power(synapse: AbstractSynapse, charge, solution: Solution, trial: Trial) -> Float[Array, ""]:

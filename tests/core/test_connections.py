@@ -76,6 +76,23 @@ def test_events_are_the_array_that_they_stand_for(name, relative):
     np.testing.assert_allclose(by_value, by_array.reshape(7, -1)[events.step, events.channel], rtol=1e-12)
 
 
+@pytest.mark.parametrize("name", [*EVERY, "ports"])
+def test_events_are_never_a_whole_array(name, monkeypatch):
+    """At most a chunk of two steps at a time is one, forward and back."""
+    connection = (
+        Ports((None, make("convolution", (2, 3), (4,)))) if name == "ports" else make(name, (2, 3), (4,))
+    )
+    monkeypatch.setattr("spikejax.connections.base.CELLS", 12)
+    step = jnp.arange(0, 41, 4)
+    events = Events(step, step % 6, steps=41, channels=(2, 3), path="loop")
+    arrays, others = eqx.partition(connection, eqx.is_inexact_array)
+    run = lambda arrays, e: jnp.sum(eqx.combine(arrays, others).over_time(e)[0] ** 2)
+    wholes = ("[41,2,3]", "[41,6]", "[1,41,6]", "[41,1,2,3]")
+    program = lambda x: str(jax.make_jaxpr(jax.value_and_grad(run))(arrays, x))
+    assert any(whole in program(events.dense()) for whole in wholes)
+    assert not any(whole in program(events) for whole in wholes)
+
+
 def echoing(recurrent=True):
     keys = jax.random.split(jax.random.key(3), 5)
     layers, shape = [], (3,)
