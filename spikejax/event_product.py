@@ -109,12 +109,15 @@ def chosen_path(shape: Shape, platform: str, floats: bool = True) -> str:
     return min(found, key=found.__getitem__)
 
 
-def as_list(form: str, density: float) -> bool:
-    """Whether a stimulus is handed on as a list of events.
+def list_path(form: str, density: float) -> str | None:
+    """The path of the products of a stimulus that is handed on as lists of events; None if it is handed on as
+    an array.
 
     **Arguments:** `form`: one of `FORMS`; `density`: events of the longest list, by the cells of the array.
     """
-    return density <= SPARSE if form == "auto" else form != "dense"
+    if form == "dense" or (form == "auto" and density > SPARSE):
+        return None
+    return "auto" if form == "events" else form
 
 
 def explain_product(events: Events, out: int, platform: str | None = None) -> str:
@@ -386,4 +389,4 @@ ad.defjvp(
     None,
 )
 
-__all__ = ["FORMS", "Shape", "as_list", "chosen_path", "costs", "event_product", "explain_product"]
+__all__ = ["FORMS", "Shape", "chosen_path", "costs", "event_product", "explain_product", "list_path"]

@@ -12,9 +12,9 @@ from jaxtyping import Array, Int, UInt8
 from ..component import option
 from ..encoders import delta_modulation, hold, steps_held
 from ..reading import FileError, arrays_of, class_numbers
-from ..stimulus import steps_in
 from .base import TASKS
-from .recordings import AbstractRecordings
+from .options import drop_option, fraction_option, seed_option, shift_option
+from .read_recordings import AbstractReadRecordings
 from .splits import stratified
 
 PERIOD = 25.0
@@ -59,10 +59,12 @@ class _Data(NamedTuple):
     stimuli: dict[str, UInt8[Array, "trials time channels"]]
     targets: dict[str, Int[Array, " trials"]]
     labels: tuple[str, ...]
+    lengths: None = None
+    """All trials are equally long."""
 
 
 @TASKS.register("braille")
-class Braille(AbstractRecordings):
+class Braille(AbstractReadRecordings):
     """Braille letters read by an artificial fingertip: 27 classes, real recordings shipped with the package.
 
     32 spike channels, 1.9 s.
@@ -93,43 +95,18 @@ class Braille(AbstractRecordings):
     clock: float = option(
         12.5, unit="ms", doc="period of the delta modulation; dt divides it, and it divides 25", above=0.0
     )
-    validation: float = option(
-        0.1, doc="fraction of the training trials held out", above=0.0, below=1.0, staged=False
-    )
-    drop: float = option(
-        0.0, doc="probability that an input spike is deleted in training", at_least=0.0, below=1.0
-    )
-    shift: float = option(0.0, unit="ms", doc="largest shift of a training trial in time", at_least=0.0)
+    validation: float = fraction_option(0.1, "fraction of the training trials held out")
+    drop: float = drop_option("an input spike")
+    shift: float = shift_option()
     folder: Path | None = option(
         None, doc="folder with other braille_train.npz and braille_test.npz", staged=False
     )
-    seed: int = option(0, doc="of the validation split", at_least=0.0, in_table=False)
+    seed: int = seed_option()
 
     def __check_init__(self):
         super().__check_init__()
-        steps_in(self.shift, self.dt, "`shift`")
         steps_held(PERIOD, self.clock)  # whether one divides the other
         steps_held(self.clock, self.dt)
-
-    @property
-    def stimuli(self):
-        return self._data.stimuli
-
-    @property
-    def targets(self):
-        return self._data.targets
-
-    @property
-    def lengths(self):
-        return None
-
-    @property
-    def labels(self):
-        return self._data.labels
-
-    @property
-    def shift_steps(self):
-        return round(steps_in(self.shift, self.dt, "`shift`"))
 
     @property
     def _data(self) -> _Data:

@@ -16,8 +16,21 @@ from ..stimulus import steps_in
 from .base import TASKS
 from .event_collections import Recording, dataset_recordings, folder_recordings, read_collection
 from .event_files import check_places, in_order
-from .image_changes import ImageChanges, rotate_option, shear_option, zoom_option
-from .recordings import AbstractRecordings, Recordings, form_option
+from .image_changes import ImageChanges
+from .options import (
+    drop_option,
+    form_option,
+    fraction_option,
+    overflow_option,
+    rotate_option,
+    seed_option,
+    shear_option,
+    shift_option,
+    value_option,
+    zoom_option,
+)
+from .read_recordings import AbstractReadRecordings
+from .recordings import Recordings
 from .splits import split_trials
 from .trial_arrays import EventTrials, class_targets, sorted_trials
 
@@ -200,7 +213,7 @@ def from_tonic(
 
 
 @TASKS.register("event_camera")
-class EventCamera(AbstractRecordings):
+class EventCamera(AbstractReadRecordings):
     """Recordings of an event camera with a class each, such as N-MNIST.
 
     The stimulus has the shape (polarity, height, width), so that a convolution finds kinds, rows and columns
@@ -224,7 +237,6 @@ class EventCamera(AbstractRecordings):
     """
 
     target: ClassVar[str] = "class"
-    lengths: ClassVar[None] = None
 
     dt: float = option(unit="ms", doc="time step", above=0.0, in_table=False, kw_only=False)
     train: Path = option(
@@ -239,9 +251,7 @@ class EventCamera(AbstractRecordings):
     duration: float | None = option(
         None, unit="ms", doc="length of all trials; default: up to the last event", above=0.0
     )
-    overflow: str = option(
-        "refuse", doc="events past the end of their trial: an error, or cut there", choices=("refuse", "cut")
-    )
+    overflow: str = overflow_option()
     order: str = option(
         "refuse",
         doc="events that are earlier than the one before: an error, or sorted",
@@ -264,32 +274,15 @@ class EventCamera(AbstractRecordings):
         choices=POLARITIES,
         staged=False,
     )
-    value: str = option(
-        "count",
-        doc="what a step holds of a pixel: the count of its events, its square root, or 0 or 1",
-        choices=("count", "root", "binary"),
+    value: str = value_option("a step holds of a pixel")
+    validation: float = fraction_option(
+        0.1, "fraction of the recordings that are no test recordings, held out"
     )
-    validation: float = option(
-        0.1,
-        doc="fraction of the recordings that are no test recordings, held out",
-        above=0.0,
-        below=1.0,
-        staged=False,
+    test_fraction: float = fraction_option(
+        0.2, "fraction of the recordings that is the test split, without test"
     )
-    test_fraction: float = option(
-        0.2,
-        doc="fraction of the recordings that is the test split, without test",
-        above=0.0,
-        below=1.0,
-        staged=False,
-    )
-    drop: float = option(
-        0.0,
-        doc="probability that the input of a pixel in a step is deleted in training",
-        at_least=0.0,
-        below=1.0,
-    )
-    shift: float = option(0.0, unit="ms", doc="largest shift of a training trial in time", at_least=0.0)
+    drop: float = drop_option("the input of a pixel in a step")
+    shift: float = shift_option()
     shift_pixels: int = option(
         0, doc="largest shift of a training trial in height and in width, pixels", at_least=0
     )
@@ -297,11 +290,10 @@ class EventCamera(AbstractRecordings):
     zoom: float = zoom_option()
     shear: float = shear_option()
     form: str = form_option("auto")
-    seed: int = option(0, doc="of the validation split", at_least=0.0, in_table=False)
+    seed: int = seed_option()
 
     def __check_init__(self):
         super().__check_init__()
-        steps_in(self.shift, self.dt, "`shift`")
         if len(self.crop) not in (0, 4):
             raise ValueError(f"`crop` has {len(self.crop)} numbers: give top, left, height and width")
         self._lens.check()
@@ -321,22 +313,6 @@ class EventCamera(AbstractRecordings):
     @property
     def channel_label(self):
         return "pixel, row by row" + (", darker first" if self.polarity == "both" else "")
-
-    @property
-    def stimuli(self):
-        return self._data.stimuli
-
-    @property
-    def targets(self):
-        return self._data.targets
-
-    @property
-    def labels(self):
-        return self._data.labels
-
-    @property
-    def shift_steps(self):
-        return round(steps_in(self.shift, self.dt, "`shift`"))
 
     @property
     def image_changes(self):

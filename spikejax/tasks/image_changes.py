@@ -1,32 +1,12 @@
 """Changes of the image that a trial's events make, in training."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
-from ..component import option
 from ..stimulus import Events
-
-
-def rotate_option() -> Any:
-    """The field `rotate` of a task, degrees: see `ImageChanges`."""
-    return option(
-        0.0, unit="degrees", doc="largest rotation of a training trial", at_least=0.0, at_most=180.0
-    )
-
-
-def zoom_option() -> Any:
-    """The field `zoom` of a task, a fraction: see `ImageChanges`."""
-    return option(0.0, doc="largest relative change of size of a training trial", at_least=0.0, below=1.0)
-
-
-def shear_option() -> Any:
-    """The field `shear` of a task, columns for a row: see `ImageChanges`."""
-    return option(
-        0.0, doc="largest shear of a training trial: columns moved for a row further down", at_least=0.0
-    )
 
 
 class ImageChanges(NamedTuple):
@@ -67,4 +47,4 @@ class ImageChanges(NamedTuple):
         return jax.vmap(Events.shifted)(events, by, (1 + zoom)[:, None, None] * rotated @ sheared)
 
 
-__all__ = ["ImageChanges", "rotate_option", "shear_option", "zoom_option"]
+__all__ = ["ImageChanges"]

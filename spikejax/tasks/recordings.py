@@ -3,7 +3,7 @@ common."""
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
@@ -13,11 +13,12 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, Int, Num
 
 from ..component import option
-from ..event_product import FORMS, as_list
+from ..event_product import list_path
 from ..reading import class_numbers
-from ..stimulus import Events, Stimulus
 from .base import AbstractTask, Parts, Trial
-from .image_changes import ImageChanges, rotate_option, shear_option, zoom_option
+from .draws import Changes, draw, trials_of
+from .image_changes import ImageChanges
+from .options import drop_option, form_option, rotate_option, shear_option, zoom_option
 from .splits import SPLITS, split_trials
 from .trial_arrays import (
     EventTrials,
@@ -39,17 +40,6 @@ else:
 
 MOST = 1 << 26
 """Numbers in a part of a split, at most: 256 MB in single precision."""
-
-
-def form_option(default: str = "dense") -> Any:
-    """The field `form` of a task whose stimuli may be lists of events: what they are handed on as."""
-    return option(
-        default,
-        doc="the stimulus: dense arrays; lists of events; auto: lists where these are sparse; rows, loop, "
-        "scatter: lists, and how their products are computed",
-        choices=FORMS,
-        staged=False,
-    )
 
 
 class AbstractRecordings(AbstractTask):
@@ -87,8 +77,8 @@ class AbstractRecordings(AbstractTask):
         return len(self.targets["train"])
 
     def batch(self, key, step, size):
-        changes = _Changes(self.drop, self.shift_steps, self.image_changes)
-        return _draw(self._of("train"), key, jnp.asarray(step), size, changes, self._path)
+        changes = Changes(self.drop, self.shift_steps, self.image_changes)
+        return draw(self._of("train"), key, jnp.asarray(step), size, changes, self._path)
 
     def split(self, name):
         return self._take(name, np.arange(len(self.targets[name])))
@@ -104,7 +94,7 @@ class AbstractRecordings(AbstractTask):
 
     def _take(self, name: str, index: Int[np.ndarray, " part"]) -> Trial:
         keys = jax.random.split(jax.random.key(len(name)), len(self.targets[name]))
-        return _trials(self._of(name), jnp.asarray(index), keys[index], self._path)
+        return trials_of(self._of(name), jnp.asarray(index), keys[index], self._path)
 
     @property
     def _path(self) -> str | None:
@@ -117,9 +107,7 @@ class AbstractRecordings(AbstractTask):
             if self.form in ("dense", "auto"):
                 return None
             raise ValueError(f"`form` is {self.form}, but the stimuli are samples: set it to dense or auto")
-        if not as_list(self.form, stimuli.density):
-            return None
-        return "auto" if self.form == "events" else self.form
+        return list_path(self.form, stimuli.density)
 
 
 class Recordings(AbstractRecordings):
@@ -134,7 +122,7 @@ class Recordings(AbstractRecordings):
     that the input of a channel in a step is deleted in training; `shift_steps`: largest shift of a whole
     training trial in time (with its signal), in steps; `shift_places` (pixels), `rotate` (degrees), `zoom`,
     `shear` (fractions): the same along the last two axes of channels that lie in an image, see
-    `ImageChanges`; `form`: what events are handed on as, see `form_option`.
+    `ImageChanges`; `form`: what events are handed on as, see `spikejax.tasks.options.form_option`.
 
     **Raises:** `ValueError` for splits that are missing or do not fit, for classes that are not the number of
     a label, and for signals that are not as long as the stimuli.
@@ -145,12 +133,7 @@ class Recordings(AbstractRecordings):
     labels: tuple[str, ...] = option((), doc="names of the classes")
     lengths: dict[str, Int[Array, " trials"]] | None = eqx.field(default=None, kw_only=True)
     target: str = option("class", doc="what is learnt: a class, or a signal", choices=("class", "signal"))
-    drop: float = option(
-        0.0,
-        doc="probability that the input of a channel in a step is deleted in training",
-        at_least=0.0,
-        below=1.0,
-    )
+    drop: float = drop_option("the input of a channel in a step")
     shift_steps: int = option(0, doc="largest shift of a whole training trial, in steps", at_least=0.0)
     shift_places: int = option(
         0, doc="largest shift of a training trial along the last two axes of the channels", at_least=0.0
@@ -395,62 +378,4 @@ def _number(channels: tuple[int, ...]) -> str:
     return " x ".join(map(str, channels))
 
 
-class _Changes(NamedTuple):
-    """What is changed in training."""
-
-    drop: float
-    shift: int
-    image: ImageChanges
-
-
-@eqx.filter_jit
-def _draw(recordings, key, step, size: int, changes: _Changes, path: str | None) -> Trial:
-    """The trials of one step."""
-    drop, shift, image = changes
-    trials = len(recordings[1])
-    per_epoch = max(trials // size, 1)
-    epoch, within = step // per_epoch, step % per_epoch
-    key_order, key_drop, key_shift = jax.random.split(key, 3)
-    key_start = jax.random.fold_in(key, 3)
-    order = jax.random.permutation(jax.random.fold_in(key_order, epoch), trials)
-    index = order[(within * size + jnp.arange(size)) % trials]
-    keys = jax.random.split(jax.random.fold_in(key_start, step), size)
-    drawn = _trials(recordings, index, keys, "auto" if image else path)
-    x, target = drawn.stimulus, drawn.target
-    if image and isinstance(x, Events):
-        x = image(x, jax.random.fold_in(jax.random.fold_in(key, 4), step))
-        x = jax.vmap(Events.dense)(x) if path is None else x.by(path)
-    if shift:
-        by = jax.random.randint(jax.random.fold_in(key_shift, step), (size,), -shift, shift + 1)
-        x = jax.vmap(_shifted)(x, by)
-        target = target if drawn.label is not None else jax.vmap(_shifted)(target, by)
-    if drop:
-        # Of a list: there is one event at most for a channel in a step, or some that an image's change made
-        # meet, each of which was one.
-        values = x.value if isinstance(x, Events) else x
-        kept = jax.random.bernoulli(jax.random.fold_in(key_drop, step), 1 - drop, values.shape)
-        values = values * kept.astype(values.dtype)
-        x = eqx.tree_at(lambda e: e.value, x, values) if isinstance(x, Events) else values
-    return drawn._replace(stimulus=x, target=target)
-
-
-def _trials(recordings, index, keys, path: str | None) -> Trial:
-    """Those of these indices, as they are: lists of events whose products take a path, or, with None,
-    arrays."""
-    stimuli, targets, lengths = recordings
-    target = targets[index]
-    x = stimuli[index].astype(jnp.result_type(float)) if path is None else stimuli.events(index, path)
-    mask = None if lengths is None else jnp.arange(x.shape[1]) < lengths[index][:, None]
-    return Trial(x, target, mask, target if target.ndim == 1 else None, keys)
-
-
-def _shifted(x: Stimulus, by: Int[Array, ""]) -> Stimulus:
-    """`x` moved `by` steps later, silence moving in."""
-    if isinstance(x, Events):
-        return x.moved(by)
-    t = jnp.arange(x.shape[0])
-    inside = ((t - by >= 0) & (t - by < x.shape[0])).reshape(-1, *(1 for _ in x.shape[1:]))
-    return jnp.where(inside, jnp.roll(x, by, axis=0), 0.0)
-
-
-__all__ = ["AbstractRecordings", "Recordings", "form_option"]
+__all__ = ["AbstractRecordings", "Recordings"]

@@ -12,10 +12,19 @@ import numpy as np
 from ..component import option
 from ..encoders import steps_held
 from ..reading import AbstractArrays, FileError, allowance, arrays_of, one_line, shown, whole_numbers
-from ..stimulus import steps_in
 from .base import TASKS
 from .hdf5 import HDF5File, opened
-from .recordings import AbstractRecordings, Recordings, form_option
+from .options import (
+    drop_option,
+    form_option,
+    fraction_option,
+    overflow_option,
+    seed_option,
+    shift_option,
+    value_option,
+)
+from .read_recordings import AbstractReadRecordings
+from .recordings import Recordings
 
 ADVICE = "set task.file to your recordings, .npz or HDF5"
 UNITS = {"s": 1e3, "ms": 1.0, "us": 1e-3}
@@ -28,7 +37,7 @@ KNOWN = (
 
 
 @TASKS.register("recordings")
-class RecordingsFile(AbstractRecordings):
+class RecordingsFile(AbstractReadRecordings):
     """Your own recordings, lists of events or arrays, with classes or signals to learn: an .npz or HDF5 file.
 
     The file holds events or samples, one or the other, the targets, and what else there is:
@@ -77,14 +86,8 @@ class RecordingsFile(AbstractRecordings):
         doc="length of all trials of events; default: what the file says, or up to the last event",
         above=0.0,
     )
-    overflow: str = option(
-        "refuse", doc="events past the end of their trial: an error, or cut there", choices=("refuse", "cut")
-    )
-    value: str = option(
-        "count",
-        doc="what a step holds of a unit: the count of its events, its square root, or 0 or 1",
-        choices=("count", "root", "binary"),
-    )
+    overflow: str = overflow_option()
+    value: str = value_option("a step holds of a unit")
     units: int | None = option(
         None, doc="input units of events; default: up to the highest that has one", at_least=1, staged=False
     )
@@ -100,55 +103,19 @@ class RecordingsFile(AbstractRecordings):
         doc="bring every channel of samples to mean 0 and standard deviation 1 over the training trials",
         staged=False,
     )
-    validation: float = option(
-        0.1,
-        doc="fraction of the trials that are no test trials, held out",
-        above=0.0,
-        below=1.0,
-        staged=False,
+    validation: float = fraction_option(0.1, "fraction of the trials that are no test trials, held out")
+    test: float = fraction_option(
+        0.2, "fraction of the trials that is the test split, where the file does not say"
     )
-    test: float = option(
-        0.2,
-        doc="fraction of the trials that is the test split, where the file does not say",
-        above=0.0,
-        below=1.0,
-        staged=False,
-    )
-    drop: float = option(
-        0.0,
-        doc="probability that the input of a channel in a step is deleted in training",
-        at_least=0.0,
-        below=1.0,
-    )
-    shift: float = option(0.0, unit="ms", doc="largest shift of a training trial in time", at_least=0.0)
+    drop: float = drop_option("the input of a channel in a step")
+    shift: float = shift_option()
     form: str = form_option()
-    seed: int = option(0, doc="of the validation split", at_least=0.0, in_table=False)
+    seed: int = seed_option()
 
     def __check_init__(self):
         super().__check_init__()
-        steps_in(self.shift, self.dt, "`shift`")
         if self.period is not None:
             steps_held(self.period, self.dt)  # whether dt divides it
-
-    @property
-    def stimuli(self):
-        return self._data.stimuli
-
-    @property
-    def targets(self):
-        return self._data.targets
-
-    @property
-    def lengths(self):
-        return self._data.lengths
-
-    @property
-    def labels(self):
-        return self._data.labels
-
-    @property
-    def shift_steps(self):
-        return round(steps_in(self.shift, self.dt, "`shift`"))
 
     @property
     def _data(self) -> Recordings:

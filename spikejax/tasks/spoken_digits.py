@@ -11,11 +11,11 @@ from jaxtyping import Int
 
 from ..component import option
 from ..encoders import hold, steps_held
-from ..event_product import as_list
+from ..event_product import list_path
 from ..stimulus import Events, steps_in
 from .augmentation import Augmentation, binned, blended
 from .base import TASKS, AbstractTask, Parts, Trial
-from .recordings import form_option
+from .options import form_option, seed_option
 from .spike_file import SPEAKER, Found, Spikes, found, load
 from .spike_file import Events as Recorded
 from .splits import stratified
@@ -113,7 +113,7 @@ class SpokenDigits(AbstractTask, Augmentation):
         staged=False,
     )
     form: str = form_option()
-    seed: int = option(0, doc="of the validation split", at_least=0.0, in_table=False)
+    seed: int = seed_option()
 
     def __check_init__(self):
         super().__check_init__()
@@ -240,8 +240,9 @@ class SpokenDigits(AbstractTask, Augmentation):
         x = np.concatenate([_later(x, round(delay / self.bin)) for delay in self.delays], axis=2)
         label = jnp.asarray(_each(self.events, which, "labels"))
         most = self._most
-        if as_list(self.form, most / x[0].size):
-            stimulus = self._listed(x, most)
+        path = list_path(self.form, most / x[0].size)
+        if path is not None:
+            stimulus = self._listed(x, most, path)
         else:
             stimulus = jnp.asarray(hold(x, self.bin, self.dt), jnp.result_type(float))
         return Trial(stimulus, label, label=label, key=keys)
@@ -254,7 +255,7 @@ class SpokenDigits(AbstractTask, Augmentation):
         spikes *= 2 if self.blend else 1
         return min(spikes * len(self.delays), round(self.window / self.bin) * self.channels)
 
-    def _listed(self, x: np.ndarray, most: int) -> Events:
+    def _listed(self, x: np.ndarray, most: int, path: str) -> Events:
         """Bins as lists of events, filled up to `most` bins, each of which is held for ``bin/dt`` steps."""
         held, size = steps_held(self.bin, self.dt), x.shape[1] * x.shape[2]
         trial, place = np.nonzero(x.reshape(len(x), size))
@@ -270,7 +271,6 @@ class SpokenDigits(AbstractTask, Augmentation):
             order = np.argsort(step, axis=1, kind="stable")
             channel, value = (np.repeat(a, held, axis=1) for a in (channel, value))
             step, channel, value = (np.take_along_axis(a, order, axis=1) for a in (step, channel, value))
-        path = "auto" if self.form == "events" else self.form
         return Events(
             step, channel, value, steps=held * x.shape[1], channels=x.shape[2], ordered=True, path=path
         )
