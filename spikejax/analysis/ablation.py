@@ -72,7 +72,8 @@ def _silenced(network: Network, layer: int, alive: Bool[Array, " n"]) -> Network
     alive = alive.reshape(network.layers[layer].shape)
     leaving = _leaving(network, layer)
     weights = {id(one.weight) for one in leaving if isinstance(one, Dense)}
-    # The sources are the last axes of the weights.
+    # Found by identity, since a path to each would have to know how connections are stored. The sources are
+    # the last axes of the weights.
     return jax.tree.map(lambda x: x * alive if id(x) in weights else x, network)
 
 
