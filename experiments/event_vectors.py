@@ -61,11 +61,12 @@ def difference(found, expected):
 
 
 def check_singles(cases):
-    """Errors of every neuron, all in one program: lists that are shorter are filled up."""
+    """Errors of every neuron, those of one trial length in one program: lists that are shorter are filled
+    up."""
     most = max((len(case["t_in"]) for case in cases), default=0)
     room = max((len(case["exact"]["t_spikes"]) for case in cases), default=0) + 2
 
-    @jax.jit
+    @partial(jax.jit, static_argnums=0)
     def solve(duration, value, *given):
         def times(w, t, v0, i0):
             stimulus = SpikeTimes(t, jnp.arange(most), value, duration=duration, channels=most)
@@ -80,7 +81,7 @@ def check_singles(cases):
         fill = lambda x, value: np.pad(np.asarray(x, float), (0, most - inputs), constant_values=value)
         given = fill(case["w_in"], 0.0), fill(case["t_in"], case["T"]), case["V0"], case["I0"]
         found, count, jacobian = solve(
-            jnp.asarray(case["T"], float), fill(np.ones(inputs), 0.0), *(jnp.asarray(x, float) for x in given)
+            float(case["T"]), fill(np.ones(inputs), 0.0), *(jnp.asarray(x, float) for x in given)
         )
         used = slice(ordinary + 2)
         right = int(count) == ordinary

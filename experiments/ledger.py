@@ -24,7 +24,9 @@ import optimistix
 
 from spikejax import (
     LIF,
+    QIF,
     Alpha,
+    Delta,
     Dense,
     DoubleExponential,
     Exponential,
@@ -207,6 +209,18 @@ def kernel_error(rise: float | None, fall: float, dt: float = 0.5, late: float =
     return float(error.max() / expected.max())
 
 
+def delta_error(dt: float = 0.01) -> float:
+    """Error of the jump of a QIF neuron's potential by one spike through a delta synapse,
+    ``weight/(tau_mem rate_unit)``, relative to it: the spike of a step is a current of that length."""
+    neuron, synapse, weight = QIF(tau_mem=10.0), Delta(rate_unit=0.2), 0.6
+    activation, _ = synapse.step(synapse.init((1,)), jnp.ones(1), dt)
+    potential = lambda v: 0.5 - 1 / jnp.tan(jnp.pi * v)
+    begin = neuron.init((1,))
+    end = neuron.flow(begin, weight * activation[0], dt)
+    jump, wanted = potential(end.v) - potential(begin.v), weight / (10.0 * 0.2)
+    return float(jnp.abs(jump[0] - wanted)) / wanted
+
+
 GRID = {"spike response": SpikeResponse(tau_ref=3.0)}
 """Neurons on the grid of steps, which no differential equation describes."""
 
@@ -260,7 +274,7 @@ class Entry(NamedTuple):
 def entries() -> list[Entry]:
     """Every row of the ledger, unmeasured."""
     rows, part = [], functools.partial
-    exact = ("NIF", "LIF", "theta", "ALIF", "GLIF")
+    exact = ("NIF", "LIF", "theta", "QIF", "ALIF", "GLIF")
     # Of 10 steps below threshold; numerical flows leave more than rounding.
     bounds = {
         "LIF, accommodating": 1e-2,
@@ -284,7 +298,7 @@ def entries() -> list[Entry]:
                 known,
             )
         )
-        if name != "theta":
+        if name not in ("theta", "QIF"):
             check, measure = (
                 f"the same with input I - g v, {dt}",
                 part(flow_error, name, conductance=0.5 if model.reset else 0.01),
@@ -332,6 +346,8 @@ def entries() -> list[Entry]:
                     known,
                 )
             )
+    check, known = "jump of a QIF neuron at one spike, dt 0.01 ms", "of first order: a current for one step"
+    rows.append(Entry("delta synapse", "closed form", check, delta_error, 1e-3, "relative", known))
     for dt in (0.1, 0.05, 0.01):
         known = "mostly Brian2's resets on the grid, of first order in dt: see its finest step below"
         check, measure = (

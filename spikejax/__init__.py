@@ -28,6 +28,7 @@ from .connections import (
     Ports,
     Unpool,
 )
+from .event_driven import EventDriven
 from .gates import Gate
 from .network import Layer, Network, Skip
 from .neurons import (
@@ -36,6 +37,7 @@ from .neurons import (
     GLIF,
     LIF,
     NIF,
+    QIF,
     AbstractNeuron,
     AbstractReset,
     AbstractResetNeuron,
@@ -56,8 +58,9 @@ from .readouts import LeakyReadout, LinearReadout, Population
 from .releases import Charge, Graded, Hard, Surrogate
 from .simulate import Solution, check_step, simulate
 from .simulators import AbstractSimulator, ClockDriven
+from .spike_times import SpikeTimes
 from .stimulus import Events
-from .synapses import AbstractSynapse, Alpha, DoubleExponential, Exponential, SampledAlpha
+from .synapses import AbstractSynapse, Alpha, Delta, DoubleExponential, Exponential, SampledAlpha
 
 __version__ = "0.1.0"
 
@@ -80,6 +83,7 @@ __all__ = [
     "GLIF",
     "LIF",
     "NIF",
+    "QIF",
     "AbstractConnection",
     "AbstractInstant",
     "AbstractNeuron",
@@ -100,9 +104,11 @@ __all__ = [
     "Costate",
     "Delayed",
     "DelayedSynapses",
+    "Delta",
     "Dense",
     "DoubleExponential",
     "Dropout",
+    "EventDriven",
     "Events",
     "Exponential",
     "Filtered",
@@ -127,6 +133,7 @@ __all__ = [
     "Skip",
     "Solution",
     "SpikeResponse",
+    "SpikeTimes",
     "Split",
     "Subtract",
     "Surrogate",

@@ -17,6 +17,7 @@ from .gates import Gate
 from .network import Layer, Network
 from .noise import Noise
 from .parameters import cast, precision, resolve, vary_together
+from .spike_times import SpikeTimes, spikes_of
 from .state import Background, NetworkState, Record
 from .stimulus import Events, Stimulus, as_stimulus
 
@@ -24,7 +25,7 @@ SMALLEST = 1e-30
 """A floating type must hold numbers down to this: a gradient divides by fourth powers of a part of a gate's
 width."""
 
-Series = Literal["activation", "release", "v", "current"]
+Series = Literal["activation", "release", "v", "current", "spikes"]
 
 
 class Solution(NamedTuple):
@@ -43,17 +44,19 @@ class Solution(NamedTuple):
     duration: Float[Array, ""]
     """Length of the trial, ms, without the steps that a mask leaves out."""
     spikes: tuple[Float[Array, "spikes *n"], ...] = ()
-    """Per layer, the times of the spikes of each neuron, ms, where the simulator finds them."""
+    """Per layer, the times of the first spikes of each neuron, ms, inf where there is none; empty where a
+    simulation in steps was not asked for them."""
 
 
 def simulate(
     network: Network,
-    stimulus: Stimulus | ArrayLike | Sequence,
+    stimulus: Stimulus | SpikeTimes | ArrayLike | Sequence,
     *,
     gate: Gate,
     dt: float | ArrayLike,
     adjoint: AbstractAdjoint | None = None,
     save: Series | Iterable[Series] = (),
+    spikes: int = 1,
     state: NetworkState | None = None,
     mask: Bool[Array, " steps"] | None = None,
     key: PRNGKeyArray | None = None,
@@ -85,13 +88,16 @@ def simulate(
 
     **Arguments:**
 
-    - `stimulus`: ``(time, *channels)``, one row a step, an array or nested lists; or a list of `Events`.
+    - `stimulus`: ``(time, *channels)``, one row a step, an array or nested lists; or a list of `Events`,
+      or of `SpikeTimes`, which become events (`SpikeTimes.in_steps`).
     - `gate`: the threshold gate and its release mode; not a part of the network, so one word changes the
       gradient method.
     - `dt`: ms. A number is compiled in; one that is traced is not, and has a derivative: at a fixed number of
       steps, each with its row of the stimulus.
     - `adjoint`: how to differentiate (default `Costate()`).
-    - `save`: time series to return per layer, of ``"activation"``, ``"release"``, ``"v"``, ``"current"``.
+    - `save`: time series to return per layer, of ``"activation"``, ``"release"``, ``"v"``, ``"current"``;
+      with ``"spikes"`` the times of the first `spikes` spikes of every neuron (`spikejax.spike_times.
+      spikes_of`), with their derivative.
     - `state`: where to start; default: ``network.init()``.
     - `key`, `noise`: what is random (`Noise`): the background current of every layer, and, without a `state`,
       the initial voltages, ``v_init`` plus normal noise. With a key alone the initial voltages are uniform
@@ -120,7 +126,9 @@ def simulate(
         >>> simulate(network, jax.numpy.ones((50, 3)), gate=Gate(), dt=1.0).readout.shape
         (50, 2)
     """
-    wanted, begins = _check_save(save), state is None
+    series, begins = _check_save(save), state is None
+    # Spike times are made of these two.
+    wanted = series - {"spikes"} | ({"release", "late"} if "spikes" in series else set())
     adjoint = Costate() if adjoint is None else adjoint
     network, stimulus, gate, dt, adjoint, state, mask, key, noise = _prepared(
         network, stimulus, gate, dt, adjoint, state, mask, key, noise
@@ -176,7 +184,13 @@ def simulate(
     counts = tuple(c.count for c in carries)
     duration = _duration(stimulus.shape[0], mask, dt, readout.dtype)
     warn_of_trial(counts, duration)
-    return Solution(readout, counts, records, NetworkState(states, tail, reached, skips), duration)
+    times = ()
+    if "spikes" in series:
+        times = tuple(spikes_of(own.release, own.late, duration, dt, spikes) for own in records)
+        kept = {"late": None} | ({} if "release" in series else {"release": None})
+        records = tuple(own._replace(**kept) for own in records)
+    end = NetworkState(states, tail, reached, skips)
+    return Solution(readout, counts, records, end, duration, times)
 
 
 class _Given(NamedTuple):
@@ -198,6 +212,8 @@ def _prepared(
 ) -> _Given:
     network = resolve(network)
     dtype = precision(network)
+    if isinstance(stimulus, SpikeTimes):
+        stimulus = stimulus.in_steps(dt)
     if float(jnp.finfo(dtype).tiny) > SMALLEST:
         raise ValueError(
             f"`network` is of {dtype}, whose smallest numbers are too large for its gradient: cast it to "

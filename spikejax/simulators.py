@@ -6,6 +6,7 @@ place of the threshold, and how a gradient goes back through it, is the simulato
 
 import abc
 from collections.abc import Iterable
+from typing import ClassVar
 
 import equinox as eqx
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
@@ -15,8 +16,13 @@ from .component import Component, option
 from .gates import Gate
 from .network import Network, NetworkState
 from .noise import Noise
+from .registry import Registry
 from .simulate import Series, Solution, check_step, simulate
+from .spike_times import SpikeTimes
 from .stimulus import Stimulus
+
+SIMULATORS: Registry["AbstractSimulator"] = Registry("simulator")
+"""The simulators that a configuration can name."""
 
 
 class AbstractSimulator(Component):
@@ -34,16 +40,24 @@ class AbstractSimulator(Component):
     - `check` says whether a network can be run at all.
     """
 
+    ways: ClassVar[tuple[str, str]] = ("smooth threshold", "hard threshold")
+    """What a simulation and its `hard` variant are called where results of both are shown."""
+
     @property
     def time_step(self) -> float | None:
         """Length of a step, ms, or None."""
         return None
 
     @abc.abstractmethod
+    def clocked(self, gate: Gate, dt: float, adjoint: AbstractAdjoint) -> "AbstractSimulator":
+        """The same with the gate, the time step (ms) and the adjoint of a configuration, as far as it has
+        them."""
+
+    @abc.abstractmethod
     def __call__(
         self,
         network: Network,
-        stimulus: Stimulus,
+        stimulus: Stimulus | SpikeTimes,
         *,
         save: Series | Iterable[Series] = (),
         state: NetworkState | None = None,
@@ -71,11 +85,13 @@ class AbstractSimulator(Component):
         """Raise `ValueError` if the network cannot be run, as far as its values are known (not traced)."""
 
 
+@SIMULATORS.register("clock_driven")
 class ClockDriven(AbstractSimulator):
     """Steps of equal length: `spikejax.simulate` with this gate, step and adjoint.
 
     **Arguments:** `gate`: the threshold gate and its release; `dt`: length of a step, ms, compiled in;
-    `adjoint`: how to differentiate.
+    `adjoint`: how to differentiate; `spikes`: how many spikes of a neuron have their times in the solution,
+    where a loss asks for them.
 
     **Raises:** `ValueError` for a dt that is not above 0.
 
@@ -90,8 +106,11 @@ class ClockDriven(AbstractSimulator):
     """
 
     gate: Gate = eqx.field(default_factory=Gate)
-    dt: float = option(1.0, unit="ms", doc="time step", above=0.0, kw_only=False)
+    dt: float = option(1.0, unit="ms", doc="time step", above=0.0, kw_only=False, in_table=False)
     adjoint: AbstractAdjoint = eqx.field(default_factory=Costate)
+    spikes: int = option(
+        1, doc="spikes of a neuron whose times a loss of spike times is given", at_least=1, at_most=100_000
+    )
 
     @property
     def time_step(self):
@@ -105,20 +124,24 @@ class ClockDriven(AbstractSimulator):
             dt=self.dt,
             adjoint=self.adjoint,
             save=save,
+            spikes=self.spikes,
             state=state,
             mask=mask,
             key=key,
             noise=noise,
         )
 
+    def clocked(self, gate, dt, adjoint):
+        return ClockDriven(gate, dt, adjoint, spikes=self.spikes)
+
     def sharpen(self, sharpness):
-        return ClockDriven(self.gate.sharpen(sharpness), self.dt, self.adjoint)
+        return self.clocked(self.gate.sharpen(sharpness), self.dt, self.adjoint)
 
     def hard(self):
-        return ClockDriven(self.gate.hard(), self.dt, self.adjoint)
+        return self.clocked(self.gate.hard(), self.dt, self.adjoint)
 
     def of_layer(self, i):
-        return ClockDriven(self.gate.of_layer(i), self.dt, self.adjoint)
+        return self.clocked(self.gate.of_layer(i), self.dt, self.adjoint)
 
     def check(self, network):
         check_step(network, self.gate, self.dt)

@@ -61,6 +61,8 @@ class Record(NamedTuple):
     v: Float[Array, "time *n"] | None = None
     """At the end of the step."""
     current: Float[Array, "time *n"] | None = None
+    late: Float[Array, "time *n"] | None = None
+    """Mean fraction of the step at which its charge was released, times the charge."""
 
 
 __all__ = ["Background", "Carry", "LayerState", "NetworkState", "Record"]

@@ -220,6 +220,7 @@ def _two_filters(activation, hidden, target, passes):
     return new, target + (hidden - target) * first
 
 
+@SYNAPSES.register("delta")
 class Delta(AbstractSynapse):
     """Instantaneous synapses: a spike is all over when it arrives, ``s(t) = rho(t)/rate_unit``.
 

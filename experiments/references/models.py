@@ -15,6 +15,7 @@ from spikejax import (
     GLIF,
     LIF,
     NIF,
+    QIF,
     Accommodating,
     AdEx,
     HodgkinHuxley,
@@ -102,6 +103,13 @@ MODELS = {
         Theta(tau_mem=10.0),
         lambda y, i, g: (((1 + jnp.cos(2 * PI * y[0])) + (1 - jnp.cos(2 * PI * y[0])) * i) / 10,),
         lambda y: (0.0,), lambda y: 1.0, (0.5,), 0.3, 1.0,
+        "none: exact; no conductance-based input",
+    ),
+    "QIF": Model(
+        QIF(tau_mem=10.0),
+        # The phase of V (V - 1) + I:  V - 1/2 = -cot(pi v).
+        lambda y, i, g: ((jnp.cos(PI * y[0]) ** 2 + (i - 0.25) * jnp.sin(PI * y[0]) ** 2) / (10 * PI),),
+        lambda y: (0.0,), lambda y: 1.0, (0.3,), 0.6, 1.0,
         "none: exact; no conductance-based input",
     ),
     "ALIF": Model(

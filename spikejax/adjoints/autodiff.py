@@ -29,7 +29,8 @@ class Autodiff(AbstractAdjoint):
             if not damping.off:
                 carry = carry._replace(state=cast(Any, _damped)(cell.dt, damping, carry.state))
             carry, release, current = forward_step(cell, recurrent, carry, drive, m)
-            every = Record(carry.state.activation, release, carry.state.neuron.v, current)
+            state = carry.state
+            every = Record(state.activation, release, state.neuron.v, current, state.pending)
             return carry, Record(**{name: getattr(every, name) for name in save})
 
         return jax.lax.scan(step, carry, (drive, mask))

@@ -9,11 +9,12 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PyTree
 
+from ..adjoints import Costate
 from ..losses import AbstractLoss
 from ..network import Network
 from ..noise import Noise
 from ..parameters import trainable
-from ..simulators import ClockDriven
+from ..simulators import AbstractSimulator, ClockDriven
 from ..tasks import Trial
 from ..training.step import run_trial
 
@@ -42,7 +43,7 @@ def gradient_report(
     network: Network,
     trials: Trial,
     loss: AbstractLoss,
-    simulator: ClockDriven,
+    simulator: AbstractSimulator,
     *,
     fields: tuple[str, ...] = ("weight", "bias"),
     span: float = 1e-3,
@@ -54,8 +55,9 @@ def gradient_report(
     of the secant relative to the norm of the parameters; `noise`: what is random within a trial.
     """
     params, fixed = eqx.partition(network, trainable(network, fields))
-    exact = simulator.adjoint.exact
-    simulators = (simulator,) if exact else (simulator, ClockDriven(simulator.gate, simulator.dt))
+    simulators = (simulator,)
+    if isinstance(simulator, ClockDriven) and not simulator.adjoint.exact:
+        simulators = (simulator, simulator.clocked(simulator.gate, simulator.dt, Costate()))
 
     def objective(params, trial, simulator):
         solution = run_trial(eqx.combine(params, fixed), trial, simulator, save=loss.series, noise=noise)
@@ -93,10 +95,10 @@ class _Means(NamedTuple):
 
 
 def _mean_gradients(
-    objective: Callable[[PyTree, Trial, ClockDriven], Float[Array, ""]],
+    objective: Callable[[PyTree, Trial, AbstractSimulator], Float[Array, ""]],
     params: PyTree,
     trials: Trial,
-    simulators: tuple[ClockDriven, ...],
+    simulators: tuple[AbstractSimulator, ...],
 ) -> tuple[_Means, ...]:
     """The means for each of the simulators."""
 

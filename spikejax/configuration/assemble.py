@@ -9,14 +9,14 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from ..adjoints import Costate
 from ..errors import ConfigError, input_errors
 from ..gates import Gate
 from ..losses import AbstractLoss
 from ..network import Network
 from ..parameters import trainable
 from ..readouts import LinearReadout
-from ..simulate import check_step
-from ..simulators import ClockDriven
+from ..simulators import AbstractSimulator, ClockDriven
 from ..tasks import AbstractTask
 from ..training import Calibration, Plan, Stage, TrainState, fit_readout, make_train_step, start
 from ..training.finite import Objective
@@ -24,12 +24,12 @@ from ..training.optimisers import check_groups
 from .assemble_network import build_network
 from .assemble_parts import (
     batch_key,
-    build_adjoint,
     build_annealing,
     build_gate,
     build_loss,
     build_noise,
     build_optimiser,
+    build_simulator,
     evaluator,
     learning_rate_schedule,
     sharpness_schedule,
@@ -54,6 +54,8 @@ class Run(NamedTuple):
     """At the start of training."""
     final_gate: Gate
     """At the end of training."""
+    simulator: AbstractSimulator
+    """At the end of training, with the exact gradient."""
     loss: AbstractLoss
     plan: Plan
     state: TrainState
@@ -109,7 +111,8 @@ def _build(config: Config, mesh: Mesh | None) -> Run:
         rollback=None if training.rollback is None else make(training.rollback, "training.rollback"),
         gradient_limit=training.gradient_limit,
     )
-    return Run(task, model, gate, final, loss, plan, restart(params, 0), fixed)
+    simulator = build_simulator(parts[-1], gate=final, adjoint=Costate())
+    return Run(task, model, gate, final, simulator, loss, plan, restart(params, 0), fixed)
 
 
 def _check_score(config: Config, loss: AbstractLoss) -> None:
@@ -124,6 +127,11 @@ def _check_score(config: Config, loss: AbstractLoss) -> None:
 def _check_ridge(config: Config, task: AbstractTask, model: Network) -> None:
     if config.network.readout.init != "ridge":
         return
+    if not isinstance(build_simulator(config), ClockDriven):
+        raise ConfigError(
+            "network.readout.init is ridge, but an event-driven simulation has no readout over time: leave "
+            "it out"
+        )
     if not isinstance(model.readout, LinearReadout) or task.target != "response":
         raise ConfigError(
             "network.readout.init is ridge, which needs a linear readout and a task whose target is a "
@@ -151,9 +159,8 @@ def _stage(
             f"{at_once} is {training.batch // training.accumulate}, which {mesh.size} devices cannot share "
             f"equally: make it a multiple of {mesh.size}"
         )
-    gate, adjoint = build_gate(config)[0], build_adjoint(config)
-    for one in build_gate(config):
-        check_step(model, one, config.dt)
+    for gate in build_gate(config):
+        build_simulator(config, gate=gate).check(model)
     steps = (config.dt, config.dt / 2) if training.half_step_fraction else (config.dt,)
 
     def choose(step: int) -> int:
@@ -161,7 +168,7 @@ def _stage(
 
     return Stage(
         tasks=tuple(task_at(config.task, dt) for dt in steps),
-        simulators=tuple(ClockDriven(gate, dt, adjoint) for dt in steps),
+        simulators=tuple(build_simulator(config, dt=dt) for dt in steps),
         update=make_train_step(
             fixed, **(step_settings(config) | {"optimiser": optimiser, "mesh": mesh, "warn": False})
         ),
@@ -176,22 +183,27 @@ def _stage(
 
 
 def _evaluation(config: Config, task_at: TaskAt, first: Gate, final: Gate):
-    """How a network is evaluated on held-out trials: the mean of the metrics over the gates that
+    """How a network is evaluated on held-out trials: the mean of the metrics over the simulators that
     ``training.select_by`` names, and over the time steps that training uses."""
     steps = (config.dt, config.dt / 2) if config.training.half_step_fraction else (config.dt,)
-    gates = {
-        "smooth": (final,),
-        "hard": (final.hard(),),
-        "both": (final, final.hard()),
-        "all": (first, final, final.hard()),
-    }
     settings = []
     for dt in steps:
+        # Nothing is differentiated here.
+        begin, end = (
+            build_simulator(part, gate=gate, dt=dt, adjoint=Costate())
+            for part, gate in ((config.parts[0], first), (config.parts[-1], final))
+        )
+        chosen = {
+            "smooth": (end,),
+            "hard": (end.hard(),),
+            "both": (end, end.hard()),
+            "all": (begin, end, end.hard()),
+        }
         held = task_at(config.task, dt).parts("validation")
         if not any(len(part.stimulus) for part in held):
             raise ConfigError(_no_trial(config))
         evaluate = evaluator(config)
-        settings += [(evaluate, held, ClockDriven(gate, dt)) for gate in gates[config.training.select_by]]
+        settings += [(evaluate, held, one) for one in chosen[config.training.select_by]]
 
     def metrics(network: Network) -> dict[str, float]:
         each = [evaluate(network, held, simulator).metrics for evaluate, held, simulator in settings]
@@ -219,7 +231,7 @@ def calibrated(config: Config, run: Run) -> Network:
         return run.network
     wish: Calibration = make(config.network.calibrate, "network.calibrate")
     trials = run.task.batch(jax.random.fold_in(batch_key(config), 2), 0, wish.trials)
-    simulator = ClockDriven(run.gate, config.dt)
+    simulator = build_simulator(config.parts[0], adjoint=Costate())
     return at("network.calibrate", wish, run.network, trials, simulator, noise=build_noise(config))
 
 

@@ -12,11 +12,12 @@ from jaxtyping import Float
 
 from ..adjoints import AbstractAdjoint
 from ..component import components, declarations
+from ..errors import ConfigError
 from ..gates import Gate
 from ..losses import AbstractLoss, Sum
 from ..noise import Noise
 from ..parameters import field_name
-from ..simulators import ClockDriven
+from ..simulators import AbstractSimulator, ClockDriven
 from ..tasks import AbstractTask
 from ..training import Annealing, make_evaluate, scale_by_slayer_nadam, scale_by_tensor_adam, scale_groups
 from .assemble_network import build_neuron, build_synapse
@@ -89,9 +90,34 @@ def _loss(loss: Table, penalties: Table) -> AbstractLoss:
     return Sum((main, *parts)) if parts else main
 
 
-def build_simulator(config: Config) -> ClockDriven:
-    """What simulates a network, with the gate at the start of training."""
-    return ClockDriven(build_gate(config)[0], config.dt, build_adjoint(config))
+def build_simulator(
+    config: Config,
+    *,
+    gate: Gate | None = None,
+    dt: float | None = None,
+    adjoint: AbstractAdjoint | None = None,
+) -> AbstractSimulator:
+    """What simulates a network.
+
+    **Arguments:** `gate`: default that at the start of training; `dt`: a time step (ms) in the place of the
+    configuration's; `adjoint`: one in the place of the configuration's.
+
+    **Raises:** `ConfigError` for a gate or an adjoint of a simulator that has none.
+    """
+    simulator = make(config.simulator, "simulator")
+    if not isinstance(simulator, ClockDriven):
+        # The file that a run keeps has every key.
+        for name in ("gate", "adjoint"):
+            if getattr(config, name).model_dump() != getattr(Config(), name).model_dump():
+                raise ConfigError(
+                    f"{name}: the simulator {config.simulator.kind} has none: leave out the table, or set "
+                    "simulator to clock_driven"
+                )
+    return simulator.clocked(
+        build_gate(config)[0] if gate is None else gate,
+        config.dt if dt is None else dt,
+        build_adjoint(config) if adjoint is None else adjoint,
+    )
 
 
 def build_optimiser(config: Config) -> optax.GradientTransformation:
@@ -166,7 +192,7 @@ def try_parts(config: Config) -> None:
     """
     task, (gate, _), loss = build_task(config), build_gate(config), build_loss(config)
     at("gate", gate.check_layers, len(config.network.layers))
-    build_adjoint(config)
+    build_simulator(config)
     build_noise(config)
     at("loss", loss.check, task)
     for i, layer in enumerate(config.network.layers):

@@ -20,6 +20,7 @@ from ..neurons import NEURONS, WRAPPERS, AbstractResetNeuron
 from ..noise import Noise
 from ..penalties import PENALTIES
 from ..readouts import READOUTS
+from ..simulators import SIMULATORS
 from ..synapses import SYNAPSES
 from ..tasks import TASKS
 from ..training.annealing import Annealing
@@ -304,11 +305,16 @@ class Config(Table):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(
         default=0, description="of initial weights, batches and the validation split"
     )
-    dt: PositiveFloat = Field(default=1.0, description="time step, ms")
+    dt: PositiveFloat = Field(
+        default=1.0, description="time step, ms; event-driven that of a stimulus in steps"
+    )
     task: Annotated[Any, Family(TASKS, "braille", staged=False), STAGED] = Field(
         default={}, description="task"
     )
     network: Network = Network()
+    simulator: Annotated[Any, Family(SIMULATORS, "clock_driven"), STAGED] = Field(
+        default={}, description="what simulates: in steps of dt, with a gate, or from spike to spike"
+    )
     gate: Annotated[Any, Holds(_gate_table()), STAGED] = Field(default={})
     adjoint: Annotated[Any, Family(ADJOINTS, "costate"), STAGED] = Field(
         default={}, description="how the gradient is computed; exact without damping and clip"
@@ -323,8 +329,8 @@ class Config(Table):
     training: Annotated[Training, STAGED] = Training()
     stages: tuple[dict[str, dict[str, Any]], ...] = Field(
         default=(),
-        description="stages of training: tables of the keys of task, gate, adjoint, loss, penalties, noise "
-        "and training that differ",
+        description="stages of training: tables of the keys of task, simulator, gate, adjoint, loss, "
+        "penalties, noise and training that differ",
     )
 
     @property

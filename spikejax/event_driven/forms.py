@@ -78,14 +78,13 @@ def jump(synapse: AbstractSynapse, own: AbstractSynapse, tau: Float[Array, ""]) 
     return jnp.where(jnp.abs(there - wanted) < 1e-5 * wanted, 1 / (there * synapse.rate_unit), jnp.nan)
 
 
-def check_wire(synapse: AbstractSynapse, layer: Layer, name: str) -> None:
-    """Raise `ValueError` unless what comes by way of a synapse of another layer is what this layer is solved
-    for."""
+def check_wire(synapse: AbstractSynapse, layer: Layer, name: str, source: str) -> None:
+    """Raise `ValueError` unless what comes by way of a synapse is what this layer is solved for."""
     own = layer.synapse
     if type(synapse) is not type(own) or not _equal(synapse.tau_syn, own.tau_syn):
         raise ValueError(
-            f"{name}: the synapses of a layer that feeds it differ from its own: between events there is one "
-            "synaptic time constant for each layer"
+            f"{name}: the synapses from {source} differ from its own: between events there is one synaptic "
+            "time constant for each layer"
         )
 
 

@@ -1,7 +1,8 @@
 """The event-driven simulator: networks whose neurons have a closed form, from spike to spike, without
 steps."""
 
-from typing import Any, NamedTuple
+import dataclasses
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -13,24 +14,26 @@ from ..component import option
 from ..network import Layer, Network
 from ..parameters import cast, precision, resolve
 from ..simulate import Solution
-from ..simulators import AbstractSimulator
+from ..simulators import SIMULATORS, AbstractSimulator
+from ..spike_times import SpikeTimes
 from ..state import LayerState, NetworkState
 from ..stimulus import as_stimulus
 from . import recurrent, wires
 from .base import pseudospikes
 from .forms import Solvable, check_wire, jump, solvable
-from .stimulus import SpikeTimes
 from .train import Arrivals, Train, from_spikes, merge, sort
 
 
+@SIMULATORS.register("event_driven")
 class EventDriven(AbstractSimulator):
     """From event to event in closed form: exact spike times, and their exact derivatives.
 
     An event is a spike that arrives. A spike of a neuron arrives at once, with a jump of the current (with
     `Delta` synapses: of the potential) of ``weight/(tau_syn rate_unit)``, the synapse being that of the layer
-    it comes from, and for a spike of the stimulus that of the first layer. So a network is the same as with
-    `ClockDriven` in the limit of small steps, but for its recurrent delay of dt, and for the stimulus, which
-    here passes synapses.
+    it comes from. So a network is the same as with `ClockDriven` in the limit of small steps, but for its
+    recurrent delay of dt. A spike of the stimulus passes the synapses of its connection, if that is
+    `Filtered`; with any other it passes those of the layer it reaches, where `ClockDriven` takes the stimulus
+    for a current.
 
     The layers without recurrence run one after the other, with one step for each spike of the layer below;
     those with recurrence from event to event over all of their neurons. Neurons that have a closed form:
@@ -73,7 +76,9 @@ class EventDriven(AbstractSimulator):
         None, doc="most events of a layer; left out: as many as there is room for", at_least=1
     )
     pseudospikes: bool = option(True, doc="let neurons go on firing after the trial")
-    bin: float | None = option(None, unit="ms", doc="length of a step of a stimulus in steps", above=0.0)
+    bin: float | None = option(
+        None, unit="ms", doc="length of a step of a stimulus in steps", above=0.0, in_table=False
+    )
     ratio: int = option(2, doc="tau_mem/tau_syn of LIF layers, 1 or 2", at_least=1, at_most=2)
 
     def __call__(self, network, stimulus, *, save=(), state=None, mask=None, key=None, noise=None):
@@ -99,6 +104,14 @@ class EventDriven(AbstractSimulator):
         end = NetworkState(tuple(states), network.readout.init())
         return Solution(nothing, tuple(counts), (), end, duration, spikes=tuple(spikes))
 
+    ways: ClassVar[tuple[str, str]] = ("with pseudospikes", "spikes alone")
+
+    def clocked(self, gate, dt, adjoint):
+        """The same with steps of `dt` as the bins of a stimulus in steps: there is nothing else of a
+        clock."""
+        del gate, adjoint
+        return dataclasses.replace(self, bin=dt)
+
     def sharpen(self, sharpness):
         """The same: there is no gate."""
         del sharpness
@@ -106,9 +119,7 @@ class EventDriven(AbstractSimulator):
 
     def hard(self):
         """Without pseudospikes: what happens within the trial alone."""
-        return EventDriven(
-            spikes=self.spikes, events=self.events, pseudospikes=False, bin=self.bin, ratio=self.ratio
-        )
+        return dataclasses.replace(self, pseudospikes=False)
 
     def check(self, network):
         network = resolve(network)
@@ -117,19 +128,20 @@ class EventDriven(AbstractSimulator):
             solvable(layer, name, self.ratio)
             for source, target, connection in network.wires:
                 if target == i:
-                    wires.check(
-                        connection, f"{name}, from {'the stimulus' if source < 0 else f'layer {source}'}"
-                    )
-                    if source >= 0:
-                        check_wire(network.layers[source].synapse, layer, name)
+                    came = "the stimulus" if source < 0 else f"layer {source}"
+                    synapse = layer.synapse if source < 0 else network.layers[source].synapse
+                    connection, synapse = wires.unfiltered(connection, synapse, source)
+                    wires.check(connection, f"{name}, from {came}")
+                    check_wire(synapse, layer, name, came)
             if layer.recurrent is not None:
                 wires.check(layer.recurrent, f"{name}, recurrent", recurrent=True)
 
     def _check_arguments(self, save, mask, noise) -> None:
         names = (save,) if isinstance(save, str) else tuple(save)
-        if names:
+        series = [name for name in names if name != "spikes"]
+        if series:
             raise ValueError(
-                f"`save` names {names[0]!r}, but an event-driven simulation gives spike times and no time "
+                f"`save` names {series[0]!r}, but an event-driven simulation gives spike times and no time "
                 "series"
             )
         if mask is not None:
@@ -156,9 +168,9 @@ class EventDriven(AbstractSimulator):
             if isinstance(time, Tracer) and time.shape[0]:
                 # What is traced can only be found wrong by what becomes of it.
                 before = jnp.concatenate([jnp.zeros(1, dtype), time[:-1]])
-                right = jnp.all((time >= before) & (time <= stimulus.duration))
+                right = jnp.all((time >= before) & (time <= jnp.asarray(stimulus.duration, dtype)))
                 time = jnp.where(right, time, jnp.nan)
-            duration = stimulus.duration.astype(dtype)
+            duration = jnp.asarray(stimulus.duration, dtype)
             if not time.shape[0]:
                 # A list has one entry at least: here it is none.
                 return _Given(duration[None], jnp.zeros(1, jnp.int32), jnp.zeros(1, dtype), None), duration
@@ -189,7 +201,9 @@ class EventDriven(AbstractSimulator):
         for source, target, connection in network.wires:
             if target != i:
                 continue
-            scale = jump(layer.synapse if source < 0 else network.layers[source].synapse, layer.synapse, tau)
+            synapse = layer.synapse if source < 0 else network.layers[source].synapse
+            connection, synapse = wires.unfiltered(connection, synapse, source)
+            scale = jump(synapse, layer.synapse, tau)
             if source < 0 and given.steps is not None:
                 # All that is in a bin is one event.
                 columns = scale * wires.currents(connection, given.steps, f"layer {i}")
@@ -219,7 +233,8 @@ class EventDriven(AbstractSimulator):
         most = sum(part.times.shape[0] for part in parts)
         most = most if self.events is None else min(self.events, most)
         arrivals, more = merge(parts, most)
-        current = state.inputs
+        # What a filter remembers of steps is none of it: a trial begins here.
+        current = state.inputs if eqx.is_array(state.inputs) else None
         start = form.begin(
             state.neuron.v.reshape(-1),
             jnp.zeros(_size(layer), dtype) if current is None else current.reshape(-1),

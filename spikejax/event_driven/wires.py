@@ -6,10 +6,21 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ..component import known_numbers
-from ..connections import AbstractConnection, AbstractInstant, Delayed, Dense
+from ..connections import AbstractConnection, AbstractInstant, Delayed, Dense, Filtered
 from ..parameters import precision, resolve
 from ..stimulus import Stimulus
+from ..synapses import AbstractSynapse
 from .train import Delays
+
+
+def unfiltered(
+    connection: AbstractConnection, synapse: AbstractSynapse, source: int
+) -> tuple[AbstractConnection, AbstractSynapse]:
+    """A connection from the layer `source` without its filter, and the synapse that spikes pass on it:
+    the filter of one from the stimulus (-1), and else the `synapse` of the layer."""
+    if source < 0 and isinstance(connection, Filtered):
+        return connection.connection, connection.synapse
+    return connection, synapse
 
 
 def check(connection: AbstractConnection, name: str, *, recurrent: bool = False) -> None:
@@ -59,4 +70,4 @@ def currents(connection: AbstractConnection, steps: Stimulus, name: str) -> Floa
     return connection.over_time(steps)[0].reshape(steps.shape[0], -1)
 
 
-__all__ = ["check", "currents", "matrix"]
+__all__ = ["check", "currents", "matrix", "unfiltered"]

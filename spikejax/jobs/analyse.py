@@ -6,6 +6,7 @@ from pathlib import Path
 from ..component import option
 from ..configuration import Config, build_noise
 from ..configuration.load import new_folder
+from ..errors import ConfigError
 from ..files import write_json
 from ..progress import Progress
 from ..simulators import ClockDriven
@@ -36,7 +37,13 @@ def analyse_run(
     run, network, config = trained(Path(folder), config)
     target = Path(folder) / "analysis"
     new_folder(target)
-    probe, simulator = run.task.probe(config.dt, TRIALS), ClockDriven(run.final_gate, config.dt)
+    simulator = run.simulator
+    if not isinstance(simulator, ClockDriven):
+        raise ConfigError(
+            f"{folder}: analyse looks at time series, which the simulator {config.simulator.kind} does not "
+            "give: use plot and landscape, or --simulator.kind clock_driven"
+        )
+    probe = run.task.probe(config.dt, TRIALS)
     with Progress(len(PARTS), shown=progress, unit="part") as bar:
         report = analyse(network, probe, run.loss, simulator, noise=build_noise(config), part=bar.part)
         with bar.part("drawing figures"):

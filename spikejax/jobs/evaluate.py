@@ -17,15 +17,17 @@ from .run import changed, flat, trained
 
 
 def evaluate_network(run: Run, network: Network, config: Config) -> dict[str, Any]:
-    """Test-split results with the gate that training ended with, and with a hard threshold in its place."""
+    """Test-split results with the gate that training ended with, and with a hard threshold in its place;
+    event-driven with pseudospikes and without."""
     evaluate = evaluator(config)
-    test = run.task.parts("test")
+    test, clocked = run.task.parts("test"), isinstance(run.simulator, ClockDriven)
     summary: dict[str, Any] = {
-        "release": RELEASES.name_of(run.final_gate.release),
+        "release": RELEASES.name_of(run.final_gate.release) if clocked else config.simulator.kind,
         "score": run.plan.score,
+        "ways": run.simulator.ways,
     }
-    for name, gate in (("smooth", run.final_gate), ("hard", run.final_gate.hard())):
-        result = evaluate(network, test, ClockDriven(gate, config.dt))
+    for name, simulator in (("smooth", run.simulator), ("hard", run.simulator.hard())):
+        result = evaluate(network, test, simulator)
         summary["trials"] = len(result.durations)
         summary[name] = result.metrics
         if result.labels is not None:
@@ -50,14 +52,16 @@ def evaluate_run(folder: Path, config: Config | None = None) -> dict[str, Any]:
 def shown_results(summary: dict[str, Any]) -> str:
     """A summary in lines for the terminal."""
     lines = []
-    for name in ("smooth", "hard"):
+    # A summary from before that was written down is of a threshold.
+    ways = summary.get("ways", ClockDriven.ways)
+    for name, way in zip(("smooth", "hard"), ways, strict=True):
         m = summary[name]
         # What the loss is judged by; of a summary from before that was written down, what there is.
         known = (summary.get("score"), "accuracy", "error")
         score = next((f"{key} {m[key]:.4f}, " for key in known if key in m and key != "loss"), "")
         layers = [key.removeprefix("rate/") for key in m if key.startswith("rate/")]
         rates = ", ".join(f"{m[f'rate/{i}']:.1f} Hz ({m[f'silent/{i}']:.0%} silent)" for i in layers)
-        result = f"test, {name} threshold: {score}loss {m['loss']:.4f}, rates {rates}"
+        result = f"test, {way}: {score}loss {m['loss']:.4f}, rates {rates}"
         lines.append(f"{result}  [{summary['trials']} trials]")
     return "\n".join(lines)
 

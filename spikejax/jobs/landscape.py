@@ -10,7 +10,7 @@ import numpy as np
 
 from ..adjoints import Costate
 from ..component import option
-from ..configuration import Config, build_damping, build_noise, initial_state
+from ..configuration import Config, build_damping, build_noise, build_simulator, initial_state
 from ..configuration.load import new_folder
 from ..errors import input_errors
 from ..files import write_atomically, write_table
@@ -23,7 +23,6 @@ from ..landscape.report import (
     table,
 )
 from ..progress import Progress
-from ..simulators import ClockDriven
 from ..tasks.base import first_trials
 from .command import COMMANDS, AbstractCommand, Overrides, announce
 from .options import FigureOptions
@@ -55,7 +54,8 @@ def landscape_run(
     target = Path(folder) / "landscape"
     new_folder(target)
     networks = {"trained": network, "initial": eqx.combine(initial_state(config, run).params, run.fixed)}
-    final = ClockDriven(run.final_gate, config.dt, Costate(**build_damping(last_stage(config))))
+    adjoint = Costate(**build_damping(last_stage(config)))
+    final = build_simulator(last_stage(config), gate=run.final_gate, adjoint=adjoint)
     with input_errors():
         trials = first_trials(run.task.parts(options.split), options.trials)
         count = len(trials.stimulus)

@@ -15,7 +15,7 @@ from ..gates import Gate
 from ..losses import AbstractLoss
 from ..network import Network
 from ..noise import Noise
-from ..simulators import ClockDriven
+from ..simulators import AbstractSimulator, ClockDriven
 from ..tasks import AbstractTask, Trial
 from ..tasks.base import first_trials
 from ..training import Evaluation
@@ -34,6 +34,9 @@ class LoadedRun(NamedTuple):
     loss: AbstractLoss
     gate: Gate
     """At the end of training."""
+    simulator: AbstractSimulator
+    """What runs the network as it was trained at the end; ``run.simulator.hard()`` with a hard threshold, or
+    event-driven without pseudospikes."""
     noise: Noise
     """What is random within a trial."""
     dt: float
@@ -44,12 +47,6 @@ class LoadedRun(NamedTuple):
     evaluations."""
     summary: dict[str, Any] | None
     """Results on the test split, None for a run that has not ended."""
-
-    @property
-    def simulator(self) -> ClockDriven:
-        """What runs the network as it was trained at the end; ``run.simulator.hard()`` with a hard
-        threshold."""
-        return ClockDriven(self.gate, self.dt)
 
     def trials(self, chosen: int | Sequence[int] = 10, split: str = "test") -> Trial:
         """Trials of a split, as a batch.
@@ -87,6 +84,8 @@ class LoadedRun(NamedTuple):
         **Raises:** `ConfigError` as `trials`, `ValueError` as `record_series`.
         """
         simulator = self.simulator.hard() if hard else self.simulator
+        if not isinstance(simulator, ClockDriven):
+            raise ConfigError("an event-driven run has no time series: call `simulator` for its spike times")
         return record_series(self.network, self.trials(chosen, split), simulator, series, noise=self.noise)
 
     def evaluate(self, split: str = "test", *, hard: bool = False) -> Evaluation:
@@ -118,6 +117,7 @@ def load_run(folder: str | Path) -> LoadedRun:
         run.task,
         run.loss,
         run.final_gate,
+        run.simulator,
         build_noise(config),
         config.dt,
         _columns(read_metrics(folder / "metrics.jsonl")),

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, PyTree
 
+from ..adjoints import Costate
 from ..component import Component, option
 from ..gates import Gate
 from ..kernels import KERNELS
@@ -18,7 +19,7 @@ from ..network import Network
 from ..noise import Noise
 from ..parameters import as_parameter, cast
 from ..releases import Charge, Surrogate
-from ..simulators import ClockDriven
+from ..simulators import AbstractSimulator, ClockDriven
 from ..tasks import Trial
 from .slices import (
     Line,
@@ -132,14 +133,17 @@ class Landscapes(NamedTuple):
     planes: Planes
 
 
-def compared_simulators(final: ClockDriven, options: LandscapeOptions) -> dict[str, ClockDriven]:
+def compared_simulators(final: AbstractSimulator, options: LandscapeOptions) -> dict[str, AbstractSimulator]:
     """What the landscapes are computed with, by name of the gate: smooth gates, the last one of training with
-    its damped or clipped gradient if that is one, a surrogate, and the hard threshold.
+    its damped or clipped gradient if that is one, a surrogate, and the hard threshold. Of a simulator without
+    a gate: itself and its `hard` variant.
 
-    **Arguments:** `final`: the simulator that training ended with; its adjoint is a costate.
+    **Arguments:** `final`: the simulator that training ended with; if it has an adjoint, that is a costate.
 
     **Raises:** `ValueError` for a gate with a value for each layer.
     """
+    if not isinstance(final, ClockDriven):
+        return dict(zip(final.ways, (final, final.hard()), strict=True))
     gate = final.gate
     if gate.sharpness.ndim or gate.width.ndim:
         raise ValueError("a landscape is of a gate with one width and sharpness for all layers")
@@ -147,18 +151,18 @@ def compared_simulators(final: ClockDriven, options: LandscapeOptions) -> dict[s
     kernel = gate.kernel if gate.kernel.compact else KERNELS.make("raised_cosine")
     smooth = gate.release.exact and gate.release.needs_support
     release = gate.release if smooth else Charge()
-    found = {}
+    found: dict[str, AbstractSimulator] = {}
     for a in options.sharpness or (own, 4 * own, 16 * own):
         smoothed = Gate(kernel, gate.width, as_parameter(a), release=release)
-        found[f"smooth, a = {a:g}"] = ClockDriven(smoothed, final.dt)
+        found[f"smooth, a = {a:g}"] = final.clocked(smoothed, final.dt, Costate())
     if smooth and not final.adjoint.exact:
         biased = "clipped" if getattr(final.adjoint, "damping", None) is None else "damped"
         found[f"smooth, a = {own:g}, {biased}"] = final
     release = gate.release if isinstance(gate.release, Surrogate) else Surrogate()
     surrogate = Gate(KERNELS.make(options.surrogate), gate.width, release=release)
     return found | {
-        "surrogate gradient": ClockDriven(surrogate, final.dt),
-        HARD: ClockDriven(gate.hard(), final.dt),
+        "surrogate gradient": final.clocked(surrogate, final.dt, Costate()),
+        HARD: final.clocked(gate.hard(), final.dt, Costate()),
     }
 
 
@@ -172,7 +176,7 @@ def landscapes(
     networks: Mapping[str, Network],
     trials: Trial,
     loss: AbstractLoss,
-    final: ClockDriven,
+    final: AbstractSimulator,
     options: LandscapeOptions,
     *,
     noise: Noise | None = None,
@@ -211,7 +215,7 @@ def landscapes(
                         network, directions[along], position, batch, loss, simulator, noise
                     )
             if options.plane:
-                for label in (next(iter(simulators)), HARD):
+                for label in (next(iter(simulators)), list(simulators)[-1]):
                     report(f"{name} network, plane, {label}")
                     planes[name, label] = _plane(
                         network, directions, trials, loss, simulators[label], options, noise
@@ -230,7 +234,7 @@ def _directions(
     network: Network,
     trials: Trial,
     loss: AbstractLoss,
-    final: ClockDriven,
+    final: AbstractSimulator,
     options: LandscapeOptions,
     noise: Noise | None,
 ) -> dict[str, PyTree]:
@@ -248,14 +252,16 @@ def _slice(
     position: Float[np.ndarray, " points"],
     trials: Trial,
     loss: AbstractLoss,
-    simulator: ClockDriven,
+    simulator: AbstractSimulator,
     noise: Noise | None,
 ) -> Slice:
     line = along_line(network, direction, position, trials, loss, simulator, noise=noise)
     spans = position[-1] * 10.0 ** np.arange(-DECADES, 0.25, 0.5)
-    # A surrogate's loss is that of the hard threshold, which is so compiled once.
-    gate = simulator.gate.hard() if isinstance(simulator.gate.release, Surrogate) else simulator.gate
-    values = secants(network, direction, spans, trials, loss, ClockDriven(gate, simulator.dt), noise=noise)
+    if isinstance(simulator, ClockDriven):
+        # A surrogate's loss is that of the hard threshold, which is so compiled once.
+        gate = simulator.gate.hard() if isinstance(simulator.gate.release, Surrogate) else simulator.gate
+        simulator = simulator.clocked(gate, simulator.dt, Costate())
+    values = secants(network, direction, spans, trials, loss, simulator, noise=noise)
     return Slice(Line(*map(np.asarray, line)), spans, np.asarray(values))
 
 
@@ -264,7 +270,7 @@ def _plane(
     directions: dict[str, PyTree],
     trials: Trial,
     loss: AbstractLoss,
-    simulator: ClockDriven,
+    simulator: AbstractSimulator,
     options: LandscapeOptions,
     noise: Noise | None,
 ) -> Plane:

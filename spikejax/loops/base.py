@@ -106,7 +106,8 @@ class AbstractLoop(Component):
     ) -> Trajectory:
         """Run over all of `drive`, the current that does not come from the population itself.
 
-        `save` names further fields of `Record` to keep, of ``release`` and ``v``. Not differentiated.
+        `save` names further fields of `Record` to keep, of ``release``, ``v`` and ``late``. Not
+        differentiated.
         """
 
     @abc.abstractmethod

@@ -18,9 +18,8 @@ class Scan(AbstractLoop):
         def step(carry, x):
             drive, m = x
             new, release, current = forward_step(cell, recurrent, carry, drive, m)
-            rest = Record(
-                release=release if "release" in save else None, v=new.state.neuron.v if "v" in save else None
-            )
+            every = Record(release=release, v=new.state.neuron.v, late=new.state.pending)
+            rest = Record(**{name: getattr(every, name) for name in ("release", "v", "late") if name in save})
             return new, (carry.state.neuron, carry.state[2:4], new.state.activation, current, rest)
 
         last, series = jax.lax.scan(step, carry, (drive, mask))
@@ -50,6 +49,8 @@ class Scan(AbstractLoop):
 
             out, pull = jax.vjp(step, floats, moving, current)
             d_release = jnp.zeros_like(out[1]) if d_rest.release is None else d_rest.release
+            if d_rest.late is not None:
+                d_pending = d_pending + d_rest.late
             d_after = LayerState(d_neuron, d_own + d_s, d_pending, d_hidden)
             d_step, d_start, d_current = pull((Carry(d_after, cotangents.last.count), d_release))
             if d_shown is not None:

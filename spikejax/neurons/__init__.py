@@ -19,6 +19,7 @@ from .exponential import EIF, AdEx
 from .hodgkin_huxley import HodgkinHuxley
 from .integrate_and_fire import LIF, NIF
 from .izhikevich import Izhikevich
+from .quadratic import QIF
 from .refractory import Refractory
 from .resets import Split, Subtract, Zero
 from .spike_response import SpikeResponse
@@ -32,6 +33,7 @@ __all__ = [
     "LIF",
     "NEURONS",
     "NIF",
+    "QIF",
     "RESETS",
     "WRAPPERS",
     "AbstractNeuron",

@@ -6,10 +6,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..component import parameter
-from .base import AbstractNeuron, Drive, Path, State
+from .base import NEURONS, AbstractNeuron, Drive, Path, State
 from .theta import Theta
 
 
+@NEURONS.register("qif")
 class QIF(AbstractNeuron):
     """Quadratic integrate-and-fire (QIF) neuron, ``tau_mem dV/dt = V (V - 1) + I``, with a spike at V = inf
     and a reset to -inf.

@@ -21,7 +21,6 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from ...configuration import Config, evaluator
 from ...errors import ConfigError
-from ...simulators import ClockDriven
 from ...training import Interrupted, TrainingStopped
 from ...training.checkpoint import CheckpointError
 from ...training.log import MakeLogger
@@ -139,9 +138,9 @@ def held_out_score(place: Path, config: Config, gate: str) -> float:
     """The score of a run's best network on held-out trials, at the gate that training ended with
     (``"smooth"``) or a hard threshold."""
     run, network, _ = trained(place)
-    final = run.final_gate if gate == "smooth" else run.final_gate.hard()
+    final = run.simulator if gate == "smooth" else run.simulator.hard()
     evaluate = evaluator(config)
-    found = evaluate(network, run.task.parts("validation"), ClockDriven(final, config.dt))
+    found = evaluate(network, run.task.parts("validation"), final)
     return found.metrics[run.plan.score]
 
 

@@ -19,14 +19,13 @@ import equinox as eqx
 import jax
 
 from ...analysis.gradients import gradient_report
-from ...configuration import Config, Run, alone, build, build_adjoint, build_loss, build_noise, load
+from ...configuration import Config, Run, alone, build, build_loss, build_noise, build_simulator, load
 from ...errors import ConfigError
 from ...files import write_json, write_table
 from ...losses import AbstractLoss
 from ...network import Network
 from ...noise import Noise
 from ...progress import Progress
-from ...simulators import ClockDriven
 from ...tasks.base import first_trials
 from ...training import Interrupted, TrainingStopped, distributed
 from ...training.log import MakeLogger
@@ -180,7 +179,7 @@ def _finish(
     """Write the summary of a point, as that of a training run, with its gradient and why it was lost."""
     summary = evaluate_network(run, network, config)
     trials = first_trials(run.task.parts("validation"), TRIALS)
-    simulator = ClockDriven(run.final_gate, config.dt, build_adjoint(last_stage(config)))
+    simulator = build_simulator(last_stage(config), gate=run.final_gate)
     found = _reporter(config)(network, trials, simulator)
     summary["gradient"] = {name: float(x) for name, x in jax.device_get(found)._asdict().items()}
     summary |= {"training_minutes": minutes, "steps": run.plan.steps, "seed": config.seed, "lost": reason}
