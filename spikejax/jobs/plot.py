@@ -9,10 +9,12 @@ import jax
 import numpy as np
 
 from ..component import option
-from ..configuration import Config, build_noise
+from ..configuration import Config, Run, build_noise
 from ..configuration.load import new_folder
 from ..losses import CrossEntropy, Sum
+from ..network import Network
 from ..simulators import ClockDriven
+from ..spike_times import SpikeTimes
 from ..stimulus import as_array
 from ..tasks import Trial
 from ..tasks.base import first_trials
@@ -24,8 +26,8 @@ from .run import changed, trained
 
 
 @eqx.filter_jit
-def _simulated(network, trial, simulator):
-    return run_trial(network, trial, simulator, save=("release", "v", "activation"))
+def _simulated(network, trial, simulator, save):
+    return run_trial(network, trial, simulator, save=save)
 
 
 def shown_target(kind: str, trial: Trial) -> np.ndarray | None:
@@ -47,38 +49,60 @@ def plot_run(folder: Path, config: Config | None = None, *, formats: Sequence[st
     """
     # Here for start-up time: Matplotlib is slow to import.
     from ..plotting import save_figures
-    from ..plotting.run import ShownTrial, run_figures
+    from ..plotting.events import ShownSpikes
+    from ..plotting.run import run_figures
 
     folder = Path(folder)
     run, network, config = trained(folder, config)
     new_folder(folder / "figures")
-    test, gate, labels = run.task.parts("test"), run.final_gate, run.task.labels
+    test, simulator, labels = run.task.parts("test"), run.simulator, run.task.labels
     trial = jax.tree.map(lambda x: x[0], first_trials(test, 1))
-    simulator = ClockDriven(gate, config.dt)
-    # What follows the end of a shorter trial is not shown.
-    there = len(trial.stimulus) if trial.mask is None else max(int(np.asarray(trial.mask).sum()), 1)
-    solution = _simulated(network, trial, simulator)
+    name = (
+        f"test trial 0 ({labels[int(trial.label)]})" if labels and trial.label is not None else "test trial 0"
+    )
+    result = make_evaluate(run.loss, noise=build_noise(config))(network, test, simulator)
+    if isinstance(simulator, ClockDriven):
+        shown = _in_steps(run, network, trial, simulator, name)
+    else:
+        shown = ShownSpikes(
+            name,
+            trial.stimulus
+            if isinstance(trial.stimulus, SpikeTimes)
+            else np.asarray(as_array(trial.stimulus)),
+            _simulated(network, trial, simulator, ()),
+            config.dt,
+            channel=run.task.channel_label,
+            labels=labels,
+        )
+    metrics = read_metrics(folder / "metrics.jsonl")
+    return save_figures(folder / "figures", run_figures(metrics, shown, result, labels), formats)
+
+
+def _in_steps(run: Run, network: Network, trial: Trial, simulator: ClockDriven, name: str) -> Any:
+    """A trial, simulated, to be shown; what follows its end, where it is a shorter one, is not."""
+    from ..plotting.run import ShownTrial
+
+    dt = simulator.dt
+    given = trial.stimulus.in_steps(dt) if isinstance(trial.stimulus, SpikeTimes) else trial.stimulus
+    there = len(given) if trial.mask is None else max(int(np.asarray(trial.mask).sum()), 1)
+    solution = _simulated(network, trial, simulator, ("release", "v", "activation"))
     readout, layers = jax.tree.map(lambda x: x[:there], (solution.readout, solution.layers))
     solution = solution._replace(readout=readout, layers=layers)
-    result = make_evaluate(run.loss, noise=build_noise(config))(network, test, simulator)
-    name = f"test trial 0 ({labels[int(trial.label)]})" if labels else "test trial 0"
     target, first = shown_target(run.task.target, trial), run.loss
     while isinstance(first, Sum):
         first = first.parts[0]
-    shown = ShownTrial(
+    return ShownTrial(
         name,
-        np.asarray(as_array(trial.stimulus))[:there],
+        np.asarray(as_array(given))[:there],
         solution,
         network,
-        gate,
-        config.dt,
+        simulator.gate,
+        dt,
         **{"wanted" if run.task.target == "spikes" else "target": None if target is None else target[:there]},
         windows=first.windows if isinstance(first, CrossEntropy) else 1,
-        labels=labels,
+        labels=run.task.labels,
         channel=run.task.channel_label,
     )
-    metrics = read_metrics(folder / "metrics.jsonl")
-    return save_figures(folder / "figures", run_figures(metrics, shown, result, labels), formats)
 
 
 @COMMANDS.register("plot")

@@ -19,6 +19,7 @@ from ..network import Layer, Network
 from ..parameters import resolve
 from ..simulate import Solution
 from ..training import Evaluation
+from .events import ShownSpikes, spike_raster
 from .style import above, beside, colours, limits, log_axis, mark_outside, named_ticks, page
 
 SHOWN_NEURONS = 4
@@ -58,7 +59,10 @@ class ShownTrial(NamedTuple):
 
 
 def run_figures(
-    metrics: list[dict[str, Any]], shown: ShownTrial, result: Evaluation, labels: tuple[str, ...]
+    metrics: list[dict[str, Any]],
+    shown: ShownTrial | ShownSpikes,
+    result: Evaluation,
+    labels: tuple[str, ...],
 ) -> dict[str, Callable[[], Figure]]:
     """What draws each figure of a run, by name.
 
@@ -66,14 +70,17 @@ def run_figures(
     test split; `labels`: names of the classes.
     """
     figures: dict[str, Callable[[], Figure]] = {"training": partial(training, metrics)} if metrics else {}
-    figures |= {
-        "raster": partial(raster, shown),
-        "voltages": partial(voltages, shown),
-        "activations": partial(activations, shown),
-        "rates": partial(firing_rates, result.counts, result.durations),
-    }
-    if shown.wanted is not None:
-        figures["spikes"] = partial(spikes, shown)
+    if isinstance(shown, ShownSpikes):
+        figures["raster"] = partial(spike_raster, shown)
+    else:
+        figures |= {
+            "raster": partial(raster, shown),
+            "voltages": partial(voltages, shown),
+            "activations": partial(activations, shown),
+        }
+        if shown.wanted is not None:
+            figures["spikes"] = partial(spikes, shown)
+    figures["rates"] = partial(firing_rates, result.counts, result.durations)
     if result.labels is not None:
         table = confusion(np.asarray(result.classes), np.asarray(result.labels), len(labels))
         figures["confusion"] = partial(confusion_matrix, table, labels)
