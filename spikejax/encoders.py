@@ -1,7 +1,7 @@
-"""From recorded signals and events to what a network is given, a row for every step.
+"""From recorded signals and events to what a network is given: a row for every step, or exact spike times.
 
 Times are in ms and rates in Hz. All but `hold` may be traced and vmapped over trials; time is the first axis
-of what they return, or of what they were given.
+of what they return, or of what they were given, if it is an axis.
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, Num, PRNGKeyArray, UInt8
 
+from .event_driven import SpikeTimes
 from .stimulus import steps_in
 
 
@@ -76,6 +77,47 @@ def _known(x: ArrayLike | Sequence) -> Any:
     return x if isinstance(x, jax.Array) else np.asarray(x)
 
 
+def latency_times(
+    intensity: Float[ArrayLike, "*channels"] | Sequence,
+    *,
+    duration: float,
+    threshold: float = 0.0,
+    tau: float | None = None,
+) -> Float[Array, "*channels"]:
+    """Latency coding: one spike a channel, the earlier the stronger, at its exact time.
+
+    Linear, over the `duration` T: ``t = T (1 - x)/(1 - threshold)``. With `tau`, the time at which a leaky
+    integrate-and-fire neuron reaches the threshold under a constant current: ``t = tau ln(x/(x -
+    threshold))``. There is no spike where ``x <= threshold``, or where t is at T or after it. Of a binary
+    image all spikes are at 0.
+
+    **Arguments:** `intensity` x, 1 for the strongest (more counts as 1 in the linear code); `duration` and
+    `tau` in ms; `threshold`, at least 0 and below 1, with `tau` above 0.
+
+    **Returns:** times, ms, and inf where there is no spike; `spike_list` makes a stimulus of them.
+
+    **Raises:** `ValueError` for a `duration`, `threshold` or `tau` out of range.
+
+    **Reference:** Thorpe, Delorme & Van Rullen 2001, doi:10.1016/S0893-6080(01)00083-1 (order and latency of
+    first spikes); Gerstner, Kistler, Naud & Paninski 2014, Neuronal Dynamics, section 1.3 (the time of a LIF
+    neuron's spike).
+
+    !!! example
+        >>> latency_times([1.0, 0.5, 0.0], duration=4.0).tolist()
+        [0.0, 2.0, inf]
+    """
+    _check("duration", duration, lambda y: y > 0, "above 0 ms")
+    _check("threshold", threshold, lambda y: (y >= 0) & (y < 1), "at least 0 and below 1")
+    x = jnp.asarray(intensity, jnp.result_type(float))
+    if tau is None:
+        t = duration * (1 - jnp.minimum(x, 1.0)) / (1 - threshold)
+    else:
+        _check("tau", tau, lambda y: y > 0, "above 0 ms")
+        _check("threshold", threshold, lambda y: y > 0, "above 0 where `tau` is given")
+        t = tau * jnp.log(x / jnp.where(x > threshold, x - threshold, 1.0))
+    return jnp.where((x > threshold) & (t < duration), t, jnp.inf)
+
+
 def latency_coding(
     intensity: Float[ArrayLike, "*channels"] | Sequence,
     *,
@@ -84,38 +126,93 @@ def latency_coding(
     threshold: float = 0.0,
     tau: float | None = None,
 ) -> Float[Array, "time *channels"]:
-    """Latency coding: one spike a channel, the earlier the stronger.
+    """`latency_times` in steps: one spike a channel, the earlier the stronger.
 
-    Linear, over the length T of the trial: ``t = T (1 - x)/(1 - threshold)``. With `tau`, the time at which a
-    leaky integrate-and-fire neuron reaches the threshold under a constant current: ``t = tau ln(x/(x -
-    threshold))``. There is no spike where ``x <= threshold``, or where t is after the last step.
-
-    **Arguments:** `intensity` x, 1 for the strongest (more counts as 1 in the linear code); `dt` (ms) and
-    number of `steps`; `threshold`, at least 0 and below 1, with `tau` above 0; `tau` in ms.
+    **Arguments:** `dt` (ms) and number of `steps` of the trial, whose duration they are; the others as of
+    `latency_times`.
 
     **Returns:** 0 or 1, ``(time, *channels)``.
 
-    **Raises:** `ValueError` for a `threshold` or a `tau` out of range.
-
-    **Reference:** Thorpe, Delorme & Van Rullen 2001, doi:10.1016/S0893-6080(01)00083-1 (order and latency of
-    first spikes); Gerstner, Kistler, Naud & Paninski 2014, Neuronal Dynamics, section 1.3 (the time of a LIF
-    neuron's spike).
+    **Raises:** `ValueError` as `latency_times`.
 
     !!! example
         >>> latency_coding([1.0, 0.5, 0.0], dt=1.0, steps=4).tolist()
         [[1.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]]
     """
-    _check("threshold", threshold, lambda y: (y >= 0) & (y < 1), "at least 0 and below 1")
-    x = jnp.asarray(intensity, jnp.result_type(float))
-    if tau is None:
-        t = steps * dt * (1 - jnp.minimum(x, 1.0)) / (1 - threshold)
-    else:
-        _check("tau", tau, lambda y: y > 0, "above 0 ms")
-        _check("threshold", threshold, lambda y: y > 0, "above 0 where `tau` is given")
-        t = tau * jnp.log(x / jnp.where(x > threshold, x - threshold, 1.0))
-    step = jnp.where(x > threshold, step_of(t, dt), jnp.inf)
-    at = jnp.arange(steps, dtype=step.dtype).reshape(-1, *(1,) * x.ndim)
-    return (at == step[None]).astype(x.dtype)
+    step = step_of(latency_times(intensity, duration=steps * dt, threshold=threshold, tau=tau), dt)
+    at = jnp.arange(steps, dtype=step.dtype).reshape(-1, *(1,) * step.ndim)
+    return (at == step[None]).astype(step.dtype)
+
+
+def time_coding(
+    x: Float[ArrayLike, "*batch channels"] | Sequence,
+    *,
+    early: float,
+    late: float,
+    bias: float | None = None,
+) -> Float[Array, "*batch channels"]:
+    """Numbers as the times of spikes, ``t = early + x (late - early)``: one spike a channel, the later the
+    larger.
+
+    **Arguments:** `x`, 0 to 1; `early` and `late`, ms; `bias`: the time of a spike, ms, that comes in every
+    trial on one more channel, by which a network knows when a trial began.
+
+    **Returns:** times, ms; the channel of the bias is the last.
+
+    **Raises:** `ValueError` for times below 0, and a `late` that is not after `early`.
+
+    **Reference:** Kriener, Goltz & Petrovici 2022, arXiv:2102.08211.
+
+    !!! example
+        >>> time_coding([0.0, 0.5], early=1.0, late=5.0, bias=0.0).tolist()
+        [1.0, 3.0, 0.0]
+    """
+    _check("early", early, lambda y: y >= 0, "at least 0 ms")
+    _check("late", late, lambda y: y > early, f"above `early`, {early} ms")
+    x = jnp.asarray(x, jnp.result_type(float))
+    times = early + (late - early) * x
+    if bias is None:
+        return times
+    _check("bias", bias, lambda y: y >= 0, "at least 0 ms")
+    return jnp.concatenate([times, jnp.full((*x.shape[:-1], 1), bias, x.dtype)], axis=-1)
+
+
+def spike_list(
+    times: Float[ArrayLike, "*batch n"] | Sequence,
+    *,
+    duration: float,
+    channels: tuple[int, ...] | None = None,
+    most: int | None = None,
+) -> SpikeTimes:
+    """One spike a channel, at these times, as a stimulus.
+
+    **Arguments:** `times`, ms, inf (or any time outside of the trial) where a channel has none; `duration` of
+    the trial, ms; `channels`: the shape in which the n channels lie (default: ``(n,)``); `most`: length of
+    the lists, which is what a simulation costs (default: n).
+
+    **Returns:** lists in the order of time, ``(*batch, most)``.
+
+    **Raises:** `ValueError` for a trial with more spikes than `most`; where they are traced, its times are
+    NaN.
+
+    !!! example
+        >>> spike_list([3.0, float("inf"), 1.0], duration=10.0, most=2).channel.tolist()
+        [2, 0]
+    """
+    times = jnp.asarray(times, jnp.result_type(float))
+    there = (times >= 0) & (times <= duration)
+    count = jnp.sum(there, axis=-1, keepdims=True)
+    size = times.shape[-1] if most is None else min(most, times.shape[-1])
+    if not isinstance(count, Tracer) and (count > size).any():
+        raise ValueError(f"`most` is {most}, but a trial has {int(count.max())} spikes: give it as many")
+    order = jnp.argsort(jnp.where(there, times, jnp.inf), axis=-1, stable=True)[..., :size]
+    there = jnp.take_along_axis(there, order, axis=-1)
+    time = jnp.where(there, jnp.take_along_axis(times, order, axis=-1), duration)
+    time = jnp.where(count > size, jnp.nan, time)
+    shape = (times.shape[-1],) if channels is None else channels
+    return SpikeTimes(
+        time, order.astype(jnp.int32), there.astype(time.dtype), duration=duration, channels=shape
+    )
 
 
 def rate_coding(
@@ -254,8 +351,11 @@ __all__ = [
     "delta_modulation",
     "hold",
     "latency_coding",
+    "latency_times",
     "population_coding",
     "rate_coding",
+    "spike_list",
     "step_of",
     "steps_held",
+    "time_coding",
 ]

@@ -19,18 +19,20 @@ def group_norms(gradient: PyTree) -> dict[str, Float[Array, ""]]:
 
 def confusion(
     target: Int[np.ndarray, " trials"], label: Int[np.ndarray, " trials"], classes: int
-) -> Int[np.ndarray, "classes classes"]:
-    """How often class i (row) was taken for class j (column).
+) -> Int[np.ndarray, "classes labels"]:
+    """How often class i (row) was taken for class j (column). If there are trials without an answer, of label
+    -1, they have a column more, the last.
 
     **Raises:** `ValueError` for a class outside 0 to ``classes - 1``.
     """
-    for name, x in {"target": target, "label": label}.items():
-        if len(x) and (np.min(x) < 0 or np.max(x) >= classes):
+    silent = len(label) > 0 and np.min(label) == -1
+    for name, x, low in (("target", target, 0), ("label", label, -1)):
+        if len(x) and (np.min(x) < low or np.max(x) >= classes):
             raise ValueError(
                 f"`{name}` goes from {np.min(x)} to {np.max(x)}, but there are {classes} classes: number "
                 f"them 0 to {classes - 1}"
             )
-    table = np.zeros((classes, classes), int)
+    table = np.zeros((classes, classes + silent), int)
     np.add.at(table, (np.asarray(target), np.asarray(label)), 1)
     return table
 

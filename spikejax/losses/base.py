@@ -40,7 +40,7 @@ class AbstractLoss(Component):
         its target; where its mask is False, the trial is over.
 
         **Returns:** the loss; a dictionary with the scalars of `reports`, and for a loss that classifies the
-        predicted class of the trial, an integer, as ``"label"``.
+        predicted class of the trial, an integer, as ``"label"``, -1 for a trial without an answer.
         """
 
     def outputs(self, task: AbstractTask) -> int:

@@ -364,16 +364,18 @@ def firing_rates(counts: tuple[Float[Array, "trials *n"], ...], durations: Float
     return figure
 
 
-def confusion_matrix(table: Int[np.ndarray, "classes classes"], labels: tuple[str, ...]) -> Figure:
-    """How often each class was taken for each other one, on the test split."""
+def confusion_matrix(table: Int[np.ndarray, "classes columns"], labels: tuple[str, ...]) -> Figure:
+    """How often each class was taken for each other one, on the test split; with a column more for no
+    answer."""
     side = float(np.clip(1.6 + 0.19 * len(labels), 2.4, 9.0))
     figure, axes = page(1, 1, side + 1.8, side + 1.0)
     ax = axes[0, 0]
     image = ax.imshow(table, cmap="Blues", vmin=0)
     title = f"Test trials: {np.trace(table)} of {table.sum()} correct"
     ax.set(xlabel="predicted class", ylabel="true class", title=title)
-    for axis in ("x", "y"):
-        named_ticks(ax, axis, np.arange(len(labels)), labels, 0.8 * side)
+    answers = (*labels, "none")[: table.shape[1]]
+    for axis, names in (("x", answers), ("y", labels)):
+        named_ticks(ax, axis, np.arange(len(names)), names, 0.8 * side)
     figure.colorbar(image, ax=ax, label="number of trials", shrink=0.9)
     return figure
 

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from ..component import Component
+from ..event_driven import SpikeTimes
 from ..registry import Registry
 from ..stimulus import Events
 
@@ -25,8 +26,9 @@ TASKS: Registry["AbstractTask"] = Registry("task")
 class Trial(NamedTuple):
     """One trial, or a batch of them with a leading axis on everything."""
 
-    stimulus: Float[Array, "..."] | Events
-    """An array ``(*batch, time, *channels)``, with a row for every step, or lists of events."""
+    stimulus: Float[Array, "..."] | Events | SpikeTimes
+    """An array ``(*batch, time, *channels)``, with a row for every step, lists of events, or exact spike
+    times."""
     target: PyTree[Array]
     """What the loss compares the readout with: a class, or a signal ``(time, out)``, or what else that loss
     expects."""
@@ -63,7 +65,8 @@ class AbstractTask(Component):
 
     target: AbstractVar[str]
     """What a trial's target is, which the loss must be made for: ``"class"``, ``"signal"``,
-    ``"response"``, or ``"spikes"``, a raster ``(time, out)`` of the last layer."""
+    ``"response"``, ``"spikes"``, a raster ``(time, out)`` of the last layer, or ``"times"``, those of its
+    spikes, ms, ``(spikes, out)``, inf where none is wanted."""
     channels: AbstractVar[int | tuple[int, ...]]
     """Of the stimulus: their number, or the shape in which they lie, as that of an image."""
     outputs: AbstractVar[int]
@@ -110,6 +113,8 @@ class AbstractTask(Component):
         trials = first_trials(self.parts("test"), size)
         groups = {} if trials.label is None else {"class": np.asarray(trials.label)}
         end = trials.stimulus.shape[1] * dt
+        if isinstance(trials.stimulus, SpikeTimes):
+            end = float(jnp.max(trials.stimulus.duration))
         windows = {"trial": (0.0, end, "class")} if groups else {}
         return Probe(trials, groups, {"class": self.labels} if groups else {}, {}, windows)
 

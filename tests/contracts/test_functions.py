@@ -61,6 +61,7 @@ TARGETS = {
     "response": Response(
         *(jax.random.uniform(KEY, (2, *shape)) for shape in ((STEPS, 1), (STEPS,), (STEPS,)))
     ),
+    "times": jax.random.uniform(KEY, (2, 2, 3), maxval=STEPS * DT).at[0, 1, 2].set(jnp.inf),
 }
 """By kind of target, for two trials: a kind that a loss asks for has its line here."""
 
@@ -85,9 +86,12 @@ def solutions(trials):
         recurrent_scale=0.5,
     )
     run = ClockDriven(Gate(), DT)
-    return jax.jit(jax.vmap(lambda x, m: run(network, x, mask=m, save=ALL_SERIES)))(
+    found = jax.jit(jax.vmap(lambda x, m: run(network, x, mask=m, save=ALL_SERIES)))(
         trials.stimulus, trials.mask
     )
+    # In order, some after the end of the trial, and some that are none.
+    times = jnp.sort(jax.random.uniform(KEY, (2, 4, 3), maxval=1.5 * STEPS * DT), axis=1)
+    return found._replace(spikes=(times.at[0, 3].set(jnp.inf).at[1, 2:, 0].set(jnp.inf),))
 
 
 EVERY_LOSS = [(name, {}, target) for name, loss in LOSSES.items() for target in sorted(loss.targets)]

@@ -7,6 +7,7 @@ import pytest
 
 from spikejax import Events
 from spikejax.component import declarations
+from spikejax.event_driven import SpikeTimes
 from spikejax.losses import LOSSES
 from spikejax.tasks import TASKS
 from spikejax.tasks.base import first_trials
@@ -30,6 +31,8 @@ SMALL = {
             "validation": 0.4,
         },
     ),
+    "target_times": (1.0, {"channels": 3, "rate": 50.0, "times": (10.0, 40.0, 20.0), "counts": (2, 1)}),
+    "yin_yang": (1.0, {"points": (20, 8, 8)}),
 }
 """Time step and options that make it small: a task that is registered has its line here."""
 SIZE = 6
@@ -47,12 +50,18 @@ def own_file(tmp_path_factory):
         {"train": camera, "sensor": (5, 4), "drop": 0.1, "shift": 4.0, "shift_pixels": 1}
         | {"validation": 0.3, "test_fraction": 0.3},
     )
+    digits = tmp_path_factory.mktemp("digits") / "digits.npz"
+    rng = np.random.default_rng(0)
+    np.savez(digits, x=rng.integers(0, 256, (60, 4, 5)).astype(np.uint8), y=np.arange(60) % 10)
+    SMALL["mnist"] = 1.0, {"train": digits, "validation": 0.3, "test_fraction": 0.3}
     SMALL["recordings"] = 2.0, {"file": path, "drop": 0.1, "shift": 4.0, "validation": 0.3, "test": 0.3}
 
 
 def make(name: str, **more):
     dt, options = SMALL[name]
-    return TASKS.make(name, dt=dt, **options, **more)
+    # One whose trials are exact spike times knows no step.
+    own = {"dt": dt} if "dt" in declarations(TASKS[name]) else {}
+    return TASKS.make(name, **own, **options, **more)
 
 
 def fits(task, trials, size: int):
@@ -64,7 +73,8 @@ def fits(task, trials, size: int):
     for part in jax.tree.leaves(trials):
         assert part.shape[0] == size
         if jnp.issubdtype(part.dtype, jnp.inexact):
-            assert bool(jnp.isfinite(part).all())
+            # A time of inf is that of no spike.
+            assert bool(jnp.isfinite(part).all()) or (task.target == "times" and part is trials.target)
     if trials.mask is not None:
         assert trials.mask.shape == x.shape[:2]
         assert trials.mask.dtype == bool
@@ -76,13 +86,18 @@ def fits(task, trials, size: int):
     if task.target == "class":
         assert task.outputs == len(task.labels)
         assert np.array_equal(trials.target, trials.label)
+    elif task.target == "times":
+        assert trials.target.shape == (size, trials.target.shape[1], task.outputs)
+        assert not np.isnan(trials.target).any()
     else:
         signal = getattr(trials.target, "signal", trials.target)
         assert signal.shape == (size, x.shape[1], task.outputs)
 
 
 def same(one, other) -> bool:
-    """Of arrays, or of lists of events as arrays."""
+    """Of arrays, of lists of events as arrays, or of spike times."""
+    if isinstance(one, SpikeTimes):
+        return all(map(same, jax.tree.leaves(one), jax.tree.leaves(other)))
     one, other = (jax.vmap(Events.dense)(x) if isinstance(x, Events) else x for x in (one, other))
     one, other = (
         jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x for x in (one, other)
@@ -118,7 +133,7 @@ def test_splits_are_fixed_and_come_whole_or_in_parts(name):
     if task.trials != 1:
         firsts = [first_trials(task.parts(split), 1).stimulus for split in ("validation", "test")]
         assert not same(*firsts)
-    probe = task.probe(task.dt, SIZE)
+    probe = task.probe(SMALL[name][0], SIZE)
     fits(task, probe.trials, min(SIZE, task.trials or SIZE))
     assert probe.groups.keys() == probe.names.keys()
     for property, names in probe.names.items():

@@ -95,6 +95,9 @@ def test_metrics():
     assert np.isclose(silent_fraction(rate), 1 / 3)
     assert np.isclose(saturated_fraction(rate, 2.0), 1 / 3)
     assert np.array_equal(confusion(np.array([0, 1, 1]), np.array([0, 0, 1]), 2), [[1, 0], [1, 1]])
-    for target, label in (([0, 2], [0, 1]), ([0, 1], [0, -1])):  # -1 is not the last class
+    # -1 is no answer, and not the last class.
+    found = confusion(np.array([0, 1, 1]), np.array([-1, 0, 1]), 2)
+    assert np.array_equal(found, [[0, 0, 1], [1, 1, 0]])
+    for target, label in (([0, 2], [0, 1]), ([0, -1], [0, 1]), ([0, 1], [0, 2]), ([0, 1], [0, -2])):
         with pytest.raises(ValueError, match="but there are 2 classes"):
             confusion(np.array(target), np.array(label), 2)
