@@ -106,9 +106,12 @@ def _resolved(synapse: Exponential, tau: Array, ratio: int, name: str) -> Array:
 
 
 def _one(name: str, tau) -> Float[Array, ""]:
-    if tau.size != 1:
-        raise ValueError(f"{name}: `tau_mem` has {tau.size} values: give one, for all neurons")
-    return tau.reshape(())
+    """The membrane time constant of all neurons; NaN where it is traced and differs between them."""
+    each = tau.reshape(-1)
+    if not isinstance(tau, Tracer) and np.ptp(np.asarray(each)) > 0:
+        raise ValueError(f"{name}: `tau_mem` differs between neurons: give one value, for all of them")
+    # Their mean: if it is trained, the derivative is shared by all, and they stay equal.
+    return jnp.where(jnp.max(each) == jnp.min(each), jnp.mean(each), jnp.nan)
 
 
 def _check(name: str, field: str, value, right, wanted: str) -> None:
