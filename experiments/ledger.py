@@ -42,6 +42,7 @@ from spikejax.gates import Gate
 from spikejax.neurons import AbstractNeuron, Drive
 
 sys.path.append(str(Path(__file__).parent))
+from references.both_simulators import differences
 from references.models import MODELS, Model, pack
 
 jit = jax.jit
@@ -346,6 +347,14 @@ def entries() -> list[Entry]:
                     known,
                 )
             )
+    for kind, name in (("qif", "QIF network"), ("lif", "LIF network")):
+        for dt, times, slopes in ((0.1, 1e-2, 5e-2), (0.02, 5e-4, 1e-2)):
+            what, own = f"first spikes of two layers, dt {dt:g} ms", (kind, dt)
+            apart, off = (lambda own=own, k=k: differences(*own)[k] for k in (0, 1))
+            rows.append(Entry(name, "event-driven, closed form", what, apart, times, "ms", "of second order"))
+            what = f"gradient of these in weights and input times, dt {dt:g} ms"
+            known = "of first order"
+            rows.append(Entry(name, "event-driven, closed form", what, off, slopes, "relative", known))
     check, known = "jump of a QIF neuron at one spike, dt 0.01 ms", "of first order: a current for one step"
     rows.append(Entry("delta synapse", "closed form", check, delta_error, 1e-3, "relative", known))
     for dt in (0.1, 0.05, 0.01):

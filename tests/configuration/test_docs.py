@@ -16,6 +16,7 @@ from spikejax.losses import LOSSES
 from spikejax.neurons import NEURONS, RESETS, WRAPPERS
 from spikejax.penalties import PENALTIES
 from spikejax.readouts import READOUTS
+from spikejax.simulators import SIMULATORS
 from spikejax.synapses import SYNAPSES
 from spikejax.tasks import TASKS
 from spikejax.training.annealing import SCHEDULES
@@ -23,7 +24,7 @@ from spikejax.training.annealing import SCHEDULES
 TEXT = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
 FAMILIES = [
     TASKS, NEURONS, WRAPPERS, RESETS, SYNAPSES, CONNECTIONS, READOUTS, KERNELS, RELEASES, SCHEDULES, ADJOINTS,
-    LOOPS,
+    LOOPS, SIMULATORS,
     LOSSES, PENALTIES,
 ]  # fmt: skip
 
