@@ -1,4 +1,4 @@
-"""One network for both simulators: two layers of event-driven neurons, and the spikes that are put into them."""
+"""One network for both simulators: two layers of neurons with a closed form, and a stimulus of spikes."""
 
 from functools import partial
 

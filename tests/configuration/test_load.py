@@ -118,7 +118,10 @@ def test_a_stage_changes_some_keys():
 @pytest.mark.parametrize(
     ("stage", "message"),
     [
-        ({"network": {"layers": []}}, r"stages\.0\.network: a stage can change keys of task, gate"),
+        (
+            {"network": {"layers": []}},
+            r"stages\.0\.network: a stage can change keys of task, simulator, gate",
+        ),
         ({"training": {"averaging": 0.5}}, r"stages\.0\.training\.averaging: the same for all stages"),
         ({"gate": {"width": -1.0}}, r"stages\.0: gate\.width is -1"),
         ({"task": {"bucket": [1.0]}}, r"stages\.0: unknown key task\.bucket: did you mean buckets\?"),
