@@ -13,7 +13,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, Num, PRNGKeyArray, UInt8
 
-from .event_driven import SpikeTimes
+from .spike_times import SpikeTimes
 from .stimulus import steps_in
 
 
@@ -150,7 +150,7 @@ def time_coding(
     early: float,
     late: float,
     bias: float | None = None,
-) -> Float[Array, "*batch channels"]:
+) -> Float[Array, "*batch n"]:
     """Numbers as the times of spikes, ``t = early + x (late - early)``: one spike a channel, the later the
     larger.
 
