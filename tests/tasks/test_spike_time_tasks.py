@@ -177,7 +177,8 @@ def test_latencies_of_pixels(tmp_path):
     expected = np.where(x > 0.4, 2 + 8 * (1 - x) / 0.6, np.inf)
     found = np.full((40, 12), np.inf)
     there = np.asarray(trials.stimulus.value) > 0
-    found[np.nonzero(there)[0], np.asarray(trials.stimulus.channel)[there]] = np.asarray(trials.stimulus.time)[there]
+    time, channel = (np.asarray(x) for x in (trials.stimulus.time, trials.stimulus.channel))
+    found[np.nonzero(there)[0], channel[there]] = time[there]
     np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
