@@ -183,12 +183,13 @@ def test_latencies_of_pixels(tmp_path):
 
 
 def test_dark_pixels_in_training_only(tmp_path):
-    path, count = write_idx(tmp_path), lambda trials: float(jnp.mean(trials.stimulus.value.sum(1)))
-    plain, thin = (MNIST(train=path, drop=drop) for drop in (0.0, 0.5))
+    parts = {"train": write_idx(tmp_path), "validation": 0.3, "test_fraction": 0.25}
+    count = lambda trials: float(jnp.mean(trials.stimulus.value.sum(1)))
+    plain, thin = (MNIST(**parts, drop=drop) for drop in (0.0, 0.5))
     ratio = count(thin.batch(jax.random.key(0), 0, 400)) / count(plain.batch(jax.random.key(0), 0, 400))
     assert abs(ratio - 0.5) < 0.05
     assert count(thin.split("test")) == count(plain.split("test"))
-    one = MNIST(train=path, form="steps", dt=40.0).split("test")
+    one = MNIST(**parts, form="steps", dt=40.0).split("test")
     assert one.stimulus.shape == (10, 1, 1, 3, 4)
     assert float(jnp.mean(one.stimulus.sum((1, 2, 3, 4)))) == count(plain.split("test"))
 
