@@ -13,7 +13,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, Num, PRNGKeyArray, UInt8
 
-from .event_driven import SpikeTimes
+from .spike_times import SpikeTimes
 from .stimulus import steps_in
 
 
@@ -114,7 +114,9 @@ def latency_times(
     else:
         _check("tau", tau, lambda y: y > 0, "above 0 ms")
         _check("threshold", threshold, lambda y: y > 0, "above 0 where `tau` is given")
-        t = tau * jnp.log(x / jnp.where(x > threshold, x - threshold, 1.0))
+        # Where there is no spike, there is a derivative of 0.
+        above = x > threshold
+        t = tau * jnp.log(jnp.where(above, x, 1.0) / jnp.where(above, x - threshold, 1.0))
     return jnp.where((x > threshold) & (t < duration), t, jnp.inf)
 
 
@@ -150,7 +152,7 @@ def time_coding(
     early: float,
     late: float,
     bias: float | None = None,
-) -> Float[Array, "*batch channels"]:
+) -> Float[Array, "*batch n"]:
     """Numbers as the times of spikes, ``t = early + x (late - early)``: one spike a channel, the later the
     larger.
 

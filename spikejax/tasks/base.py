@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from ..component import Component
-from ..event_driven import SpikeTimes
 from ..registry import Registry
+from ..spike_times import SpikeTimes
 from ..stimulus import Events
 
 if TYPE_CHECKING:  # no field of the constructor: a class may have a property in its place
@@ -114,7 +114,7 @@ class AbstractTask(Component):
         groups = {} if trials.label is None else {"class": np.asarray(trials.label)}
         end = trials.stimulus.shape[1] * dt
         if isinstance(trials.stimulus, SpikeTimes):
-            end = float(jnp.max(trials.stimulus.duration))
+            end = trials.stimulus.duration
         windows = {"trial": (0.0, end, "class")} if groups else {}
         return Probe(trials, groups, {"class": self.labels} if groups else {}, {}, windows)
 

@@ -1,18 +1,28 @@
-"""Tasks on numbers that fit in memory, each trial's encoded as exact spike times when it is drawn."""
+"""Tasks on numbers that fit in memory, each trial's encoded as spike times when it is drawn."""
 
 import abc
-from typing import ClassVar, NamedTuple
+import math
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, Num
+from jaxtyping import Array, Float, Int, Num
 
-from ..event_driven import SpikeTimes
-from .base import AbstractTask, Trial
+from ..encoders import spike_list, step_of
+from ..stimulus import steps_in
+from .base import AbstractTask, Parts, Trial
 from .draws import Changes, draw, trials_of
 from .image_changes import ImageChanges
+
+if TYPE_CHECKING:  # no field of the constructor: a class may have a property in its place
+    from typing import ClassVar as AbstractVar
+else:
+    from equinox import AbstractVar
+
+MOST = 1 << 26
+"""Numbers in a part of a split, at most: 256 MB in single precision."""
 
 
 class Encodable(NamedTuple):
@@ -25,10 +35,24 @@ class Encodable(NamedTuple):
 
 
 class AbstractEncoded(AbstractTask):
-    """Classes of numbers, such as points or images, that are encoded as spike times; each epoch in a new
+    """Classes of numbers, such as points or images, encoded as one spike a channel, in each epoch in a new
     order."""
 
     target: ClassVar[str] = "class"
+
+    dt: AbstractVar[float]
+    """Time step, ms, of a stimulus in steps."""
+    duration: AbstractVar[float]
+    """Length of a trial, ms."""
+    drop: AbstractVar[float]
+    """Probability that a number is 0 in training."""
+    form: AbstractVar[str]
+    """What is handed on: ``"times"``, or ``"steps"``: an array with a row for every step."""
+
+    @property
+    @abc.abstractmethod
+    def last(self) -> float:
+        """The latest time of a spike, ms."""
 
     @property
     @abc.abstractmethod
@@ -36,8 +60,18 @@ class AbstractEncoded(AbstractTask):
         """What there is, the same as long as no file changes."""
 
     @abc.abstractmethod
-    def encode(self, numbers: Num[Array, "trials ..."], most: int) -> SpikeTimes:
-        """The stimuli of some trials, in lists of `most` spikes."""
+    def times(self, numbers: Float[Array, "trials ..."]) -> Float[Array, "trials n"]:
+        """The spike of every channel in some trials, ms; inf if it has none."""
+
+    def __check_init__(self):
+        super().__check_init__()
+        if self.last >= self.duration:
+            raise ValueError(
+                f"a spike may come at {self.last:g} ms, after the trial: its `duration` is "
+                f"{self.duration:g} ms"
+            )
+        if self.form == "steps":
+            steps_in(self.duration, self.dt, "`duration`")
 
     @property
     def outputs(self) -> int:
@@ -48,21 +82,44 @@ class AbstractEncoded(AbstractTask):
         return len(self._data.targets["train"])
 
     def batch(self, key, step, size):
-        drawn = draw(self._of("train"), key, jnp.asarray(step), size, Changes(0.0, 0, ImageChanges()), None)
+        changes = Changes(self.drop, 0, ImageChanges())
+        drawn = draw(self._of("train"), key, jnp.asarray(step), size, changes, None)
         return _encoded(self, drawn, self._data.most)
 
     def split(self, name):
-        size = len(self._data.targets[name])
-        keys = jax.random.split(jax.random.key(len(name)), size)
-        return _encoded(self, trials_of(self._of(name), np.arange(size), keys, None), self._data.most)
+        return self._take(name, np.arange(len(self._data.targets[name])))
+
+    def parts(self, name):
+        channels = (self.channels,) if isinstance(self.channels, int) else self.channels
+        size = (self._steps if self.form == "steps" else 1) * math.prod(channels)
+        return Parts(
+            lambda index: self._take(name, index), len(self._data.targets[name]), max(MOST // size, 1)
+        )
+
+    @property
+    def _steps(self) -> int:
+        return math.ceil(steps_in(self.duration, self.dt, "`duration`") * (1 - 1e-9))
 
     def _of(self, name: str):
         return self._data.numbers[name], self._data.targets[name], None
 
+    def _take(self, name: str, index: Int[np.ndarray, " part"]) -> Trial:
+        keys = jax.random.split(jax.random.key(len(name)), len(self._data.targets[name]))
+        trials = trials_of(self._of(name), jnp.asarray(index), keys[index], None)
+        return _encoded(self, trials, self._data.most)
+
 
 @eqx.filter_jit
 def _encoded(task: AbstractEncoded, trials: Trial, most: int) -> Trial:
-    return trials._replace(stimulus=task.encode(trials.stimulus, most))
+    times = task.times(trials.stimulus)
+    channels = (task.channels,) if isinstance(task.channels, int) else task.channels
+    if task.form == "times":
+        return trials._replace(
+            stimulus=spike_list(times, duration=task.duration, channels=channels, most=most)
+        )
+    at = jnp.arange(task._steps, dtype=times.dtype)[:, None]
+    steps = (step_of(times, task.dt)[:, None] == at).astype(times.dtype)
+    return trials._replace(stimulus=steps.reshape(*steps.shape[:2], *channels))
 
 
 __all__ = ["AbstractEncoded", "Encodable"]

@@ -9,12 +9,12 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from ..component import option
-from ..encoders import latency_times, spike_list
+from ..encoders import latency_times
 from ..reading import FileError, arrays_of, class_numbers
 from .base import TASKS
 from .encoded import AbstractEncoded, Encodable
 from .idx import read_idx
-from .options import fraction_option, seed_option
+from .options import drop_option, fraction_option, seed_option, spikes_form_option
 from .splits import split_trials
 
 CLASSES = 10
@@ -83,8 +83,10 @@ class MNIST(AbstractEncoded):
 
     **Arguments:** `train`: file with images, see `load`; `test`: another one, all of whose images are the
     test split; `validation`, `test_fraction`: fractions held out of every class, the latter where there is no
-    `test`; `code`; `threshold`: 0 to 1, the brightest; `early`, `late` and `duration` of a trial, ms; `seed`:
-    of the validation split.
+    `test`; `code`; `threshold`: 0 to 1, the brightest; `early`, `late` and `duration` of a trial, ms; `drop`:
+    probability that a pixel is dark in training; `form`: whether trials are spike times or arrays, with a row
+    for every step of `dt` (ms): one step as long as the trial makes one event of a binary image; `seed`: of
+    the validation split.
 
     **Raises:** `ValueError` for times that are not in order; when trials are first asked for, for files that
     cannot be used (`load`) or do not belong together.
@@ -94,6 +96,7 @@ class MNIST(AbstractEncoded):
 
     labels: ClassVar[tuple[str, ...]] = tuple(map(str, range(CLASSES)))
 
+    dt: float = option(1.0, unit="ms", doc="time step", above=0.0, in_table=False)
     train: Path = option(
         doc="images, such as train-images-idx3-ubyte.gz (the classes are beside it), or .npz with x and y",
         staged=False,
@@ -114,18 +117,18 @@ class MNIST(AbstractEncoded):
     early: float = option(0.0, unit="ms", doc="time of the first spikes", at_least=0.0)
     late: float = option(10.0, unit="ms", doc="latency: time of the faintest pixel", above=0.0)
     duration: float = option(40.0, unit="ms", doc="length of a trial", above=0.0)
+    drop: float = drop_option("a pixel")
+    form: str = spikes_form_option()
     seed: int = seed_option()
 
     def __check_init__(self):
         super().__check_init__()
         if self.late <= self.early and self.code == "latency":
             raise ValueError(f"`late` is {self.late:g} ms, but must come after `early`, {self.early:g} ms")
-        last = self.late if self.code == "latency" else self.early
-        if last > self.duration:
-            raise ValueError(
-                f"a spike may come at {last:g} ms, after the end of the trial: `duration` is "
-                f"{self.duration:g} ms"
-            )
+
+    @property
+    def last(self):
+        return self.late if self.code == "latency" else self.early
 
     @property
     def channels(self) -> tuple[int, ...]:
@@ -141,15 +144,14 @@ class MNIST(AbstractEncoded):
         changed = tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in paths)
         return _read(paths, changed, self.validation, self.test_fraction, self.seed, self.threshold)
 
-    def encode(self, numbers, most):
+    def times(self, numbers):
         x = numbers.reshape(len(numbers), -1)
-        bright = x > self.threshold * BRIGHTEST
-        times = jnp.asarray(self.early, x.dtype)
+        times = jnp.full(x.shape, self.early, x.dtype)
         if self.code == "latency":
             span = self.late - self.early
             times = times + latency_times(x / BRIGHTEST, duration=span, threshold=self.threshold)
-        times = jnp.where(bright, times, jnp.inf)
-        return spike_list(times, duration=self.duration, channels=self.channels, most=most)
+        # As it is counted in `_read`, in whole numbers.
+        return jnp.where(x > self.threshold * BRIGHTEST, times, jnp.inf)
 
 
 @functools.lru_cache(maxsize=4)

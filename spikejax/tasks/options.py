@@ -44,6 +44,17 @@ def drop_option(what: str) -> Any:
     return option(0.0, doc=f"probability that {what} is deleted in training", at_least=0.0, below=1.0)
 
 
+def spikes_form_option() -> Any:
+    """The field `form` of a task of spike times: what they are handed on as."""
+    return option(
+        "times",
+        doc="the stimulus: exact spike times; steps: an array with a row for every step of dt, in which a "
+        "spike is 1",
+        choices=("times", "steps"),
+        staged=False,
+    )
+
+
 def shift_option() -> Any:
     """The field `shift`, ms: how far a training trial may be moved in time."""
     return option(0.0, unit="ms", doc="largest shift of a training trial in time", at_least=0.0)
@@ -83,6 +94,7 @@ __all__ = [
     "seed_option",
     "shear_option",
     "shift_option",
+    "spikes_form_option",
     "value_option",
     "zoom_option",
 ]

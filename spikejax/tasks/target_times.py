@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..component import option
-from ..event_driven import SpikeTimes
+from ..spike_times import SpikeTimes
 from .base import TASKS, AbstractTask, Trial
 
 

@@ -9,11 +9,11 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from ..component import option
-from ..encoders import spike_list, time_coding
+from ..encoders import time_coding
 from ..reading import FileError, arrays_of, class_numbers
 from .base import TASKS
 from .encoded import AbstractEncoded, Encodable
-from .options import seed_option
+from .options import seed_option, spikes_form_option
 from .splits import SPLITS
 
 RADIUS, DOT = 0.5, 0.1
@@ -70,9 +70,10 @@ class YinYang(AbstractEncoded):
     classifier is right in .64 of the points.
 
     **Arguments:** `duration` of a trial, `early`, `late`, `bias`, ms; `points`: how many are drawn for
-    training, validation and test, by the run's seed (the test points are always the same); `folder`: with
+    training, validation and test, by the run's `seed` (the test points are always the same); `folder`: with
     files to take their place, such as the published points: ``yinyang_train.npz``,
-    ``yinyang_validation.npz``, ``yinyang_test.npz``, with x ``(n, 4)`` and y ``(n,)``.
+    ``yinyang_validation.npz``, ``yinyang_test.npz``, with x ``(n, 4)`` and y ``(n,)``; `form`: whether trials
+    are spike times or arrays, with a row for every step of `dt` (ms).
 
     **Raises:** `ValueError` for spikes that come after the end of the trial; when trials are first asked for,
     for files that cannot be used (`load`).
@@ -83,6 +84,9 @@ class YinYang(AbstractEncoded):
     channels: ClassVar[int] = 5
     labels: ClassVar[tuple[str, ...]] = ("yin", "yang", "dot")
 
+    drop: ClassVar[float] = 0.0
+
+    dt: float = option(1.0, unit="ms", doc="time step", above=0.0, in_table=False)
     duration: float = option(45.0, unit="ms", doc="length of a trial", above=0.0)
     early: float = option(1.0, unit="ms", doc="time of the spike of a coordinate of 0", at_least=0.0)
     late: float = option(16.0, unit="ms", doc="time of the spike of a coordinate of 1", above=0.0)
@@ -97,18 +101,17 @@ class YinYang(AbstractEncoded):
     folder: Path | None = option(
         None, doc="folder with yinyang_train.npz, yinyang_validation.npz, yinyang_test.npz", staged=False
     )
+    form: str = spikes_form_option()
     seed: int = seed_option()
 
     def __check_init__(self):
         super().__check_init__()
         if self.late <= self.early:
             raise ValueError(f"`late` is {self.late:g} ms, but must come after `early`, {self.early:g} ms")
-        last = max(self.late, self.bias)
-        if last > self.duration:
-            raise ValueError(
-                f"a spike may come at {last:g} ms, after the end of the trial: `duration` is "
-                f"{self.duration:g} ms"
-            )
+
+    @property
+    def last(self):
+        return max(self.late, self.bias)
 
     @property
     def channel_label(self) -> str:
@@ -121,9 +124,8 @@ class YinYang(AbstractEncoded):
         paths = tuple(self.folder / f"yinyang_{name}.npz" for name in SPLITS)
         return _read(paths, tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in paths))
 
-    def encode(self, numbers, most):
-        times = time_coding(numbers, early=self.early, late=self.late, bias=self.bias)
-        return spike_list(times, duration=self.duration, most=most)
+    def times(self, numbers):
+        return time_coding(numbers, early=self.early, late=self.late, bias=self.bias)
 
 
 @functools.lru_cache(maxsize=8)

@@ -9,9 +9,12 @@ from spikejax.encoders import (
     bin_events,
     delta_modulation,
     latency_coding,
+    latency_times,
     population_coding,
     rate_coding,
+    spike_list,
     step_of,
+    time_coding,
 )
 from spikejax.tasks import augmentation
 from spikejax.tasks.spike_file import Spikes
@@ -71,6 +74,45 @@ def test_latency_is_that_of_the_equation():
     assert np.array_equal(jax.jit(jax.vmap(code))(jnp.asarray(x)), np.stack([code(y) for y in x]))
 
 
+def test_exact_latencies_are_those_of_the_equation():
+    x = np.array([1.2, 1.0, 0.75, 0.3, 0.2, 0.0])
+    found = latency_times(x, duration=20.0, threshold=0.2)
+    np.testing.assert_allclose(found, [0.0, 0.0, 6.25, 17.5, np.inf, np.inf], rtol=1e-12)
+    # The voltage of a leaky neuron under that current is the threshold then.
+    found = np.asarray(latency_times(x, duration=100.0, threshold=0.2, tau=20.0))
+    np.testing.assert_allclose((x * (1 - np.exp(-found / 20)))[:4], 0.2, rtol=1e-12)
+    assert np.isinf(latency_times(x, duration=20.0, threshold=0.2, tau=20.0)[3])  # at 21.97 ms
+    # All of a binary image at once, with a derivative of 0 where there is no spike.
+    assert latency_times(np.array([1.0, 0.0, 1.0]), duration=5.0).tolist() == [0.0, np.inf, 0.0]
+    code = lambda y: latency_times(y, duration=100.0, threshold=0.2, tau=20.0)
+    slope = jax.vmap(jax.grad(code))(jnp.asarray(x))
+    np.testing.assert_allclose(slope[4:], 0.0)
+    assert bool((slope[:4] < 0).all())
+
+
+def test_numbers_as_times():
+    x = np.array([[0.0, 0.5, 1.0], [0.25, 0.75, 1.0]])
+    np.testing.assert_allclose(time_coding(x, early=2.0, late=12.0), 2 + 10 * x, rtol=1e-12)
+    found = time_coding(x, early=2.0, late=12.0, bias=1.0)
+    np.testing.assert_allclose(found[:, 3], 1.0)
+    np.testing.assert_allclose(found[:, :3], 2 + 10 * x, rtol=1e-12)
+
+
+def test_times_as_a_list_of_spikes():
+    times = np.array([[3.0, np.inf, 1.0, 9.0], [2.0, 2.0, 11.0, -1.0]])
+    found = spike_list(times, duration=10.0)
+    assert found.time.tolist() == [[1.0, 3.0, 9.0, 10.0], [2.0, 2.0, 10.0, 10.0]]
+    assert found.value.tolist() == [[1, 1, 1, 0], [1, 1, 0, 0]]
+    assert np.asarray(found.channel)[found.value > 0].tolist() == [2, 0, 3, 0, 1]
+    short = spike_list(times, duration=10.0, most=3, channels=(2, 2))
+    assert short.shape == (2, 3, 2, 2)
+    assert short.time.tolist() == [[1.0, 3.0, 9.0], [2.0, 2.0, 10.0]]
+    # None is left out in silence.
+    made = jax.jit(lambda x: spike_list(x, duration=10.0, most=2).time)(times)
+    assert np.isnan(made[0]).all()
+    assert made[1].tolist() == [2.0, 2.0]
+
+
 @pytest.mark.parametrize("dt", [0.5, 5.0])
 def test_a_rate_is_that_of_the_events_at_any_step(dt):
     steps = round(20_000 / dt)
@@ -114,6 +156,10 @@ def test_delta_modulation_is_the_same_in_both_libraries():
         (lambda: latency_coding([0.5], dt=1.0, steps=5, threshold=1.0), "`threshold` is 1.0, but must be"),
         (lambda: latency_coding([0.5], dt=1.0, steps=5, tau=5.0), "above 0 where `tau` is given"),
         (lambda: latency_coding([0.5], dt=1.0, steps=5, tau=-1.0, threshold=0.1), "`tau` is -1.0, but must"),
+        (lambda: latency_times([0.5], duration=0.0), "`duration` is 0.0, but must be above 0 ms"),
+        (lambda: time_coding([0.5], early=3.0, late=3.0), "`late` is 3.0, but must be above `early`, 3.0"),
+        (lambda: time_coding([0.5], early=-1.0, late=3.0), "`early` is -1.0, but must be at least 0"),
+        (lambda: spike_list([1.0, 2.0], duration=9.0, most=1), "`most` is 1, but a trial has 2 spikes"),
         (lambda: rate_coding(KEY, [-1.0, 2.0], dt=1.0, steps=5), "`rate` goes from -1 to 2, but must be"),
         (lambda: population_coding(0.5, low=0.0, high=1.0, size=1), "`size` is 1"),
         (lambda: population_coding(0.5, low=1.0, high=1.0, size=3), "`high` is 1.0, but must be above"),
