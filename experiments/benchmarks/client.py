@@ -1,0 +1,52 @@
+"""The driver's end of a worker."""
+
+import json
+import os
+import selectors
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from contestants import CONTESTANTS
+from environments import python_of
+
+WORKER = Path(__file__).with_name("worker.py")
+
+
+class Client:
+    """A worker that runs; an answer that is too late ends it."""
+
+    def __init__(self, name: str, log: Path):
+        environment = CONTESTANTS[name].environment
+        # Compilations are timed, so that none comes from a cache; the packages of a peer are its own.
+        without = {"JAX_COMPILATION_CACHE_DIR"} | ({"PYTHONPATH"} if environment else set())
+        self.log = log.open("w")
+        self.process: Any = subprocess.Popen(
+            [python_of(environment), WORKER, name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            env={key: value for key, value in os.environ.items() if key not in without},
+        )
+
+    def ask(self, seconds: float, **request: Any) -> dict[str, Any]:
+        """The answer to a request; ``{"error": ..}`` where there is none within so many seconds."""
+        try:
+            self.process.stdin.write(json.dumps(request).encode() + b"\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            return {"error": "its process has ended"}
+        with selectors.DefaultSelector() as ready:
+            ready.register(self.process.stdout, selectors.EVENT_READ)
+            if not ready.select(seconds):
+                self.process.kill()
+                return {"error": f"no answer within {seconds:.0f} s"}
+        line = self.process.stdout.readline()
+        return json.loads(line) if line else {"error": "its process has ended"}
+
+    def close(self) -> None:
+        """End it."""
+        self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
+        self.log.close()
