@@ -7,10 +7,10 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from contestants import CONTESTANTS
-from environments import python_of
+from .contestants import CONTESTANTS
+from .environments import python_of
 
-WORKER = Path(__file__).with_name("worker.py")
+ROOT = Path(__file__).parents[2]
 
 
 class Client:
@@ -22,7 +22,8 @@ class Client:
         without = {"JAX_COMPILATION_CACHE_DIR"} | ({"PYTHONPATH"} if environment else set())
         self.log = log.open("w")
         self.process: Any = subprocess.Popen(
-            [python_of(environment), WORKER, name],
+            [python_of(environment), "-m", f"{__package__}.worker", name],
+            cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.log,

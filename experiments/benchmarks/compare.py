@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 
 LOSS, GRADIENT = 1e-5, 1e-2
-"""Relative differences up to which two are the same: of the loss, and of the gradient of a weight by its norm. A
-spike that rounding moves by a step, of which there are a few in long recurrent trials, is allowed for."""
+"""Relative differences up to which two are the same: of the loss, and of the gradient of a weight by its
+norm. A spike that rounding moves by a step, of which there are a few in long trials, is allowed for."""
 
 
 class Difference(NamedTuple):

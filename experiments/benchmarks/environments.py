@@ -1,9 +1,9 @@
 """The peers, each in a virtual environment of its own, as their versions are at odds with one another.
 
-    python experiments/benchmarks/environments.py [NAME ...]
+    python -m experiments.benchmarks.environments [NAME ...]
 
-makes those that are missing (all, or the ones named) in `build/benchmark_environments`, with pip. A peer whose environment is
-not there is left out of a run.
+makes those that are missing, or the ones named, in `build/benchmark_environments`, with pip. A peer whose
+environment is not there is left out of a run.
 """
 
 import subprocess

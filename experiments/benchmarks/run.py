@@ -1,12 +1,13 @@
-"""CPU time of a gradient step, spikejax beside loops written by hand and other libraries, all in turn in one run.
+"""CPU time of a gradient step: spikejax beside loops written by hand and other libraries, all in one run.
 
-    python experiments/benchmarks/environments.py                           (once: the peers, by pip)
-    python experiments/benchmarks/run.py --settings ff rec long             (8 minutes on 2 cores)
-    python experiments/benchmarks/run.py --settings huge
-    python experiments/benchmarks/run.py --settings conv
+    python -m experiments.benchmarks.environments                           (once: the peers, by pip)
+    python -m experiments.benchmarks.run --settings ff rec long             (8 minutes on 2 cores)
+    python -m experiments.benchmarks.run --settings huge
+    python -m experiments.benchmarks.run --settings conv
 
-Every contestant is a process of its own (`worker`). Loss and gradient are compared with those of the plain loop
-first; then each runs one step in every round. The ratio of two times of a round does not see how busy the machine is.
+Every contestant is a process of its own (`worker`). Loss and gradient are compared with those of the plain
+loop first; then each runs one step in every round. The ratio of two times of a round does not depend much on
+how busy the machine is.
 """
 
 import argparse
@@ -17,12 +18,12 @@ from pathlib import Path
 
 import numpy as np
 
-import environments
-from client import Client
-from compare import difference
-from contestants import BASE, CONTESTANTS
-from settings import SETTINGS, draw, store
-from table import Result, details, overview
+from . import environments
+from .client import Client
+from .compare import difference
+from .contestants import BASE, CONTESTANTS
+from .settings import SETTINGS, draw, store
+from .table import Result, details, overview
 
 PATIENCE = 240.0
 """Seconds that a build may take, or a step."""
@@ -43,16 +44,15 @@ def main() -> None:
     names, absent = chosen(asked.contestants)
     if absent:
         print(
-            f"without {', '.join(absent)}: python experiments/benchmarks/environments.py makes what they need"
+            f"without {', '.join(absent)}: python -m experiments.benchmarks.environments makes what they need"
         )
     with tempfile.TemporaryDirectory() as folder:
         clients = {name: Client(name, Path(folder) / f"{i}.log") for i, name in enumerate(names)}
         results = {setting: run(setting, clients, asked.rounds, Path(folder)) for setting in asked.settings}
         for client in clients.values():
             client.close()
-    print(
-        f"\n{asked.rounds} rounds: CPU time by that of {BASE}, median (least to largest)\n\n{overview(results, BASE)}"
-    )
+    print(f"\n{asked.rounds} rounds: CPU time by that of {BASE}, median (least to largest)\n")
+    print(overview(results, BASE))
     for setting, found in results.items():
         print(f"\n{setting}: {SETTINGS[setting]}\n\n{details(found, BASE)}")
     notes = [f"- {name}: {CONTESTANTS[name].differs}" for name in names if CONTESTANTS[name].differs]

@@ -1,7 +1,7 @@
 """Results as tables of Markdown.
 
-A result is what a worker said of its build, with its times (``cpu_s``, ``wall_s``: one a round, all contestants in
-turn), and its `difference` from the base; or an ``error``.
+A result is what a worker said of its build, with its times (``cpu_s``, ``wall_s``: one a round, all
+contestants in turn), and its `difference` from the base; or an ``error``.
 """
 
 import statistics
@@ -30,7 +30,8 @@ def overview(results: dict[str, dict[str, Result]], base: str) -> str:
 def details(results: dict[str, Result], base: str) -> str:
     """What else is known of one setting."""
     lines = [
-        "| | CPU, ms | wall clock / base | temporaries, MiB | compilation, s | traces | loss off by | gradient off by |",
+        "| | CPU, ms | wall clock / base | temporaries, MiB | compilation, s | traces | loss off by "
+        "| gradient off by |",
         "|---" * 8 + "|",
     ]
     for name, result in results.items():

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from contestants import CONTESTANTS
-from settings import load
+from .contestants import CONTESTANTS
+from .settings import load
 
 
 class Worker:
@@ -34,7 +34,7 @@ class Worker:
         """Build a setting, run it once, and write the gradients."""
         self.built = None  # frees the one before
         begun = time.perf_counter()
-        model = importlib.import_module(f"models.{self.contestant.module}")
+        model = importlib.import_module(f".models.{self.contestant.module}", __package__)
         self.built = model.build(load(setting, Path(problem)), **self.contestant.options)
         loss, found = self.built.result(self.built.step())
         np.savez(gradients, **found)

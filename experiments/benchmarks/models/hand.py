@@ -1,11 +1,10 @@
-"""Written by hand in JAX: what one writes first, everything in one `lax.scan` and `jax.grad` through it; and the
-same with the product of the input before the loop."""
+"""Written by hand in JAX: what one writes first, everything in one `lax.scan` and `jax.grad` through it; and
+the same with the product of the input before the loop."""
 
 import jax
 import jax.numpy as jnp
 
-from settings import BETA, SLOPE
-
+from ..settings import BETA, SLOPE
 from .with_jax import compiled, cross_entropy
 
 

@@ -1,7 +1,8 @@
 """Written with spikejax, by its public names.
 
-A current I moves the membrane potential by ``(1 - beta) I`` here, and a spike is subtracted before the leak, so that the weights
-are ``1/(1 - beta)`` and the reset ``1/beta`` times those of the problem; a readout likewise.
+A current I moves the membrane potential by ``(1 - beta) I`` here, and a spike is subtracted before the leak,
+so that the weights are ``1/(1 - beta)`` and the reset ``1/beta`` times those of the problem; a readout
+likewise.
 """
 
 import math
@@ -10,7 +11,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from settings import BETA, SLOPE
 from spikejax import (
     LIF,
     Chain,
@@ -31,6 +31,7 @@ from spikejax.connections import ActivationShape
 from spikejax.synapses import Delta
 from spikejax.tasks.trial_arrays import sorted_trials
 
+from ..settings import BETA, SLOPE
 from .with_jax import compiled, cross_entropy
 
 DT = 1.0
