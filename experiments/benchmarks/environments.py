@@ -17,7 +17,7 @@ PACKAGES = {
     "spyx": ("spyx==1.0.0",),
     "jaxpike": ("jaxpike==0.1.4",),
     "brainpy": ("brainpy==2.8.2",),
-    "snntorch": (TORCH, "snntorch==1.0.0"),
+    "snntorch": (TORCH, "snntorch==1.0.0", "numpy==2.4.6"),
     "norse": (TORCH, "norse==1.1.0"),
     "spikingjelly": (TORCH, "spikingjelly==2.0.0"),
 }

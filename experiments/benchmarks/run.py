@@ -21,7 +21,7 @@ import numpy as np
 from . import environments
 from .client import Client
 from .compare import difference
-from .contestants import BASE, CONTESTANTS
+from .contestants import BASE, CONTESTANTS, EVERYONE
 from .settings import SETTINGS, draw, store
 from .table import Result, details, overview
 
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument(
         "--contestants", nargs="+", metavar="NAME", help="words that names must contain one of"
     )
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path, help="write all results here, as JSON")
     asked = parser.parse_args()
     names, absent = chosen(asked.contestants)
@@ -46,8 +46,11 @@ def main() -> None:
         print(
             f"without {', '.join(absent)}: python -m experiments.benchmarks.environments makes what they need"
         )
+    references = sorted({CONTESTANTS[name].same_as for name in names} - {None})
     with tempfile.TemporaryDirectory() as folder:
-        clients = {name: Client(name, Path(folder) / f"{i}.log") for i, name in enumerate(names)}
+        clients = {
+            name: Client(name, Path(folder) / f"{i}.log") for i, name in enumerate([*references, *names])
+        }
         results = {setting: run(setting, clients, asked.rounds, Path(folder)) for setting in asked.settings}
         for client in clients.values():
             client.close()
@@ -56,7 +59,8 @@ def main() -> None:
     for setting, found in results.items():
         print(f"\n{setting}: {SETTINGS[setting]}\n\n{details(found, BASE)}")
     notes = [f"- {name}: {CONTESTANTS[name].differs}" for name in names if CONTESTANTS[name].differs]
-    print("\nNot the same model:\n\n" + "\n".join(notes) if notes else "")
+    if notes:
+        print("\nNot the same model:\n\n" + "\n".join(notes))
     if asked.out:
         asked.out.write_text(json.dumps(results, indent=1))
 
@@ -73,30 +77,57 @@ def run(setting: str, clients: dict[str, Client], rounds: int, folder: Path) -> 
     """Build a setting everywhere, compare, and take the times."""
     problem = folder / f"{setting}.npz"
     store(draw(SETTINGS[setting]), problem)
-    results: dict[str, Result] = {}
-    true = None
-    for i, (name, client) in enumerate(clients.items()):
-        begun, gradients = time.perf_counter(), folder / f"{setting}_{i}.npz"
-        asked = {"setting": setting, "problem": str(problem), "gradients": str(gradients)}
-        result = client.ask(PATIENCE, do="build", **asked)
-        if "error" not in result:
-            with np.load(gradients) as found:
-                mine = result["loss"], dict(found)
-            true = true or mine
-            result |= judged(name, difference(*mine, *true))
-        elif client.log.name:
-            result["log"] = Path(client.log.name).read_text()[-4000:]
-        results[name] = result
-        said = result.get("error") or "loss {loss:.6g}, ".format(**result) + ", ".join(
-            f"|d {key}| {value:.4g}" for key, value in result["norms"].items()
-        )
-        print(f"{setting}: {name}: {said} ({time.perf_counter() - begun:.0f} s)", flush=True)
-    running = [name for name in clients if "error" not in results[name]]
+    results = {name: built(setting, name, clients[name], problem, folder) for name in clients}
+    for name, result in results.items():
+        if name in CONTESTANTS and "error" not in result:
+            result |= judged(name, results)
+    results = {name: result for name, result in results.items() if name in CONTESTANTS}
+    take_times(results, clients, rounds)
+    for result in results.values():
+        result.pop("gradients", None)
+    return results
+
+
+def built(setting: str, name: str, client: Client, problem: Path, folder: Path) -> Result:
+    """What a worker says of its build, with the gradients."""
+    begun, gradients = time.perf_counter(), folder / "gradients.npz"
+    asked = {"setting": setting, "problem": str(problem), "gradients": str(gradients)}
+    result = client.ask(PATIENCE, do="build", **asked)
+    if "error" in result:
+        said = result["error"]
+        result["log"] = Path(client.log.name).read_text()[-4000:]
+    else:
+        with np.load(gradients) as found:
+            result["gradients"] = dict(found)
+        norms = (f"|d {key}| {value:.4g}" for key, value in result["norms"].items())
+        said = f"loss {result['loss']:.7g}, {', '.join(norms)}"
+    print(f"{setting}: {name}: {said} ({time.perf_counter() - begun:.0f} s)", flush=True)
+    return result
+
+
+def judged(name: str, results: dict[str, Result]) -> Result:
+    """How far a contestant is from the loop that computes the same, and an error if that is too far. One that
+    computes what no loop here does is compared with the base."""
+    contestant, own = EVERYONE[name], results[name]
+    true = results[contestant.same_as or BASE]
+    if "error" in true:
+        return {"error": "there is nothing to compare it with"}
+    apart = difference(own["loss"], own["gradients"], true["loss"], true["gradients"])
+    result: Result = {"difference": list(apart)}
+    if not apart.same and (contestant.same_as or not contestant.differs):
+        result["error"] = f"another model: loss off by {apart.loss:.0e}, gradient by {apart.gradient:.0e}"
+    return result
+
+
+def take_times(results: dict[str, Result], clients: dict[str, Client], rounds: int) -> None:
+    """One step of everybody in every round."""
+    running = [name for name in results if "error" not in results[name]]
     for name in running:
         results[name] |= {"cpu_s": [], "wall_s": []}
     for k in range(rounds + 1):
         # The first round is left out. Nobody always comes right after the same one.
-        for name in running[k % len(running) :] + running[: k % len(running)]:
+        first = k % max(1, len(running))
+        for name in running[first:] + running[:first]:
             timed = clients[name].ask(PATIENCE, do="time", steps=1)
             if "error" in timed:
                 results[name]["error"] = timed["error"]
@@ -105,15 +136,6 @@ def run(setting: str, clients: dict[str, Client], rounds: int, folder: Path) -> 
                     results[name][clock] += timed[clock]
                 results[name]["traces"] = timed["traces"]
         running = [name for name in running if "error" not in results[name]]
-    return results
-
-
-def judged(name: str, found) -> Result:
-    """The difference of a contestant, and an error where it is to be none and there is one."""
-    result: Result = {"difference": list(found), "same": found.same}
-    if not found.same and not CONTESTANTS[name].differs:
-        result["error"] = f"not the model: loss off by {found.loss:.0e}, gradient by {found.gradient:.0e}"
-    return result
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """What is computed: one layer of LIF neurons, recurrent or not, and a leaky readout, at several sizes; and
 its input, labels and weights, which the driver draws and every contestant reads.
 
-    v_t = beta v_{t-1} + W_in x_t + W_rec s_{t-1} - s_{t-1},    s_t = 1 where v_t >= 1
+    v_t = beta (v_{t-1} - s_{t-1}) + W_in x_t + W_rec s_{t-1},    s_t = 1 where v_t >= 1
     o_t = beta o_{t-1} + W_out s_t,    loss = cross-entropy of mean_t o_t, mean over trials
 
 A spike has the derivative ``1/(1 + 10 |v - 1|)^2`` (the fast sigmoid), in the reset too. Asked for is the

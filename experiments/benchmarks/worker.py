@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .contestants import CONTESTANTS
+from .contestants import EVERYONE
 from .settings import load
 
 
@@ -27,7 +27,7 @@ class Worker:
     """Answers requests."""
 
     def __init__(self, name: str):
-        self.contestant = CONTESTANTS[name]
+        self.contestant = EVERYONE[name]
         self.built = None
 
     def build(self, setting: str, problem: str, gradients: str) -> dict:

@@ -1,8 +1,7 @@
 """Written with spikejax, by its public names.
 
-A current I moves the membrane potential by ``(1 - beta) I`` here, and a spike is subtracted before the leak,
-so that the weights are ``1/(1 - beta)`` and the reset ``1/beta`` times those of the problem; a readout
-likewise.
+A current I moves the membrane potential by ``(1 - beta) I``, and a readout likewise, so that the weights are
+``1/(1 - beta)`` times those of the problem.
 """
 
 import math
@@ -44,7 +43,7 @@ def network_of(problem, release: str) -> Network:
     """The network of a problem. The surrogate's reset is on the grid, as the problem has it; that of the
     charge splits the step, as is the default."""
     setting, weights = problem.setting, {name: GAIN * jnp.asarray(w) for name, w in problem.weights.items()}
-    reset = {"reset": "subtract", "v_reset": 1 - 1 / BETA} if release == "surrogate" else {}
+    reset = "subtract" if release == "surrogate" else "split"
     kinds = ActivationShape((1, *setting.neurons))
     if setting.kernel:
         into = Convolution.create(
@@ -59,15 +58,15 @@ def network_of(problem, release: str) -> Network:
         into = Dense(weights["in"], setting.channels)
         out = Dense(weights["out"][:, None], kinds)
     own = Dense(weights["recurrent"][:, None], kinds) if setting.recurrent else None
-    layer = Layer(into, own, jnp.zeros(()), LIF(tau_mem=TAU, **reset), Delta(1 / DT))
+    layer = Layer(into, own, jnp.zeros(()), LIF(tau_mem=TAU, reset=reset), Delta(1 / DT))
     return Network((layer,), LeakyReadout(out, jnp.zeros(setting.outputs), tau_out=TAU))
 
 
 def gate_of(release: str) -> Gate:
-    """The gate: a surrogate of the slope and the peak of the problem, or the default of `Charge`."""
+    """The gate: a surrogate of the slope of the problem, or the default of `Charge`."""
     if release == "charge":
         return Gate(release=Charge())
-    return Gate("fast_sigmoid", width=2 / SLOPE, release=Surrogate(scale=1 / BETA))
+    return Gate("fast_sigmoid", width=2 / SLOPE, release=Surrogate())
 
 
 def weights_of(network) -> dict:
