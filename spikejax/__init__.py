@@ -57,7 +57,7 @@ from .releases import Charge, Graded, Hard, Surrogate
 from .simulate import Solution, check_step, simulate
 from .simulators import AbstractSimulator, ClockDriven
 from .stimulus import Events
-from .synapses import AbstractSynapse, Alpha, DoubleExponential, Exponential, SampledAlpha
+from .synapses import AbstractSynapse, Alpha, Delta, DoubleExponential, Exponential, SampledAlpha
 
 __version__ = "0.1.0"
 
@@ -100,6 +100,7 @@ __all__ = [
     "Costate",
     "Delayed",
     "DelayedSynapses",
+    "Delta",
     "Dense",
     "DoubleExponential",
     "Dropout",

@@ -1,5 +1,6 @@
 """The driver's end of a worker."""
 
+import contextlib
 import json
 import os
 import selectors
@@ -50,7 +51,9 @@ class Client:
 
     def close(self) -> None:
         """End it."""
-        self.process.stdin.close()
+        # What an ended process has not read is lost.
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
         self.process.wait()
         self.process.stdout.close()
         self.log.close()

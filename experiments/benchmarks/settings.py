@@ -67,9 +67,9 @@ class Problem(NamedTuple):
     ``(neurons, neurons)``; ``out``: ``(outputs, read)``."""
 
     def dense(self) -> np.ndarray:
-        """The input as an array ``(batch, steps, *channels)`` of float32."""
+        """The input as an array ``(batch, steps, *channels)``, in the precision of the weights."""
         batch, steps, channels = self.setting.batch, self.setting.steps, self.setting.channels
-        x = np.zeros((batch, steps, int(np.prod(channels))), np.float32)
+        x = np.zeros((batch, steps, int(np.prod(channels))), self.weights["in"].dtype)
         x[np.repeat(np.arange(batch), self.count), self.step, self.channel] = 1.0
         return x.reshape(batch, steps, *channels)
 

@@ -9,6 +9,7 @@ import math
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from spikejax import (
     LIF,
@@ -17,6 +18,7 @@ from spikejax import (
     Checkpointed,
     Convolution,
     Costate,
+    Delta,
     Dense,
     Gate,
     Layer,
@@ -27,7 +29,6 @@ from spikejax import (
     simulate,
 )
 from spikejax.connections import ActivationShape
-from spikejax.synapses import Delta
 from spikejax.tasks.trial_arrays import sorted_trials
 
 from ..settings import BETA, SLOPE
@@ -100,7 +101,7 @@ def build(problem, release: str, adjoint: str, events: bool):
         return cross_entropy(jax.vmap(run, out_axes=1)(x), labels)
 
     if events:
-        ones = jnp.ones(len(problem.step), jnp.int8)
+        ones = np.ones(len(problem.step), np.int8)
         shape = setting.steps, setting.channels
         x = (
             sorted_trials(problem.step, problem.channel, ones, problem.count, shape),
