@@ -260,6 +260,25 @@ def sampled_error(dt: float = 1.0, tau: float = 6.0, steps: int = 200) -> float:
     return float(np.abs(np.asarray(found) - expected).max() / expected.max())
 
 
+def discrete_error(dt: float = 1.0, tau: float = 10.0, steps: int = 200, n: int = 20) -> float:
+    """Largest error of the potentials of a recurrent layer of LIF neurons with delta synapses and the reset
+    on the grid, against the recursion of networks in discrete time, relative to the threshold."""
+    neuron = LIF(tau_mem=tau, reset="subtract")
+    options = dict(input_scale=4.0, recurrent_scale=2.0, bias=(0.0, 1.0), key=jax.random.key(0))
+    network = Network.dense(3, (n,), 1, neuron=neuron, synapse=Delta(1 / dt), **options)
+    x = np.random.default_rng(0).random((steps, 3))
+    run = jit(lambda x: simulate(network, x, gate=Gate(release="hard"), dt=dt, save="v"))
+    found = np.asarray(run(jnp.asarray(x)).layers[0].v)
+    layer, beta = network.layers[0], np.exp(-dt / tau)
+    u, w, b = (np.asarray(a) for a in (layer.feedforward.weight, layer.recurrent.weight[:, 0], layer.bias))
+    v, s, expected = np.zeros(n), np.zeros(n), []
+    for now in x:
+        v = beta * (v - s) + (1 - beta) * (u @ now + w @ s + b)
+        s = (v >= 1).astype(float)
+        expected.append(v - s)
+    return float(np.abs(found - np.stack(expected)).max())
+
+
 class Entry(NamedTuple):
     """A row of the ledger."""
 
@@ -326,6 +345,9 @@ def entries() -> list[Entry]:
     check = "spikes in a third of 200 steps, dt 1 ms"
     known = "exact: samples of the kernel; " + on_grid
     rows.append(Entry("sampled alpha synapse", "convolution", check, sampled_error, 1e-12, "relative", known))
+    check = "v of 20 recurrent LIF neurons, reset subtract, 200 steps, dt 1 ms"
+    known = "exact: 0 and 1 in discrete time; " + on_grid
+    rows.append(Entry("delta synapse", "recursion", check, discrete_error, 1e-12, "relative", known))
     for label, rise, fall in (
         ("exponential", None, 5.0),
         ("double exponential", 2.0, 10.0),

@@ -212,20 +212,17 @@ class SampledAlpha(AbstractSynapse):
         return risen, decayed + release[None]
 
 
-def _two_filters(activation, hidden, target, passes):
-    """Two exponential filters in a row over a step in which their input is constant, `target`: `passes` are
-    what is left of the first one's and of the second one's distance, and what goes from one to the other."""
-    first, second, passed = passes
-    new = second * activation + (1 - second - passed) * target + passed * hidden
-    return new, target + (hidden - target) * first
-
-
 @SYNAPSES.register("delta")
 class Delta(AbstractSynapse):
-    """Instantaneous synapses: a spike is all over when it arrives, ``s(t) = rho(t)/rate_unit``.
+    """Delta synapses, which filter nothing: a spike is all over when it arrives, ``s(t) = rho(t)/rate_unit``.
 
-    The mean over the step is ``q/(dt rate_unit)``. A spike moves the membrane potential of a neuron of time
-    constant tau by ``weight/(tau rate_unit)``.
+    The activation, its mean over the step, is ``q/(dt rate_unit)``, q being the charge that arrived in the
+    step. A spike moves the membrane potential of a neuron of time constant tau by ``weight/(tau rate_unit)``.
+
+    A spike on the grid (resets *subtract* and *zero*) arrives as a whole in its own step: with a `rate_unit`
+    of ``1/dt`` activations are the 0 and 1 of networks in discrete time. One within a step, or a charge that
+    is released in the course of it, arrives as everywhere in this step and the next (`spikejax.cell`): a
+    pulse as long as a step, that moves with the time of the spike.
 
     **Arguments:** `rate_unit` as in `Exponential`.
     """
@@ -240,6 +237,14 @@ class Delta(AbstractSynapse):
     def step(self, activation, release, dt, hidden=None):
         del activation
         return release[None] / (dt * self.rate_unit), hidden
+
+
+def _two_filters(activation, hidden, target, passes):
+    """Two exponential filters in a row over a step in which their input is constant, `target`: `passes` are
+    what is left of the first one's and of the second one's distance, and what goes from one to the other."""
+    first, second, passed = passes
+    new = second * activation + (1 - second - passed) * target + passed * hidden
+    return new, target + (hidden - target) * first
 
 
 def _columns(tau, like):

@@ -21,6 +21,7 @@ from spikejax import (
     simulate,
 )
 from spikejax.adjoints import ADJOINTS
+from spikejax.component import declarations
 from spikejax.gates import RELEASES
 from spikejax.neurons import NEURONS, RESETS, WRAPPERS, AbstractResetNeuron
 from spikejax.synapses import SYNAPSES
@@ -86,17 +87,19 @@ def neuron_of(drawn: Drawn):
 
 
 def network_of(drawn: Drawn) -> Network:
-    """A population with two synaptic time constants, biased to fire."""
+    """A population with two synaptic time constants, where the synapse has any, biased to fire."""
     scale, keys = SCALES[drawn.neuron], jax.random.split(jax.random.key(drawn.seed))
     strength = {"input_scale": 0.3 * scale.current, "recurrent_scale": 0.01 * scale.current}
     if drawn.reversal:
         strength = {"input_scale": scale.conductance, "recurrent_scale": scale.conductance}
         strength |= {"reversal": scale.reversal} | ({"excitatory": 0.5} if drawn.recurrent else {})
+    own = SYNAPSES[drawn.synapse]
+    synapse = own(tau_syn=(4.0, 9.0)) if "tau_syn" in declarations(own) else own(rate_unit=0.1)
     layer = Layer.dense(
-        (2,), 3, neuron_of(drawn), SYNAPSES[drawn.synapse](tau_syn=(4.0, 9.0)), recurrent=drawn.recurrent,
+        (2,), 3, neuron_of(drawn), synapse, recurrent=drawn.recurrent,
         bias=(0.7 * scale.current, scale.current), key=keys[0], **strength,
     )  # fmt: skip
-    return Network((layer,), LinearReadout.create((2, 3), 1, key=keys[1]))
+    return Network((layer,), LinearReadout.create(layer.activation_shape, 1, key=keys[1]))
 
 
 def state_of(network: Network, key):

@@ -12,6 +12,7 @@ from spikejax import (
     Alpha,
     Autodiff,
     Costate,
+    Delta,
     DoubleExponential,
     Exponential,
     Gate,
@@ -174,3 +175,41 @@ def test_sampled_alpha_is_the_convolution(dt):
     cut = np.argmax((eps < 0.01) & (t > 1))
     short = np.stack([np.convolve(x, eps[:cut])[:200] for x in spikes.T], 1)
     assert 0 < np.abs(found - short).max() < eps[cut:].sum()
+
+
+@pytest.mark.parametrize("reset", ["subtract", "zero"])
+def test_delta_makes_the_network_of_discrete_time(reset):
+    # A spike on the grid is a 1 in its own step, for the readout, and in the next for the layer itself.
+    dt, tau = 0.5, 4.0
+    network = Network.dense(
+        3, (20,), 2, neuron=LIF(tau_mem=tau, reset=reset), synapse=Delta(1 / dt), key=jax.random.key(0),
+        input_scale=6.0, recurrent_scale=3.0, bias=(0.0, 1.0),
+    )  # fmt: skip
+    x = jax.random.uniform(jax.random.key(1), (100, 3))
+    found = simulate(network, x, gate=Gate(release="hard"), dt=dt, save=("activation", "release"))
+    layer, decay = network.layers[0], np.exp(-dt / tau)
+    v, s = np.zeros(20), np.zeros(20)
+    for t in range(100):
+        current = layer.feedforward.weight @ x[t] + layer.recurrent.weight[:, 0] @ s + layer.bias
+        v = decay * v + (1 - decay) * current
+        s = (v >= 1).astype(float)
+        v = v - s if reset == "subtract" else v * (1 - s)
+        np.testing.assert_array_equal(found.layers[0].activation[t, 0], s)
+        np.testing.assert_allclose(found.readout[t], network.readout.connection.weight[:, 0] @ s, atol=1e-12)
+    assert 50 < float(found.counts[0].sum()) < 1500
+
+
+def test_delta_is_a_pulse_that_moves_with_the_spike():
+    # A neuron of constant current that spikes at a known time within a step: the step gets the part that is
+    # left of it, the next one the rest.
+    dt, tau, rate_unit = 1.0, 10.0, 0.1
+    network = Network.dense(
+        1, (1,), 1, neuron=LIF(tau_mem=tau), synapse=Delta(rate_unit), key=jax.random.key(0), recurrent=False,
+        bias=(1.5, 1.5),
+    )  # fmt: skip
+    found = simulate(network, jnp.zeros((15, 1)), gate=Gate(release="hard"), dt=dt, save="activation")
+    time = tau * np.log(1.5 / 0.5)
+    step, late = int(time), time - int(time)
+    expected = np.zeros(15)
+    expected[step : step + 2] = (1 - late) / (dt * rate_unit), late / (dt * rate_unit)
+    np.testing.assert_allclose(found.layers[0].activation[:, 0, 0], expected, atol=1e-12)

@@ -1,0 +1,1 @@
+"""One gradient step of spikejax beside loops written by hand and other libraries: `run`."""
