@@ -17,7 +17,6 @@ time itself, ``dx/dt = x^2 + (I - 1/4)``, and an event moves x by its weight: ``
 form is derived here.
 """
 
-import math
 from typing import ClassVar, NamedTuple
 
 import equinox as eqx
@@ -28,10 +27,9 @@ from jaxtyping import Array, Float, Int
 from ..elementary import angle, circle
 from ..neurons.solvers import propagator, time_to
 from .base import AbstractClosedForm
-from .train import Train, in_any_trial
+from .stretches import Stretch, through
+from .train import Train
 
-CHUNK = 32
-"""Events that are worked through together, at least: all their states are in memory at once."""
 SOFTNESS = 10.0
 """``alpha`` of the current of pseudospikes, ``alpha softplus(I/alpha)``."""
 
@@ -113,37 +111,15 @@ class AbstractQuadratic(AbstractClosedForm):
         return state._replace(p=state.p + jump * state.q)
 
     def layer(self, state, arrivals, end, spikes):
-        n, events = state.p.shape[0], arrivals.times.shape[0]
-        # A chunk's states are in memory, and of all chunks the first: together as the root of the events.
-        size = min(max(CHUNK, math.isqrt(events // 8)), events + 1)
-        # The last interval ends with the trial, and more of length 0 fill up the last chunk.
-        more = -(events + 1) % size + 1
-        edges = jnp.concatenate([arrivals.times, jnp.broadcast_to(end, (more,))])
-        starts = jnp.concatenate([jnp.zeros(1, edges.dtype), edges[:-1]])
-        pad = lambda x: jnp.concatenate([x, jnp.zeros(more, x.dtype)])
-        cut = lambda x: x.reshape(-1, size)
-        pieces = (cut(starts), cut(edges - starts), cut(pad(arrivals.source)), cut(pad(arrivals.value)))
-
-        def chunk(carry, piece):
+        def pass_on(carry, stretch: Stretch):
             state, train = carry
-            start, h, source, value = piece
-            jumps = arrivals.matrix[source] * value[:, None]
+            h, jumps = stretch.ends - stretch.starts, stretch.jumps(arrivals)
             state, steps = self._through(state, train.count, h, jumps, spikes)
-            return state, self._recorded(train, steps, start)
+            return state, self._recorded(train, steps, stretch.starts)
 
-        def unless_empty(carry, piece):
-            # Lists are filled up with what is no event, at the end of the trial, where time stands still.
-            _, h, _, value = jax.lax.stop_gradient(piece)
-            something = in_any_trial(jnp.any((h != 0) | (value != 0)))
-            return jax.lax.cond(something, chunk, lambda carry, _: carry, carry, piece), None
-
+        n = state.p.shape[0]
         train = Train(jnp.broadcast_to(end, (spikes, n)), jnp.zeros(n, jnp.int32))
-        if len(pieces[0]) == 1:
-            state, train = chunk((state, train), jax.tree.map(lambda x: x[0], pieces))
-        else:
-            # A loop is no place for what is to be computed once (`prevent_cse`).
-            steps = jax.checkpoint(unless_empty, prevent_cse=False)
-            (state, train), _ = jax.lax.scan(steps, (state, train), pieces)
+        state, train = through(pass_on, (state, train), arrivals, end)
         return train, state
 
     def _through(self, state: Projective, count, h, jumps, spikes: int) -> tuple[Projective, _Steps]:
@@ -246,4 +222,4 @@ class OscillatingTheta(AbstractQuadratic):
         return state.current, state.p + extra * state.q, state.q
 
 
-__all__ = ["CHUNK", "ExponentialQIF", "OscillatingTheta", "Projective"]
+__all__ = ["ExponentialQIF", "OscillatingTheta", "Projective"]
