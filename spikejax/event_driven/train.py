@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-FEW = 8
+FEW = 4
 """Events are looked for among all the places for them where no more than one in so many is taken."""
 
 
