@@ -20,9 +20,10 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from .base import AbstractClosedForm
+from .stretches import Stretch, through
 from .train import Arrivals, Train
 
 
@@ -96,121 +97,123 @@ def _before_peak(log_peak: Float[Array, " n"]) -> Float[Array, " n"]:
     return jnp.where(p < 3e-3, near, y)
 
 
-class _Track(NamedTuple):
-    """What the way back needs of the way there."""
+class _Spikes(NamedTuple):
+    """The spikes of one stretch, each in its place among those of its neuron; 0 in all others."""
 
+    times: Float[Array, "spikes n"]
     currents: Float[Array, "spikes n"]
-    interval: Float[Array, "spikes n"]
+    interval: Int[Array, "spikes n"]
     """Number of the interval that a spike is in."""
 
 
-def _run(equal: bool, state: Leaky, reset, edges, jumps, spikes: int):
-    """Through intervals that end at `edges`, each with an arrival there: spikes, last state, and the
-    track."""
+def _run(equal: bool, state: Leaky, reset, count, starts, ends, jumps, spikes: int):
+    """Through intervals with an arrival at the end of each: spikes, their number with the `count` before, and
+    the last state."""
     n = state.v.shape[0]
     slots = jnp.arange(spikes, dtype=jnp.int32)[:, None]
-    starts = jnp.concatenate([jnp.zeros(1, edges.dtype), edges[:-1]])
-    number = jnp.arange(edges.shape[0], dtype=edges.dtype)
+    number = jnp.arange(ends.shape[0], dtype=jnp.int32)
 
     def interval(carry, x):
-        state, train, track = carry
-        start, edge, jump, k = x
+        state, count, found = carry
+        start, end, jump, k = x
 
         def due(carry):
-            _, at, wait, train, _ = carry
-            return jnp.any((at + wait <= edge) & (train.count <= spikes))
+            _, at, wait, count, _ = carry
+            return jnp.any((at + wait <= end) & (count <= spikes))
 
         def spike(carry):
-            state, at, wait, train, track = carry
-            hit = (at + wait <= edge) & (train.count <= spikes)
+            state, at, wait, count, found = carry
+            hit = (at + wait <= end) & (count <= spikes)
             there = flow(equal, state, jnp.where(hit, wait, 0.0))
             at = jnp.where(hit, at + wait, at)
-            own = hit & (slots == train.count)
-            times = jnp.where(own, at, train.times)
-            track = _Track(jnp.where(own, there.current, track.currents), jnp.where(own, k, track.interval))
+            own = hit & (slots == count)
+            found = _Spikes(
+                *(jnp.where(own, new, old) for new, old in zip((at, there.current, k), found, strict=True))
+            )
             state = Leaky(jnp.where(hit, reset, state.v), jnp.where(hit, there.current, state.current))
-            train = Train(times, train.count + hit)
-            return state, at, jnp.where(hit, until_threshold(equal, state), wait), train, track
+            return state, at, jnp.where(hit, until_threshold(equal, state), wait), count + hit, found
 
-        at = jnp.full(n, start)
-        begun = (state, at, until_threshold(equal, state), train, track)
-        state, at, _, train, track = jax.lax.while_loop(due, spike, begun)
-        state = flow(equal, state, edge - at)
-        return (state._replace(current=state.current + jump), train, track), None
+        begun = (state, jnp.full(n, start), until_threshold(equal, state), count, found)
+        state, at, _, count, found = jax.lax.while_loop(due, spike, begun)
+        state = flow(equal, state, end - at)
+        return (state._replace(current=state.current + jump), count, found), None
 
-    empty = jnp.zeros((spikes, n), edges.dtype)
-    start = (state, Train(empty + edges[-1], jnp.zeros(n, jnp.int32)), _Track(empty, empty))
-    (state, train, track), _ = jax.lax.scan(interval, start, (starts, edges, jumps, number))
-    return train, state, track
+    empty = jnp.zeros((spikes, n), ends.dtype)
+    carry = (state, count, _Spikes(empty, empty, empty.astype(jnp.int32)))
+    (state, count, found), _ = jax.lax.scan(interval, carry, (starts, ends, jumps, number))
+    return found, count, state
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0, 5))
-def _layer(equal: bool, state: Leaky, reset, edges, jumps, spikes: int):
-    """Spike times, their number, and the last state."""
-    train, state, _ = _run(equal, state, reset, edges, jumps, spikes)
-    return train.times, train.count, state
+@partial(jax.custom_vjp, nondiff_argnums=(0, 7))
+def _stretch(equal: bool, state: Leaky, reset, count, starts, ends, jumps, spikes: int):
+    """Times of the spikes, their number, and the last state."""
+    found, count, state = _run(equal, state, reset, count, starts, ends, jumps, spikes)
+    return found.times, count, state
 
 
-def _forward(equal, state, reset, edges, jumps, spikes):
-    train, last, track = _run(equal, state, reset, edges, jumps, spikes)
-    return (train.times, train.count, last), (reset, edges, jumps, train, last, track)
+def _forward(equal, state, reset, count, starts, ends, jumps, spikes):
+    found, total, last = _run(equal, state, reset, count, starts, ends, jumps, spikes)
+    return (found.times, total, last), (state, reset, count, starts, ends, jumps, found, total, last)
 
 
 def _backward(equal, spikes, residuals, cotangents):
-    reset, edges, jumps, train, last, track = residuals
+    first, reset, count, starts, ends, jumps, found, total, last = residuals
     by_times, _, by_state = cotangents
-    # Places without a spike hold the end of the trial.
     slots = jnp.arange(spikes, dtype=jnp.int32)[:, None]
-    there = slots < train.count
     rate = 1.0 if equal else 2.0
-    of_end = jnp.sum(by_state.v * (last.current - last.v) - rate * by_state.current * last.current)
-    of_end = of_end + jnp.sum(jnp.where(there, 0.0, by_times))
-    by_times = jnp.where(there, by_times, 0.0)
-    starts = jnp.concatenate([jnp.zeros(1, edges.dtype), edges[:-1]])
+
+    def pick(x, slot):
+        return jnp.sum(jnp.where(slots == slot, x, 0), axis=0)
+
+    def interval_of(slot):
+        """The interval of a spike; -1 if it is not of this stretch."""
+        return jnp.where(slot >= count, pick(found.interval, slot), -1)
 
     def back(costate: Leaky, h) -> Leaky:
         keep, pass_on, decay = _factors(equal, h)
         return Leaky(keep * costate.v, pass_on * costate.v + decay * costate.current)
 
+    def along(costate: Leaky, state: Leaky):
+        """How fast the loss would change with the state's own motion."""
+        return jnp.sum(costate.v * (state.current - state.v) - rate * costate.current * state.current)
+
     def interval(carry, x):
-        costate, slot, by_reset = carry
-        start, edge, jump, k = x
+        costate, slot, where, by_reset = carry
+        start, end, jump, k = x
         by_jump = costate.current
         # Arriving later the jump decays less, and has moved V less.
-        by_edge = jnp.sum(jump * (rate * costate.current - costate.v))
-
-        def pick(x, slot):
-            return jnp.sum(jnp.where(slots == slot, x, 0.0), axis=0)
-
-        def left(slot):
-            return (slot >= 0) & (pick(track.interval, slot) == k)
+        by_end = jnp.sum(jump * (rate * costate.current - costate.v))
 
         def spike(carry):
-            costate, at, slot, by_reset = carry
-            own = left(slot)
-            time, current = pick(train.times, slot), pick(track.currents, slot)
+            costate, at, slot, where, by_reset = carry
+            own = where == k
+            time, current = pick(found.times, slot), pick(found.currents, slot)
             before = back(costate, jnp.where(own, at - time, 0.0))
             speed = jnp.where(own, current - 1, 1.0)
             v = ((current - reset) * before.v - pick(by_times, slot)) / jnp.where(speed != 0, speed, 1.0)
             by_reset = by_reset + jnp.where(own, before.v, 0.0)
             costate = Leaky(jnp.where(own, v, costate.v), jnp.where(own, before.current, costate.current))
-            return costate, jnp.where(own, time, at), slot - own, by_reset
+            slot = slot - own
+            return costate, jnp.where(own, time, at), slot, interval_of(slot), by_reset
 
-        begun = (costate, jnp.full(slot.shape, edge), slot, by_reset)
-        any_left = lambda carry: jnp.any(left(carry[2]))
-        costate, at, slot, by_reset = jax.lax.while_loop(any_left, spike, begun)
-        return (back(costate, at - start), slot, by_reset), (by_jump, by_edge)
+        begun = (costate, jnp.full(slot.shape, end), slot, where, by_reset)
+        any_left = lambda carry: jnp.any(carry[3] == k)
+        costate, at, slot, where, by_reset = jax.lax.while_loop(any_left, spike, begun)
+        return (back(costate, at - start), slot, where, by_reset), (by_jump, by_end)
 
-    slot = jnp.minimum(train.count, spikes) - 1
-    number = jnp.arange(edges.shape[0], dtype=edges.dtype)
-    carry = (Leaky(by_state.v, by_state.current), slot, jnp.zeros_like(by_state.v))
-    (costate, _, by_reset), (by_jumps, by_edges) = jax.lax.scan(
-        interval, carry, (starts, edges, jumps, number), reverse=True
+    slot = jnp.minimum(total, spikes) - 1
+    number = jnp.arange(ends.shape[0], dtype=jnp.int32)
+    carry = (by_state, slot, interval_of(slot), jnp.zeros_like(by_state.v))
+    (costate, _, _, by_reset), (by_jumps, by_ends) = jax.lax.scan(
+        interval, carry, (starts, ends, jumps, number), reverse=True
     )
-    return costate, by_reset, by_edges.at[-1].add(of_end), by_jumps
+    # An end is the next one's start too: of the starts all but the first are no arguments of their own.
+    by_starts = jnp.zeros_like(starts).at[0].set(-along(costate, first))
+    by_ends = by_ends.at[-1].add(along(by_state, last))
+    return costate, by_reset, None, by_starts, by_ends, by_jumps
 
 
-_layer.defvjp(_forward, _backward)
+_stretch.defvjp(_forward, _backward)
 
 
 class LeakyIntegrator(AbstractClosedForm):
@@ -243,13 +246,24 @@ class LeakyIntegrator(AbstractClosedForm):
         return state._replace(current=state.current + jump / self.scale)
 
     def layer(self, state, arrivals: Arrivals, end, spikes):
-        edges = jnp.append(arrivals.times, end)
-        jumps = arrivals.matrix[arrivals.source] * arrivals.value[:, None] / self.scale
-        jumps = jnp.concatenate([jumps, jnp.zeros((1, jumps.shape[1]), jumps.dtype)])
-        # The stubs of a partial `custom_vjp` do not know what it returns.
-        found: Any = _layer(self.equal, state, self.reset, edges, jumps, spikes)
-        times, count, last = found
-        return Train(times, count), last
+        slots = jnp.arange(spikes, dtype=jnp.int32)[:, None]
+
+        def pass_on(carry, stretch: Stretch):
+            state, train = carry
+            jumps = stretch.jumps(arrivals) / self.scale
+            # The stubs of a partial `custom_vjp` do not know what it returns.
+            found: Any = _stretch(
+                self.equal, state, self.reset, train.count, stretch.starts, stretch.ends, jumps, spikes
+            )
+            times, count, state = found
+            own = (slots >= train.count) & (slots < count)
+            return state, Train(jnp.where(own, times, train.times), count)
+
+        n = state.v.shape[0]
+        # Places without a spike hold the end of the trial.
+        train = Train(jnp.broadcast_to(end, (spikes, n)), jnp.zeros(n, jnp.int32))
+        state, train = through(pass_on, (state, train), arrivals, end)
+        return train, state
 
 
 __all__ = ["Leaky", "LeakyIntegrator", "flow", "until_threshold"]

@@ -17,7 +17,6 @@ time itself, ``dx/dt = x^2 + (I - 1/4)``, and an event moves x by its weight: ``
 form is derived here.
 """
 
-import math
 from typing import ClassVar, NamedTuple
 
 import equinox as eqx
@@ -28,10 +27,9 @@ from jaxtyping import Array, Float, Int
 from ..elementary import angle, circle
 from ..neurons.solvers import propagator, time_to
 from .base import AbstractClosedForm
+from .stretches import Stretch, through
 from .train import Train
 
-CHUNK = 32
-"""Events that are worked through together, at least: all their states are in memory at once."""
 SOFTNESS = 10.0
 """``alpha`` of the current of pseudospikes, ``alpha softplus(I/alpha)``."""
 
@@ -46,12 +44,12 @@ class Projective(NamedTuple):
 
 
 class _Steps(NamedTuple):
-    """A stretch of intervals between events: the state at the start of each, and its spikes."""
+    """A stretch of intervals between events: the state at the start of each, and the spikes up to its end."""
 
     p: Float[Array, "intervals n"]
     q: Float[Array, "intervals n"]
     current: Float[Array, "intervals n"]
-    crossed: Int[Array, "intervals n"]
+    total: Int[Array, "intervals n"]
 
 
 class AbstractQuadratic(AbstractClosedForm):
@@ -113,33 +111,19 @@ class AbstractQuadratic(AbstractClosedForm):
         return state._replace(p=state.p + jump * state.q)
 
     def layer(self, state, arrivals, end, spikes):
-        n, events = state.p.shape[0], arrivals.times.shape[0]
-        # A chunk's states are in memory, and of all chunks the first: together as the root of the events.
-        size = min(max(CHUNK, math.isqrt(events // 8)), events + 1)
-        # The last interval ends with the trial, and more of length 0 fill up the last chunk.
-        more = -(events + 1) % size + 1
-        edges = jnp.concatenate([arrivals.times, jnp.broadcast_to(end, (more,))])
-        starts = jnp.concatenate([jnp.zeros(1, edges.dtype), edges[:-1]])
-        pad = lambda x: jnp.concatenate([x, jnp.zeros(more, x.dtype)])
-        cut = lambda x: x.reshape(-1, size)
-        pieces = (cut(starts), cut(edges - starts), cut(pad(arrivals.source)), cut(pad(arrivals.value)))
-
-        def chunk(carry, piece):
+        def pass_on(carry, stretch: Stretch):
             state, train = carry
-            start, h, source, value = piece
-            jumps = arrivals.matrix[source] * value[:, None]
-            state, steps = self._through(state, h, jumps, spikes)
-            return (state, self._recorded(train, steps, start)), None
+            h, jumps = stretch.ends - stretch.starts, stretch.jumps(arrivals)
+            state, steps = self._through(state, train.count, h, jumps, spikes)
+            return state, self._recorded(train, steps, stretch.starts)
 
+        n = state.p.shape[0]
         train = Train(jnp.broadcast_to(end, (spikes, n)), jnp.zeros(n, jnp.int32))
-        if len(pieces[0]) == 1:
-            (state, train), _ = chunk((state, train), jax.tree.map(lambda x: x[0], pieces))
-        else:
-            (state, train), _ = jax.lax.scan(jax.checkpoint(chunk), (state, train), pieces)
+        state, train = through(pass_on, (state, train), arrivals, end)
         return train, state
 
-    def _through(self, state: Projective, h, jumps, spikes: int) -> tuple[Projective, _Steps]:
-        """Through intervals of durations `h`, each with an arrival at its end."""
+    def _through(self, state: Projective, count, h, jumps, spikes: int) -> tuple[Projective, _Steps]:
+        """Through intervals of durations `h`, each with an arrival at its end; `count` spikes came before."""
         if self.exponential:
             decay = jnp.exp(-2 * h)
 
@@ -156,9 +140,9 @@ class AbstractQuadratic(AbstractClosedForm):
         back = currents * sine
         shrink = jnp.exp(-h) if self.exponential else jnp.ones_like(h)
 
-        def step(pq, x):
-            p, q = pq
-            cosine, sine, back, shrink, jump = x
+        def step(carry, x):
+            p, q, count = carry
+            cosine, sine, back, shrink, turns, jump = x
             new_p = shrink * (cosine * p + back * q)
             new_q = cosine * q - sine * p
             passed = (new_q < 0) | ((new_q == 0) & (new_p > 0))
@@ -169,29 +153,30 @@ class AbstractQuadratic(AbstractClosedForm):
             new_p, new_q = new_p * size, new_q * size
             if not self.exponential:
                 new_p = new_p + jump * new_q
-            return (new_p, new_q), (p, q, passed)
+            # One too many is enough to be reported.
+            count = jnp.minimum(count + turns + passed, spikes + 1)
+            return (new_p, new_q, count), (p, q, count)
 
-        (p, q), (ps, qs, passed) = jax.lax.scan(step, state[:2], (cosine, sine, back, shrink, jumps))
-        return Projective(p, q, last), _Steps(ps, qs, currents, turns + passed)
+        carry = (state.p, state.q, count)
+        (p, q, _), (ps, qs, total) = jax.lax.scan(step, carry, (cosine, sine, back, shrink, turns, jumps))
+        return Projective(p, q, last), _Steps(ps, qs, currents, total)
 
     def _recorded(self, train: Train, steps: _Steps, start) -> Train:
         """The spikes with those of some more intervals, which begin at `start`."""
-        slots = jnp.arange(train.times.shape[0], dtype=jnp.int32)[:, None]
-        total = train.count + jnp.cumsum(steps.crossed, axis=0)
-        before = total - steps.crossed
-        # One interval at most for every slot: the state there, by a sum over all but it of zeros.
-        own = (before[:, None] <= slots) & (slots < total[:, None])
-        pick = lambda x: jnp.sum(jnp.where(own, x[:, None], 0.0), axis=0)
-        p, q, current = pick(steps.p), pick(steps.q), pick(steps.current)
-        begin = pick(jnp.broadcast_to(start[:, None], steps.p.shape))
-        turn = jnp.sum(jnp.where(own, slots - before[:, None], 0), axis=0).astype(p.dtype)
-        found = own.any(axis=0)
+        room, n = train.times.shape
+        slots = jnp.arange(room, dtype=jnp.int32)[:, None]
+        found = (slots >= train.count) & (slots < steps.total[-1])
+        # The interval of every spike, found by counting those that end before it.
+        own = jnp.sum(steps.total[:, None] <= slots, axis=0, dtype=jnp.int32)
+        own = jnp.where(found, own, 0)
+        # All of an interval lies side by side, to be fetched, and its cotangents brought back, at once.
+        every = jnp.stack([steps.p, steps.q, steps.current], axis=-1)[own, jnp.arange(n)]
+        p, q, current = jnp.where(found[..., None], every, jnp.ones(3, every.dtype)).transpose(2, 0, 1)
+        before = jnp.concatenate([train.count[None], steps.total[:-1]])[own, jnp.arange(n)]
         sigma, period = time_to(q, p, current, found)
+        sigma = jnp.where(found, sigma + (slots - before).astype(p.dtype) * period, 0.5)
         # A neuron that fires more often than there is room for is reported, and not followed.
-        room = train.times.shape[0]
-        count = jnp.minimum(total[-1], room + 1)
-        sigma = jnp.where(found, sigma + turn * period, 0.5)
-        return Train(jnp.where(found, begin + self.duration(sigma), train.times), count)
+        return Train(jnp.where(found, start[own] + self.duration(sigma), train.times), steps.total[-1])
 
     def pace(self, state: Projective, extra, rest: bool):
         """The current above 1/4 after the trial, ``g``, and p and q of ``V - 1/2``."""
@@ -237,4 +222,4 @@ class OscillatingTheta(AbstractQuadratic):
         return state.current, state.p + extra * state.q, state.q
 
 
-__all__ = ["CHUNK", "ExponentialQIF", "OscillatingTheta", "Projective"]
+__all__ = ["ExponentialQIF", "OscillatingTheta", "Projective"]

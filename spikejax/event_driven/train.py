@@ -6,6 +6,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+FEW = 4
+"""Events are looked for among all the places for them where no more than one in so many is taken."""
+
 
 class Arrivals(NamedTuple):
     """What arrives at a layer of n neurons, in the order of the times.
@@ -93,7 +96,37 @@ def sort(
 
 def _in_time(times: Float[Array, " events"], there: Bool[Array, " events"]) -> Int[Array, " events"]:
     """The order of the times, those that are not there last; equal ones as they come."""
-    return jnp.argsort(jnp.where(there, jax.lax.stop_gradient(times), jnp.inf), stable=True)
+    keys = jnp.where(there, jax.lax.stop_gradient(times), jnp.inf)
+    size = times.shape[0]
+    part = size // FEW
+    if part < 8:
+        return jnp.argsort(keys, stable=True)
+
+    def of_few(keys, there):
+        # Where there is room for many more than there are, sorting the room would be most of the work.
+        place = jnp.where(there, jnp.cumsum(there, dtype=jnp.int32) - 1, part)
+        # One of those that are not there stands for all of them.
+        none = jnp.argmin(there).astype(jnp.int32)
+        those = jnp.full(part, none).at[place].set(jnp.arange(size, dtype=jnp.int32), mode="drop")
+        those = those[jnp.argsort(keys[those], stable=True)]
+        return jnp.concatenate([those, jnp.full(size - part, none)])
+
+    every = lambda keys, there: jnp.argsort(keys, stable=True).astype(jnp.int32)
+    more = in_any_trial(jnp.sum(there, dtype=jnp.int32) > part)
+    return jax.lax.cond(more, every, of_few, keys, there)
 
 
-__all__ = ["Arrivals", "Delays", "Train", "from_spikes", "merge", "sort"]
+@jax.custom_batching.custom_vmap
+def in_any_trial(x: Bool[Array, ""]) -> Bool[Array, ""]:
+    """Whether it is so in any trial of a batch, for `jax.lax.cond` to leave out what no trial needs: by itself
+    `jax.vmap` makes both branches run where trials differ."""
+    return x
+
+
+@in_any_trial.def_vmap
+def _in_any_trial_of_a_batch(size, batched, x):
+    del size, batched
+    return in_any_trial(jnp.any(x)), False
+
+
+__all__ = ["Arrivals", "Delays", "Train", "from_spikes", "in_any_trial", "merge", "sort"]

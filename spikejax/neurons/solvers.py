@@ -74,12 +74,21 @@ def propagator(
     For I < 0 the factor is 1/cosh, so that nothing overflows; near I = 0 the series ``C = 1 - z/2``, ``S = h
     (1 - z/6 + ...)`` with ``z = I h^2`` keeps value and derivative finite.
     """
+    return _propagator(current, jnp.broadcast_to(jnp.asarray(h, current.dtype), current.shape))
+
+
+def _near_zero(z: Float[Array, "*n"], single: float) -> Float[Array, "*n"]:
+    """Where the first terms of a series are exact to rounding: below `single`, or 1e-3 in float64. The
+    derivatives' closed forms, differences over z, have lost all but a part of z of their digits there."""
+    return jnp.abs(z) < (single if jnp.finfo(z.dtype).nmant <= 23 else 1e-3)
+
+
+@jax.custom_jvp
+def _propagator(current, h):
     z = current * h**2
-    small = jnp.abs(z) < 1e-3
+    small = _near_zero(z, 3e-2)
     root = jnp.sqrt(jnp.where(small, 1.0, jnp.abs(z)))
-    turns = jnp.where(
-        current > 0, jnp.floor(jax.lax.stop_gradient(jnp.where(small, 0.0, root)) / jnp.pi), 0.0
-    )
+    turns = jnp.where(current > 0, jnp.floor(jnp.where(small, 0.0, root) / jnp.pi), 0.0)
     # S/h = sin(root)/root: the angle is reduced by whole turns, the divisor sqrt(I) is not.
     cosine, sine = circle((root - turns * jnp.pi) / (2 * jnp.pi))
     cosine = jnp.where(current > 0, cosine, 1.0)
@@ -87,6 +96,24 @@ def propagator(
     series_c = 1 - z / 2 * (1 - z / 12 * (1 - z / 30))
     series_s = 1 - z / 6 * (1 - z / 20 * (1 - z / 42))
     return turns, jnp.where(small, series_c, cosine), h * jnp.where(small, series_s, sine)
+
+
+@_propagator.defjvp
+def _propagator_jvp(primals, tangents):
+    (current, h), (by_current, by_h) = primals, tangents
+    turns, cosine, sine = _propagator(current, h)
+    # By hand: of all that the value is made of the derivative needs the value alone.
+    z = current * h**2
+    small = _near_zero(z, 3e-2)
+    bounded = (current < 0) & ~small
+    safe = jnp.where(small, 1.0, current)
+    # 1/cosh^2 where the factor is out; there C is 1 throughout.
+    speed = jnp.where(bounded, 1 + current * sine**2, cosine)
+    series = h**3 * (z / 60 - 1 / 6 - z**2 / 1680 * (1 - z / 54))
+    bend = jnp.where(small, series, (h * speed - sine) / (2 * safe))
+    d_sine = speed * by_h + bend * by_current
+    d_cosine = jnp.where(bounded, 0.0, -sine * (current * by_h + h / 2 * by_current))
+    return (turns, cosine, sine), (jnp.zeros_like(turns), d_cosine, d_sine)
 
 
 def time_to(
@@ -98,9 +125,12 @@ def time_to(
     It is ``atan2(sqrt(I) y, x)/sqrt(I)``, for I < 0 ``atanh(sqrt(-I) y/x)/sqrt(-I)``, and near ``I = 0`` the
     series of either, ``r - I r^3/3 + ...`` with ``r = y/x``.
     """
-    ahead = wanted & (x > 0)
-    ratio = jnp.where(ahead, y / jnp.where(ahead, x, 1.0), 0.5)
-    small = ahead & (jnp.abs(current) * ratio**2 < 1e-3)
+    return _time_to(*jnp.broadcast_arrays(y, x, current), wanted)
+
+
+@jax.custom_jvp
+def _time_to(y, x, current, wanted):
+    small, ratio = _straight(y, x, current, wanted)
     positive = wanted & (current > 0) & ~small
     negative = wanted & (current < 0) & ~small
     root = jnp.sqrt(jnp.where(positive | negative, jnp.abs(current), 1.0))
@@ -110,6 +140,31 @@ def time_to(
     climbing = jnp.arctanh(jnp.where(negative, root * ratio, 0.5)) / root
     time = jnp.where(positive, turning, jnp.where(negative, climbing, series))
     return time, jnp.where(positive, jnp.pi / root, 0.0)
+
+
+def _straight(y, x, current, wanted):
+    """Where the current hardly bends the way, and y/x."""
+    ahead = wanted & (x > 0)
+    ratio = jnp.where(ahead, y / jnp.where(ahead, x, 1.0), 0.5)
+    return ahead & _near_zero(current * ratio**2, 2e-2), ratio
+
+
+@_time_to.defjvp
+def _time_to_jvp(primals, tangents):
+    y, x, current, wanted = primals
+    by_y, by_x, by_current, _ = tangents
+    time, half = _time_to(y, x, current, wanted)
+    # Where C y = S x, with C and S in the ratio of x and y.
+    small, r = _straight(y, x, current, wanted)
+    square = x**2 + current * y**2
+    there = wanted & (square > 0)
+    square = jnp.where(there, square, 1.0)
+    z = jnp.where(small, current * r**2, 0.0)
+    series = -(r**3) * (1 / 3 - z * (2 / 5 - z * (3 / 7 - z * (4 / 9 - z * 5 / 11))))
+    safe = jnp.where(small | (current == 0), 1.0, current)
+    bend = jnp.where(small, series, (x * y / square - time) / (2 * safe))
+    d_time = jnp.where(there, (x * by_y - y * by_x) / square + bend * by_current, 0.0)
+    return (time, half), (d_time, -half / (2 * safe) * by_current)
 
 
 def quadratic(v: Float[Array, "*n"], a, b, c, dt, cap) -> tuple[Float[Array, "*n"], Float[Array, "*n"]]:

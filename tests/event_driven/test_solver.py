@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from spikejax import trainable
-from spikejax.event_driven import SpikeTimes, quadratic
+from spikejax.event_driven import SpikeTimes, stretches
 from spikejax.event_driven import recurrent as loop
 
 from . import reference
@@ -68,7 +68,7 @@ def check(kind, seed, recurrent, delays, exact):
 )
 def test_times_and_gradients(kind, recurrent, delays, monkeypatch):
     # Several chunks, of which the last is not full.
-    monkeypatch.setattr(quadratic, "CHUNK", 5)
+    monkeypatch.setattr(stretches, "LENGTH", 5)
     monkeypatch.setattr(loop, "CHUNK", 9)
     check(kind, 1, recurrent, delays, 1e-6)
 
