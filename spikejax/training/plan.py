@@ -15,6 +15,16 @@ from .finite import Objective
 from .step import TrainState
 
 
+class Position(NamedTuple):
+    """Where training is."""
+
+    step: int
+    """Updates made before this one, of all stages."""
+    stage: int
+    within: int
+    """The step of the stage."""
+
+
 def _first(step: int) -> int:
     return 0
 
@@ -97,6 +107,11 @@ class Plan(NamedTuple):
             step -= stage.steps
         raise IndexError(step)
 
+    def after(self, at: Position) -> Position | None:
+        """The position after this one, None after the last."""
+        step = at.step + 1
+        return Position(step, *self.number_at(step)) if step < self.steps else None
+
     def signed_score(self, held_out: dict[str, float]) -> float:
         """The score of an evaluation, with its sign such that a higher one is better."""
         maximise = self.score == "accuracy" if self.maximise is None else self.maximise
@@ -111,4 +126,4 @@ class Plan(NamedTuple):
         return step % self.checkpoint_every == 0 or step == self.steps
 
 
-__all__ = ["Plan", "Rollback", "Stage"]
+__all__ = ["Plan", "Position", "Rollback", "Stage"]

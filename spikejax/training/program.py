@@ -2,6 +2,7 @@
 
 import abc
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -11,20 +12,12 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from ..network import Network
+from ..tasks import Trial
 from . import distributed
+from .ahead import Ahead
 from .finite import first_not_finite
-from .plan import Plan, Stage
+from .plan import Plan, Position, Stage
 from .step import TrainState
-
-
-class Position(NamedTuple):
-    """Where training is."""
-
-    step: int
-    """Updates made before this one, of all stages."""
-    stage: int
-    within: int
-    """The step of the stage."""
 
 
 class AbstractProgram(abc.ABC):
@@ -91,6 +84,8 @@ class SingleProgram(AbstractProgram):
 
     def __init__(self, plan: Plan, state: TrainState, fixed: Network, key: PRNGKeyArray):
         self.plan, self.state, self.fixed, self.key = plan, state, fixed, key
+        self.batches = Ahead[Trial]()
+        """What makes the batches, the next one while the present one is trained on."""
 
     @property
     def step(self):
@@ -98,11 +93,17 @@ class SingleProgram(AbstractProgram):
 
     def update(self, at, sharpness, learning_rates):
         stage = self.plan.stages[at.stage]
-        chosen = stage.choose(at.within)
-        trials = stage.tasks[chosen].batch(self.key, at.step, stage.batch)
-        simulator = stage.simulators[chosen].sharpen(sharpness[0])
+        trials = self.batches.take(at, partial(self._batch, at))
+        simulator = stage.simulators[stage.choose(at.within)].sharpen(sharpness[0])
         self.state, metrics = stage.update(self.state, trials, simulator, learning_rates[0])
+        after = self.plan.after(at)
+        if after is not None:
+            self.batches.begin(after, partial(self._batch, after))
         return [jax.device_get(metrics)]
+
+    def _batch(self, at: Position) -> Trial:
+        stage = self.plan.stages[at.stage]
+        return stage.tasks[stage.choose(at.within)].batch(self.key, at.step, stage.batch)
 
     def evaluated(self):
         params = distributed.local(self.state.evaluated)
@@ -161,6 +162,7 @@ class GroupProgram(AbstractProgram):
         keys = [jax.random.key_data(m.key).tolist() for m in self.members]
         distinct = [k for i, k in enumerate(keys) if k not in keys[:i]]
         self._owners = [self.members[keys.index(k)] for k in distinct]
+        self.batches = Ahead[Trial]()
         self._which: Int[Array, " members"] = jnp.asarray([distinct.index(k) for k in keys])
 
     @property
@@ -175,19 +177,23 @@ class GroupProgram(AbstractProgram):
             self._steps[at.stage] = self._make_step(at.stage)
         stages = self._stages(at.stage, self.members)
         simulators = [stage.simulators[0].sharpen(a) for stage, a in zip(stages, sharpness, strict=True)]
-        owners = self._stages(at.stage, self._owners)
-        batches = stack(
-            [
-                stage.tasks[0].batch(owner.key, at.step, stages[0].batch)
-                for stage, owner in zip(owners, self._owners, strict=True)
-            ]
-        )
+        batches = self.batches.take(at, partial(self._batches, at))
         arrays = (stack(simulators), jnp.asarray(learning_rates), self._which)
         networks = (self._fixed, *spread(arrays, self.mesh))
         self._state, metrics = self._steps[at.stage](networks, batches, self._state)
         self._step = at.step + 1
+        after = self.members[0].plan.after(at)
+        if after is not None:
+            self.batches.begin(after, partial(self._batches, after))
         metrics = jax.device_get(metrics)
         return [{name: x[k] for name, x in metrics.items()} for k in range(len(self.members))]
+
+    def _batches(self, at: Position) -> Trial:
+        """The batches of all owners, one for each on the first axis."""
+        stages = self._stages(at.stage, self._owners)
+        size = self.members[0].plan.stages[at.stage].batch
+        each = zip(stages, self._owners, strict=True)
+        return stack([stage.tasks[0].batch(owner.key, at.step, size) for stage, owner in each])
 
     def evaluated(self):
         params = distributed.gather(self._state.evaluated, self.mesh)

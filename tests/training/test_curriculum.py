@@ -330,7 +330,7 @@ def test_values_that_do_not_go_together_are_named():
         ({"task": {"odds": [0.0, 0.0]}}, "all 0"),
         (
             {"loss": {"kind": "cross_entropy"}},
-            "unknown key loss.margin: response has it, but known here: kind, windows",
+            "unknown key loss.margin: response, timed_count have it, but known here: kind, windows",
         ),
         ({"training": XOR["training"] | {"score": "error"}}, "training.score is error"),
     ):
