@@ -29,6 +29,8 @@ QUICK = {
 # The emitters of fused loops take most of the time that is left: 4.5 s of compiling become 3.6 without
 # optimisation, and 1.2 without the emitters too.
 EMITTERS = "--xla_cpu_use_fusion_emitters=false"
+# A small program is not worth being cut up to be compiled by several threads.
+WHOLE = "--xla_cpu_parallel_codegen_split_count=1"
 
 
 def _known(flag: str) -> bool:
@@ -44,8 +46,9 @@ def _known(flag: str) -> bool:
 os.environ.setdefault("SPIKEJAX_NO_COMPILE_CACHE", "1" if OPTIMISED else "0")
 if not OPTIMISED and "PYTEST_XDIST_WORKER" not in os.environ:  # the workers inherit it
     os.environ.update({name: os.environ.get(name, value) for name, value in QUICK.items()})
-    if EMITTERS not in os.environ.get("XLA_FLAGS", "") and _known(EMITTERS):
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {EMITTERS}".strip()
+    for flag in (EMITTERS, WHOLE):
+        if flag not in os.environ.get("XLA_FLAGS", "") and _known(flag):
+            os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
 
 import jax  # noqa: E402
 from jaxtyping import install_import_hook  # noqa: E402
@@ -109,6 +112,14 @@ def peak() -> float:
 
 def pytest_configure(config):
     config.stash[PEAKS] = {}
+
+
+def pytest_collection_finish(session):
+    """Modules and tests are there to the end: not looked through at every collection of garbage, of which
+    there are fewer, since tracing makes many short-lived objects."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 10, 10)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -54,6 +54,8 @@ SCALES = {
 """A neuron that is registered has its line here."""
 SLOW = ("hodgkin_huxley", "adex", "eif")
 """These take longest to compile: they are compared at night."""
+BY_DAY = ("lif", "theta", "izhikevich", "qif")
+"""The others are among the random networks of the day, and compared by themselves at night."""
 OTHERS = {name: cls() for name, cls in ADJOINTS.items() if cls is not Autodiff} | {
     "checkpointed costate": Checkpointed(inner=Costate())
 }
@@ -219,7 +221,7 @@ ADDED = [(name, None) for name in NEURONS] + [("lif", wrapper) for wrapper in WR
 
 @pytest.mark.parametrize(
     ("name", "wrapper"),
-    [pytest.param(*x, marks=pytest.mark.nightly) if x[0] in SLOW else x for x in ADDED],
+    [x if x[0] in BY_DAY else pytest.param(*x, marks=pytest.mark.nightly) for x in ADDED],
 )
 def test_every_adjoint(name, wrapper, relative):
     # Checkpointed runs call the same cell, and compile slowly: those of most neurons are compared at night.
@@ -273,6 +275,10 @@ def quick(seed: int) -> bool:
 
 
 DAILY = [seed for seed in range(20) if quick(seed)][:10]
+
+
+def test_every_neuron_is_compared_by_day():
+    assert {*BY_DAY, *SLOW, *(draw(seed).neuron for seed in DAILY)} == {*NEURONS}
 
 
 @pytest.mark.parametrize("seed", DAILY)

@@ -42,7 +42,7 @@ def lawful(function, component, batch, relative):
     assert relative(together, jax.tree.map(lambda *x: jnp.stack(x), *found)) < 1e-12
     # And several components side by side.
     both = jax.tree.map(lambda x: jnp.stack([x, x]) if eqx.is_array(x) else x, component)
-    assert relative(jax.vmap(function)(both, batch), together) < 1e-12
+    assert relative(jax.jit(jax.vmap(function))(both, batch), together) < 1e-12
 
     def total(floats, others):
         out = function(*eqx.combine(floats, others))

@@ -35,6 +35,10 @@ def small_network(neuron=None, **options):
 
 
 GATE = Gate("raised_cosine", 0.5)
+# Chunks around the costate are tried by day, those around autodiff at night.
+AT_NIGHT_CHECKPOINTED = [
+    pytest.param(x, marks=pytest.mark.nightly if x == "checkpointed" else ()) for x in VARIANTS
+]
 
 
 def loss(network, stimulus, adjoint=None, mask=None, gate=GATE):
@@ -115,7 +119,7 @@ def test_damping_is_exponential_in_time():
     np.testing.assert_allclose(damped, exact * jnp.exp(-0.1 * DT * steps), rtol=1e-10, atol=1e-14)
 
 
-@pytest.mark.parametrize("adjoint", VARIANTS)
+@pytest.mark.parametrize("adjoint", AT_NIGHT_CHECKPOINTED)
 @pytest.mark.parametrize("name", ["lif", pytest.param("theta", marks=pytest.mark.nightly)])
 def test_a_padded_trial_is_the_short_trial(name, adjoint, relative):
     network, short = small_network(NEURONS[name](tau_mem=10.0)), 19
@@ -186,7 +190,7 @@ def test_detached_reset_changes_the_surrogate_gradient_only(relative):
     assert relative(detached, grad) > 1e-3
 
 
-@pytest.mark.parametrize("adjoint", VARIANTS)
+@pytest.mark.parametrize("adjoint", AT_NIGHT_CHECKPOINTED)
 @pytest.mark.parametrize(
     "name", ["lif", *(pytest.param(n, marks=pytest.mark.nightly) for n in ("nif", "theta"))]
 )

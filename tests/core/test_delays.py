@@ -1,7 +1,7 @@
 """Delays: their values against a plain loop, their gradients against differences and between all adjoints."""
 
 import warnings
-from functools import partial
+from functools import cache, partial
 
 import equinox as eqx
 import jax
@@ -111,6 +111,7 @@ def test_whole_steps_and_the_ends_of_the_range(delay, interpolation):
     np.testing.assert_allclose(slope, (at(whole + 1) - at(whole)) / DT, atol=1e-13)
 
 
+@cache
 def layered(per, *, recurrent=True, skips=False, interpolation="linear"):
     keys = jax.random.split(jax.random.key(3), 7)
     more = {"interpolation": interpolation}
@@ -142,13 +143,27 @@ def loss(network, x, adjoint, mask=None):
     return jnp.mean(out.readout[:20] ** 2) + sum(jnp.sum(c**2) for c in out.counts)
 
 
-@pytest.mark.parametrize("per", KINDS)
-@pytest.mark.parametrize("masked", [True, pytest.param(False, marks=pytest.mark.nightly)])
-def test_adjoints_agree(per, masked, relative):
+ADJOINTS = {"costate": Costate(), "checkpointed": Checkpointed(7, inner=Costate())}
+BY_DAY = (("axon", True, (*ADJOINTS,)), ("lines", True, ("costate",)), ("synapse", True, ("costate",)))
+
+
+@pytest.mark.parametrize(
+    ("per", "masked", "adjoints"),
+    [
+        *BY_DAY,
+        *(
+            pytest.param(per, masked, (*ADJOINTS,), marks=pytest.mark.nightly)
+            for per in KINDS
+            for masked in (True, False)
+            if (per, masked, (*ADJOINTS,)) not in BY_DAY
+        ),
+    ],
+)
+def test_adjoints_agree(per, masked, adjoints, relative):
     network, mask = layered(per, skips=True), jnp.arange(30) < 21 if masked else None
     grads = [
         eqx.filter_jit(eqx.filter_grad(lambda n, a=adjoint: loss(n, STIMULUS, a, mask)))(network)
-        for adjoint in (Autodiff(), Costate(), Checkpointed(7, inner=Costate()))
+        for adjoint in (Autodiff(), *(ADJOINTS[name] for name in adjoints))
     ]
     for grad in grads[1:]:
         assert relative(grad, grads[0]) < 1e-12
@@ -161,8 +176,8 @@ def test_adjoints_agree(per, masked, relative):
 @pytest.mark.parametrize("per", KINDS)
 def test_gradients_of_delays_are_those_of_differences(per):
     network = layered(per, skips=True)
-    run = eqx.filter_jit(lambda n: loss(n, STIMULUS, Costate()))
-    grad = eqx.filter_jit(eqx.filter_grad(run))(network)
+    both = eqx.filter_jit(eqx.filter_value_and_grad(lambda n: loss(n, STIMULUS, Costate())))
+    run, grad = lambda n: both(n)[0], both(network)[1]
     for where in (
         lambda n: n.layers[0].feedforward.delay.raw,
         lambda n: n.layers[0].recurrent.delay.raw,
@@ -211,23 +226,26 @@ def test_events_are_delayed_as_the_array_is(per, interpolation, relative):
         y, memory = connection.at(DT).over_time(x, None)
         return jnp.sum(y**2) + jnp.sum(jax.tree.leaves(memory)[0] ** 3), (y, memory)
 
-    both = [eqx.filter_grad(run, has_aux=True)(made, x) for x in (events, events.dense())]
-    assert relative(*both) < 1e-12
-    by_value = lambda v: run(made, eqx.tree_at(lambda e: e.value, events, v))[0]
-    by_array = jax.grad(lambda x: run(made, x)[0])(events.dense())
-    found = jax.grad(by_value)(events.value)
+    # Of the connection and, in the list and in the array, of the stimulus.
+    gradient = eqx.filter_jit(eqx.filter_grad(lambda both: run(*both), has_aux=True))
+    ((by_list, late), found), ((by_array, expected), array) = (
+        (lambda g: ((g[0][0], g[1]), g[0][1]))(gradient((made, x))) for x in (events, events.dense())
+    )
+    assert relative((by_list, late), (by_array, expected)) < 1e-12
+    found, by_array = found.value, array
     np.testing.assert_allclose(found, by_array.reshape(15, -1)[events.step, events.channel], rtol=1e-9)
     # What a stretch before left behind.
-    _, memory = made.at(DT).over_time(events)
-    assert relative(*(made.at(DT).over_time(x, memory) for x in (events, events.dense()))) < 1e-12
+    again = eqx.filter_jit(lambda x, memory: made.at(DT).over_time(x, memory))
+    assert relative(*(again(x, late[1]) for x in (events, events.dense()))) < 1e-12
 
 
 def test_events_through_a_network_with_delays(relative):
     network = layered("axon", skips=True)
     events = Events([2, 2, 9, 20], [0, 2, 1, 1], steps=30, channels=3)
     run = lambda n, x: loss(n, x, Costate())
-    assert relative(*(eqx.filter_grad(run)(network, x) for x in (events, events.dense()))) < 1e-12
-    step = lambda x, state: simulate(network, x, gate=GATE, dt=DT, state=state)
+    gradient = eqx.filter_jit(eqx.filter_grad(run))
+    assert relative(*(gradient(network, x) for x in (events, events.dense()))) < 1e-12
+    step = eqx.filter_jit(lambda x, state: simulate(network, x, gate=GATE, dt=DT, state=state))
     first = step(events, None)
     assert relative(first.state, step(events.dense(), None).state) < 1e-12
     assert relative(step(events, first.state).readout, step(events.dense(), first.state).readout) < 1e-12
@@ -235,7 +253,7 @@ def test_events_through_a_network_with_delays(relative):
 
 def test_a_recording_goes_on_where_it_was_cut(relative):
     network = layered("axon", skips=True)
-    run = lambda x, state=None: simulate(network, x, gate=GATE, dt=DT, state=state)
+    run = eqx.filter_jit(lambda x, state=None: simulate(network, x, gate=GATE, dt=DT, state=state))
     whole, first = run(STIMULUS), run(STIMULUS[:11])
     second = run(STIMULUS[11:], first.state)
     assert relative(jnp.concatenate([first.readout, second.readout]), whole.readout) < 1e-12

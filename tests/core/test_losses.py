@@ -215,45 +215,55 @@ def test_logits_do_not_hang_on_the_padding(windows):
     o = jax.random.normal(jax.random.key(0), (20, 2 * windows))
     loss, found = CrossEntropy(windows=windows), []
     for steps in (20, 21, 30, 47, 80):
-        full = jnp.concatenate([o, jnp.full((steps - 20, o.shape[1]), 7.0)])
-        solution = Solution(full, (), (), None, jnp.asarray(20.0))
-        found.append(loss.logits(solution, jnp.arange(steps) < 20))
+        full = np.concatenate([o, np.full((steps - 20, o.shape[1]), 7.0)])
+        solution = Solution(jnp.asarray(full), (), (), None, jnp.asarray(20.0))
+        found.append(jax.jit(loss.logits)(solution, jnp.arange(steps) < 20))
     plain = loss.logits(Solution(o, (), (), None, jnp.asarray(20.0)))
     np.testing.assert_allclose(found, jnp.broadcast_to(plain, (5, 2)), rtol=1e-12)
     # Of equal windows: by hand.
+    o = np.asarray(o)
     by_hand = sum(
         o[[t for t in range(20) if t * windows // 20 == w], 2 * w : 2 * w + 2].mean(axis=0)
         for w in range(windows)
     )
     np.testing.assert_allclose(plain, by_hand, rtol=1e-12)
     # A trial with fewer steps than windows, and one without any.
-    short = Solution(o, (), (), None, jnp.asarray(2.0))
+    short = Solution(jnp.asarray(o), (), (), None, jnp.asarray(2.0))
     assert np.isfinite(loss.logits(short, jnp.arange(20) < 2)).all()
     assert not loss.logits(short, jnp.zeros(20, bool)).any()
 
 
+PADDING = (0, 1, 13)
+
+
+@pytest.fixture(scope="module")
+def padded():
+    """A simulated trial with noise in it, with all that a loss reads: alone, and with steps after its end."""
+    losses = [*(LOSSES.make(name) for name in LOSSES), *(PENALTIES.make(x, weight=1.0) for x in PENALTIES)]
+    series = frozenset().union(*(loss.series for loss in losses))
+    key, noise, net = jax.random.key(1), Noise(current=0.5, tau=3.0), network(size=3)
+
+    def simulated(extra):
+        steps = STEPS + extra
+        mask, simulator = jnp.arange(steps) < STEPS, ClockDriven(Gate(), DT)
+        run = lambda x: simulator(net, x, save=series, mask=mask, key=key, noise=noise)
+        return jax.jit(run)(jnp.ones((steps, 2))), mask
+
+    return [simulated(extra) for extra in PADDING]
+
+
 @pytest.mark.parametrize("name", [*LOSSES, *PENALTIES])
-def test_no_loss_hangs_on_the_padding(name):
-    """Of a simulated trial, with noise in it."""
+def test_no_loss_hangs_on_the_padding(name, padded):
     family = LOSSES if name in LOSSES else PENALTIES
     loss = family.make(name) if name in LOSSES else family.make(name, weight=1.0)
-    target = next(iter(loss.targets & {"class", "signal", "response", "spikes"}), "signal")
-    own, net = trial(target), network(size=3)
+    own = trial(next(iter(loss.targets & {"class", "signal", "response", "spikes"}), "signal"))
     found = []
-    for extra in (0, 1, 13):
-        pad = lambda x, extra=extra: jnp.concatenate([x, jnp.ones((extra, *x.shape[1:]))])
+    for extra, (solution, mask) in zip(PADDING, padded, strict=True):
+        pad = lambda x, extra=extra: np.concatenate([x, np.ones((extra, *x.shape[1:]))])
         over = jax.tree.map(lambda x: pad(x) if x.ndim and len(x) == STEPS else x, own.target)
-        if target == "response":  # whose weights say themselves when it is over
-            over = over._replace(**{k: getattr(over, k).at[STEPS:].set(0) for k in ("weight", "template")})
-        padded = own._replace(stimulus=pad(own.stimulus), target=over, mask=jnp.arange(STEPS + extra) < STEPS)
-        solution = ClockDriven(Gate(), DT)(
-            net,
-            padded.stimulus,
-            save=loss.series,
-            mask=padded.mask,
-            key=jax.random.key(1),
-            noise=Noise(current=0.5, tau=3.0),
-        )
-        found.append(loss(solution, padded)[0])
+        if isinstance(over, Response):  # whose weights say themselves when it is over
+            over = over._replace(**{k: np.where(mask, getattr(over, k), 0.0) for k in ("weight", "template")})
+        given = own._replace(stimulus=pad(own.stimulus), target=over, mask=mask)
+        found.append(jax.jit(lambda s, t: loss(s, t)[0])(solution, jax.tree.map(jnp.asarray, given)))
     assert float(found[0]) != 0 or name in ("rate_band", "low_voltage")
     np.testing.assert_allclose(found, found[0], rtol=1e-12)

@@ -90,11 +90,12 @@ def test_gradients_equal_differences(name, release, relative):
     gate = gate.with_release(release)
     params, fixed = eqx.partition(network, eqx.is_inexact_array)
     value = lambda adjoint: lambda p: loss(eqx.combine(p, fixed), gate, dt, adjoint)
-    exact = jax.jit(jax.grad(value(Costate())))(params)
+    both = jax.jit(jax.value_and_grad(value(Costate())))
+    exact = both(params)[1]
     if isinstance(ZOO[name][0], Refractory):  # the others are in contracts/test_adjoints.py
         assert relative(exact, jax.jit(jax.grad(value(Autodiff())))(params)) < 1e-9
     assert all(bool(jnp.all(jnp.isfinite(x))) for x in jax.tree.leaves(exact))
-    spikes = simulate(network, STIMULUS, gate=gate.hard(), dt=dt).counts[0]
+    spikes = jax.jit(lambda: simulate(network, STIMULUS, gate=gate.hard(), dt=dt).counts[0])()
     assert float(spikes.sum()) >= 3
     if release == "surrogate":
         return
@@ -107,7 +108,8 @@ def test_gradients_equal_differences(name, release, relative):
     slope = sum(
         float(jnp.vdot(a, b)) for a, b in zip(jax.tree.leaves(exact), jax.tree.leaves(direction), strict=True)
     )
-    f = jax.jit(lambda e: value(Autodiff())(jax.tree.map(lambda x, d: x + e * d, params, direction)))
+    # Of the same program: every adjoint has the same way there (test_simulate.py).
+    f = lambda e: both(jax.tree.map(lambda x, d: x + e * d, params, direction))[0]
     best = min(abs((float(f(e)) - float(f(-e))) / (2 * e) - slope) for e in (1e-6, 1e-7, 1e-8, 1e-9))
     assert best < 2e-4 * abs(slope)
 
@@ -267,19 +269,20 @@ def test_the_graded_release_of_a_neuron_without_reset_is_refused():
         simulate(network, STIMULUS, gate=gate.with_release("graded"), dt=dt)
 
 
+@jax.jit
+def step_and_derivatives(neuron, state, current):
+    step = lambda s, i: Gate(width=1.0, release="hard").step(neuron, s, i, 0.5)
+    out, pull = jax.vjp(step, state, current)
+    return out, pull(jax.tree.map(jnp.ones_like, out))
+
+
 @pytest.mark.parametrize("cut", [-40.4, 0.0, 20.0])
 def test_the_upswing_never_overflows(cut):
     # In v, a step from -45 mV overshoots any cut-off beyond the largest float.
     for dtype in (jnp.float32, jnp.float64):
         neuron = jax.tree.map(lambda x: x.astype(dtype), AdEx(v_th=cut))
         state = neuron.init((4,))._replace(v=jnp.array([-120.0, -50.0, -45.0, cut - 0.1], dtype))
-        step = lambda s, i: Gate(width=1.0, release="hard").step(neuron, s, i, 0.5)
-
-        def both(state, current):
-            out, pull = jax.vjp(step, state, current)
-            return out, pull(jax.tree.map(jnp.ones_like, out))
-
-        (after, (count, _)), grads = jax.jit(both)(state, jnp.full(4, 900.0, dtype))
+        (after, (count, _)), grads = step_and_derivatives(neuron, state, jnp.full(4, 900.0, dtype))
         assert all(bool(jnp.all(jnp.isfinite(x))) for x in jax.tree.leaves((after, grads)))
         assert count[-1] == 1
 

@@ -47,22 +47,26 @@ def make(neuron=None, sizes=(5, 4), leaky=False, taus=(3.0, 10.0), **options):
 
 def by_hand(network, stimulus):
     """The documented recursion in a Python loop: one step for all layers at a time, one neuron at a time."""
-    states = [layer.init() for layer in network.layers]
-    rows = []
-    for x in np.asarray(stimulus):
-        x, series = jnp.asarray(x), []
-        for i, layer in enumerate(network.layers):
-            own = states[i]
+
+    @jax.jit
+    def step(before, x):
+        states, series = [], []
+        for layer, own in zip(network.layers, before, strict=True):
             current = layer.feedforward(x) + layer.recurrent(own.activation) + layer.bias
             end, path = layer.neuron.travel(own.neuron, current, DT)
             start = layer.neuron.level(GATE, own.neuron).charge
             q = path.count + layer.neuron.level(GATE, end).charge - start
             prompt = layer.neuron.released(GATE, end, path).prompt
             activation, _ = layer.synapse.step(own.activation, prompt + own.pending, DT)
-            states[i] = own._replace(neuron=end, activation=activation, pending=q - prompt)
+            states.append(own._replace(neuron=end, activation=activation, pending=q - prompt))
             x = activation
             series.append({"activation": activation, "release": q, "v": end.v, "current": current})
-        rows.append((network.readout.connection(x) + network.readout.bias, series))
+        return states, (network.readout.connection(x) + network.readout.bias, series)
+
+    states, rows = [layer.init() for layer in network.layers], []
+    for x in stimulus:
+        states, row = step(states, x)
+        rows.append(row)
     return rows
 
 

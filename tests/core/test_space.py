@@ -3,7 +3,7 @@ normalised weights, skips, populations of several axes. Every adjoint gives the 
 them."""
 
 import itertools
-from functools import partial
+from functools import cache, partial
 
 import equinox as eqx
 import jax
@@ -158,6 +158,7 @@ def test_what_does_not_fit_is_said(make, words):
     assert "\n" not in str(caught.value)
 
 
+@cache
 def everything() -> Network:
     """Every connection over space and every wrapper, feed-forward, in recurrence and as a skip, with two
     synaptic time constants."""
@@ -204,7 +205,7 @@ def loss(network, x, adjoint, mask=None, key=None):
 def test_every_adjoint_through_everything(dropped, relative):
     network, mask = everything(), jnp.arange(18) < 14
     key = jax.random.key(8) if dropped else None
-    counts = simulate(network, STIMULUS, gate=GATE, dt=DT).counts
+    counts = jax.jit(lambda n: simulate(n, STIMULUS, gate=GATE, dt=DT).counts)(network)
     assert min(float(c.sum()) for c in counts) > 1
     grads = [
         jax.jit(jax.grad(lambda n, a=adjoint: loss(n, STIMULUS, a, mask, key)))(network)
@@ -219,9 +220,8 @@ def test_every_adjoint_through_everything(dropped, relative):
 
 def test_gradients_against_differences():
     network = everything()
-    run = jax.jit(lambda n, x: loss(n, x, Costate()))
-    grad = jax.jit(jax.grad(run))
-    found = grad(network, STIMULUS)
+    both = jax.jit(jax.value_and_grad(lambda n: loss(n, STIMULUS, Costate())))
+    run, found = lambda n: both(n)[0], both(network)[1]
     for where in (
         lambda n: n.layers[0].feedforward.weight.raw,
         lambda n: n.layers[0].feedforward.weight.raw_gain,
@@ -236,9 +236,7 @@ def test_gradients_against_differences():
         moved = lambda e, w=where, o=own, i=index: eqx.tree_at(
             w, network, o.reshape(-1).at[i].add(e).reshape(o.shape)
         )
-        differences = [
-            float(run(moved(e), STIMULUS) - run(moved(-e), STIMULUS)) / (2 * e) for e in (1e-6, 1e-7, 1e-8)
-        ]
+        differences = [float(run(moved(e)) - run(moved(-e))) / (2 * e) for e in (1e-6, 1e-7, 1e-8)]
         exact = float(where(found).reshape(-1)[index])
         assert min(abs(exact - d) for d in differences) < 1e-5 * abs(exact)
 

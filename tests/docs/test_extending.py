@@ -76,7 +76,7 @@ def test_use_in_python():
     assert float(namespace["solution"].counts[0].max()) > 1
 
 
-def gradient_of(family: str, name: str):
+def gradient_of(family: str, name: str, depth: int):
     """The gradient of a loss through a network that has the component, as a function of the adjoint."""
     made = lambda of, default: REGISTRIES[family].make(name) if family == of else default
     neuron = made("NEURONS", LIF(reset=name if family == "RESETS" else "split"))
@@ -84,8 +84,8 @@ def gradient_of(family: str, name: str):
         neuron = WRAPPERS[name](neuron=neuron)
     connection = CONNECTIONS[name] if family == "CONNECTIONS" else CONNECTIONS["dense"]
     readout = READOUTS[name] if family == "READOUTS" else READOUTS["linear"]
-    keys, layers, shape = jax.random.split(KEY, 3), [], (2,)
-    for key in keys[:2]:
+    keys, layers, shape = jax.random.split(KEY, depth + 1), [], (2,)
+    for key in keys[:depth]:
         layers.append(
             Layer.create(
                 shape, 6, neuron, made("SYNAPSES", Exponential(5.0)), feedforward=connection.create,
@@ -93,7 +93,7 @@ def gradient_of(family: str, name: str):
             )
         )  # fmt: skip
         shape = layers[-1].activation_shape
-    network = Network(tuple(layers), readout.create(shape, 2, key=keys[2]))
+    network = Network(tuple(layers), readout.create(shape, 2, key=keys[depth]))
     gate = Gate(
         name if family == "KERNELS" else "raised_cosine",
         0.4,
@@ -117,11 +117,18 @@ def gradient_of(family: str, name: str):
     return lambda adjoint: jax.jit(jax.grad(value))(network, adjoint)
 
 
+# A connection is also what the layer above hears by; the others are in a second layer at night.
 @pytest.mark.parametrize(
-    ("family", "name"), [x for x in NEW if x[0] not in ("TASKS", "SCHEDULES", "ADJOINTS")]
+    ("family", "name", "depth"),
+    [
+        pytest.param(*x, depth, marks=() if depth == 1 + (x[0] == "CONNECTIONS") else pytest.mark.nightly)
+        for x in NEW
+        if x[0] not in ("TASKS", "SCHEDULES", "ADJOINTS")
+        for depth in (1, 2)
+    ],
 )
-def test_the_gradient_is_exact(family, name, relative):
-    gradient = gradient_of(family, name)
+def test_the_gradient_is_exact(family, name, depth, relative):
+    gradient = gradient_of(family, name, depth)
     costate = Costate(loop=name) if family == "LOOPS" else Costate()
     found, expected = gradient(costate), gradient(Autodiff())
     assert all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(found))
@@ -134,8 +141,9 @@ def test_the_gradient_is_exact(family, name, relative):
     assert relative(found, expected) < 1e-9
 
 
-def test_the_adjoint_is_exact_in_one_chunk(lab, relative):
-    gradient = gradient_of("NEURONS", "lif")
+@pytest.mark.parametrize("depth", [1, pytest.param(2, marks=pytest.mark.nightly)])
+def test_the_adjoint_is_exact_in_one_chunk(depth, lab, relative):
+    gradient = gradient_of("NEURONS", "lif", depth)
     expected, whole, cut = map(gradient, (Autodiff(), lab.Truncated(chunk=STEPS), lab.Truncated(chunk=7)))
     assert relative(whole, expected) < 1e-9
     assert relative(cut, expected) > 1e-2

@@ -14,7 +14,21 @@ def test_every_registered_neuron_is_in_the_ledger():
     assert set(map(type, found)) == {*NEURONS.values(), Accommodating}
 
 
-@pytest.mark.parametrize("entry", ledger.entries(), ids=lambda entry: f"{entry.model}: {entry.check}")
+# Another of the same equations is measured by day.
+AT_NIGHT = ("AdEx, refractory", "Hodgkin-Huxley, cortical", "EIF")
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        pytest.param(
+            entry,
+            id=f"{entry.model}: {entry.check}",
+            marks=pytest.mark.nightly if entry.model in AT_NIGHT else (),
+        )
+        for entry in ledger.entries()
+    ],
+)
 def test_entry(entry):
     assert entry.measure() <= entry.bound
 
