@@ -1,4 +1,4 @@
-"""The events of a layer in stretches, so that what is kept of every event is in memory for one of them only."""
+"""The events of a layer in stretches: what is kept of every event is in memory for one of them only."""
 
 import math
 from collections.abc import Callable

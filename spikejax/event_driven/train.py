@@ -118,8 +118,8 @@ def _in_time(times: Float[Array, " events"], there: Bool[Array, " events"]) -> I
 
 @jax.custom_batching.custom_vmap
 def in_any_trial(x: Bool[Array, ""]) -> Bool[Array, ""]:
-    """Whether it is so in any trial of a batch, for `jax.lax.cond` to leave out what no trial needs: by itself
-    `jax.vmap` makes both branches run where trials differ."""
+    """Whether it is so in any trial of a batch, for `jax.lax.cond` to leave out what no trial needs: by
+    itself `jax.vmap` makes both branches run where trials differ."""
     return x
 
 
