@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from .base import AbstractClosedForm, Solved
-from .train import Arrivals, Train
+from .train import Arrivals, Train, in_any_trial
 
 INPUT, SPIKE, ARRIVAL, NOTHING = 0, 1, 2, 3
 CHUNK = 32
@@ -26,6 +26,10 @@ class Log(NamedTuple):
     """An input arrives, a neuron spikes, a spike of the layer itself arrives, or nothing any more."""
     who: Int[Array, " events"]
     """Number of the input; the neuron of the spike; for an arrival the number, in this list, of its spike."""
+    slot: Int[Array, " events"]
+    """The how-manieth of its neuron a spike is."""
+    count: Int[Array, " n"]  # pyright: ignore[reportIncompatibleMethodOverride] (not tuple.count)
+    """Spikes of every neuron."""
     more: Bool[Array, ""]
     """Whether the list was too short."""
 
@@ -52,30 +56,22 @@ def run(
     fixed = jax.lax.stop_gradient((form, state, arrivals, weight, delay, end))
     log = _order(*fixed, events)
     times, state = _replay(form, state, arrivals, weight, delay, end, log)
-    n = weight.shape[0]
     spiked = log.kind == SPIKE
-    # The how-manieth spike of its neuron each is.
-    own = spiked[:, None] & (log.who[:, None] == jnp.arange(n))
-    slot = jnp.sum(jnp.where(own, jnp.cumsum(own, axis=0) - 1, 0), axis=1)
-    place = jnp.where(spiked, slot, spikes), jnp.where(spiked, log.who, 0)
-    empty = jnp.broadcast_to(end, (spikes, n))
-    return (
-        Train(empty.at[place].set(times, mode="drop"), jnp.sum(own, axis=0, dtype=jnp.int32)),
-        state,
-        log.more,
-    )
+    place = jnp.where(spiked, log.slot, spikes), jnp.where(spiked, log.who, 0)
+    empty = jnp.broadcast_to(end, (spikes, weight.shape[0]))
+    return Train(empty.at[place].set(times, mode="drop"), log.count), state, log.more
 
 
 def _order(form, state, arrivals: Arrivals, weight, delay, end, events: int) -> Log:
     n = weight.shape[0]
     inputs = arrivals.times.shape[0]
-    kinds, whos = jnp.full(events, NOTHING, jnp.int32), jnp.zeros(events, jnp.int32)
+    kinds, zeros = jnp.full(events, NOTHING, jnp.int32), jnp.zeros(events, jnp.int32)
     coming = jnp.full(events, jnp.inf, end.dtype)
     # One more input, after the end, for when there are none left.
     inbox = jnp.concatenate([jnp.where(arrivals.value != 0, arrivals.times, jnp.inf), jnp.full(1, jnp.inf)])
 
     def upcoming(carry):
-        state, t, _, pointer, _, _, coming = carry
+        state, t, _, pointer, _, coming = carry
         wait = form.until_spike(state)
         first = jnp.argmin(wait)
         arrives = jnp.argmin(coming)
@@ -89,28 +85,36 @@ def _order(form, state, arrivals: Arrivals, weight, delay, end, events: int) -> 
         )
 
     def step(carry):
-        state, t, k, pointer, kinds, whos, coming, (kind, time, who) = carry
+        state, t, k, pointer, log, coming, (kind, time, who) = carry
         state = form.advance(state, time - t)
         spikes = kind == SPIKE
         state = form.fire(state, spikes & (jnp.arange(n) == who))
         sender = jnp.where(
-            kind == ARRIVAL, whos[jnp.where(kind == ARRIVAL, who, 0)], jnp.where(spikes, who, 0)
+            kind == ARRIVAL, log.who[jnp.where(kind == ARRIVAL, who, 0)], jnp.where(spikes, who, 0)
         )
         own = spikes if delay is None else kind == ARRIVAL
         jump = jnp.where(own, weight[sender], 0.0)
         jump = jnp.where(kind == INPUT, arrivals.column(jnp.minimum(pointer, inputs - 1)), jump)
         state = form.arrive(state, jump)
-        kinds, whos = kinds.at[k].set(kind), whos.at[k].set(who)
+        mine = jnp.where(spikes, who, 0)
+        log = Log(
+            log.kind.at[k].set(kind),
+            log.who.at[k].set(who),
+            log.slot.at[k].set(log.count[mine]),
+            log.count.at[mine].add(spikes),
+            log.more,
+        )
         if delay is not None:
             coming = coming.at[k].set(jnp.where(spikes, time + delay[jnp.where(spikes, who, 0)], jnp.inf))
             coming = jnp.where((kind == ARRIVAL) & (jnp.arange(events) == who), jnp.inf, coming)
-        carry = (state, time, k + 1, pointer + (kind == INPUT), kinds, whos, coming)
+        carry = (state, time, k + 1, pointer + (kind == INPUT), log, coming)
         return (*carry, upcoming(carry))
 
     zero = jnp.zeros((), jnp.int32)
-    carry = (state, jnp.zeros((), end.dtype), zero, zero, kinds, whos, coming)
+    log = Log(kinds, zeros, zeros, jnp.zeros(n, jnp.int32), jnp.zeros((), bool))
+    carry = (state, jnp.zeros((), end.dtype), zero, zero, log, coming)
     carry = jax.lax.while_loop(lambda c: (c[-1][1] < end) & (c[2] < events), step, (*carry, upcoming(carry)))
-    return Log(carry[4], carry[5], carry[-1][1] < end)
+    return carry[4]._replace(more=carry[-1][1] < end)
 
 
 def _replay(form, state, arrivals: Arrivals, weight, delay, end, log: Log):
@@ -156,7 +160,14 @@ def _replay(form, state, arrivals: Arrivals, weight, delay, end, log: Log):
     past = jnp.zeros(events + more if delay is not None else 0, end.dtype)
     number = jnp.arange(events + more, dtype=jnp.int32).reshape(-1, size)
     carry = (state, jnp.zeros((), end.dtype), past)
-    (state, t, _), times = jax.lax.scan(jax.checkpoint(chunk), carry, (kind, who, number))
+
+    def unless_empty(carry, x):
+        kind, _, _ = x
+        nothing = lambda carry, _: (carry, jnp.broadcast_to(carry[1], size))
+        return jax.lax.cond(in_any_trial(jnp.any(kind != NOTHING)), chunk, nothing, carry, x)
+
+    steps = jax.checkpoint(unless_empty, prevent_cse=False)
+    (state, t, _), times = jax.lax.scan(steps, carry, (kind, who, number))
     return times.reshape(-1)[:events], form.advance(state, end - t)
 
 

@@ -77,7 +77,7 @@ def propagator(
     return _propagator(current, jnp.broadcast_to(jnp.asarray(h, current.dtype), current.shape))
 
 
-def _near_zero(z: Float[Array, "*n"], single: float) -> Float[Array, "*n"]:
+def _near_zero(z: Float[Array, "*n"], single: float) -> Bool[Array, "*n"]:
     """Where the first terms of a series are exact to rounding: below `single`, or 1e-3 in float64. The
     derivatives' closed forms, differences over z, have lost all but a part of z of their digits there."""
     return jnp.abs(z) < (single if jnp.finfo(z.dtype).nmant <= 23 else 1e-3)
