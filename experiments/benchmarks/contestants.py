@@ -35,6 +35,7 @@ CONTESTANTS = {
     for release, adjoint in (("surrogate", "costate"), ("surrogate", "checkpointed"), ("charge", "costate"))
     for events in (False, True)
 }
+CONTESTANTS["spikejax charge, autodiff, dense"] = _ours("charge", "autodiff", False)
 
 LATE, SLOPE_1 = "reset after the leak", "a surrogate of slope 1"
 DETACHED = "reset after the leak, and detached"

@@ -6,6 +6,7 @@ makes those that are missing, or the ones named, in `build/benchmark_environment
 environment is not there is left out of a run.
 """
 
+import shutil
 import subprocess
 import sys
 import venv
@@ -33,10 +34,12 @@ def python_of(peer: str | None) -> Path:
 
 
 def make(peer: str) -> None:
-    """Make the environment of a peer."""
+    """Make the environment of a peer, as a whole or not at all."""
     venv.create(FOLDER / peer, with_pip=True, clear=True)
-    subprocess.run([python_of(peer), "-m", "pip", "install", "-q", *PACKAGES[peer]], check=True)
-    subprocess.run([python_of(peer), "-m", "pip", "freeze"], check=True, stdout=sys.stderr)
+    done = subprocess.run([python_of(peer), "-m", "pip", "install", "-q", *PACKAGES[peer]])
+    if done.returncode:
+        shutil.rmtree(FOLDER / peer)
+        sys.exit(f"{peer}: pip could not install {' '.join(PACKAGES[peer])}, as it says above")
 
 
 def main() -> None:

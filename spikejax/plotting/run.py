@@ -281,7 +281,8 @@ def activations(shown: ShownTrial) -> Figure:
         synapse = layers[i].synapse
         label = f"activation\n(1 = {1e3 * synapse.rate_unit:g} Hz)"
         _image(figure, ax, s, shown.dt, label)
-        ax.set(ylabel=f"neuron (layer {i})\ntau_syn {float(np.mean(synapse.tau_syn[k])):g} ms")
+        tau = float(np.mean(synapse.tau_syn[k]))
+        ax.set(ylabel=f"neuron (layer {i})" + (f"\ntau_syn {tau:g} ms" if np.isfinite(tau) else ""))
     _readout(figure, last, shown)
     last.set(xlabel="time (ms)", xlim=(0, len(shown.stimulus) * shown.dt))
     figure.suptitle(f"Synaptic activation and readout, {shown.name}", fontsize="medium")

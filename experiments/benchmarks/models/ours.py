@@ -13,6 +13,7 @@ import numpy as np
 
 from spikejax import (
     LIF,
+    Autodiff,
     Chain,
     Charge,
     Checkpointed,
@@ -37,7 +38,7 @@ from .with_jax import compiled, cross_entropy
 DT = 1.0
 TAU = -DT / math.log(BETA)
 GAIN = 1 / (1 - BETA)
-ADJOINTS = {"costate": Costate, "checkpointed": Checkpointed}
+ADJOINTS = {"costate": Costate, "checkpointed": Checkpointed, "autodiff": Autodiff}
 
 
 def network_of(problem, release: str) -> Network:
