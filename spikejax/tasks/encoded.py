@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Num
 
 from ..encoders import spike_list, step_of
+from ..spike_times import SpikeTimes
 from ..stimulus import steps_in
 from .base import AbstractTask, Parts, Trial
 from .draws import Changes, draw, trials_of
@@ -63,6 +64,10 @@ class AbstractEncoded(AbstractTask):
     def times(self, numbers: Float[Array, "trials ..."]) -> Float[Array, "trials n"]:
         """The spike of every channel in some trials, ms; inf if it has none."""
 
+    def encode(self, numbers: Float[Array, "trials ..."]) -> SpikeTimes | Float[Array, "trials time ..."]:
+        """The stimuli of some trials, as spike times or in steps, by the `form`."""
+        return _encoded(self, numbers, self._data.most)
+
     def __check_init__(self):
         super().__check_init__()
         if self.last >= self.duration:
@@ -84,7 +89,7 @@ class AbstractEncoded(AbstractTask):
     def batch(self, key, step, size):
         changes = Changes(self.drop, 0, ImageChanges())
         drawn = draw(self._of("train"), key, jnp.asarray(step), size, changes, None)
-        return _encoded(self, drawn, self._data.most)
+        return drawn._replace(stimulus=self.encode(drawn.stimulus))
 
     def split(self, name):
         return self._take(name, np.arange(len(self._data.targets[name])))
@@ -106,20 +111,18 @@ class AbstractEncoded(AbstractTask):
     def _take(self, name: str, index: Int[np.ndarray, " part"]) -> Trial:
         keys = jax.random.split(jax.random.key(len(name)), len(self._data.targets[name]))
         trials = trials_of(self._of(name), jnp.asarray(index), keys[index], None)
-        return _encoded(self, trials, self._data.most)
+        return trials._replace(stimulus=self.encode(trials.stimulus))
 
 
 @eqx.filter_jit
-def _encoded(task: AbstractEncoded, trials: Trial, most: int) -> Trial:
-    times = task.times(trials.stimulus)
+def _encoded(task: AbstractEncoded, numbers: Array, most: int) -> SpikeTimes | Array:
+    times = task.times(numbers)
     channels = (task.channels,) if isinstance(task.channels, int) else task.channels
     if task.form == "times":
-        return trials._replace(
-            stimulus=spike_list(times, duration=task.duration, channels=channels, most=most)
-        )
+        return spike_list(times, duration=task.duration, channels=channels, most=most)
     at = jnp.arange(task._steps, dtype=times.dtype)[:, None]
     steps = (step_of(times, task.dt)[:, None] == at).astype(times.dtype)
-    return trials._replace(stimulus=steps.reshape(*steps.shape[:2], *channels))
+    return steps.reshape(*steps.shape[:2], *channels)
 
 
 __all__ = ["AbstractEncoded", "Encodable"]
