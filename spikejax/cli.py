@@ -18,7 +18,7 @@ import jax
 
 from . import __version__
 from .configuration.load import import_plugins, read
-from .errors import ConfigError, in_one_line, input_errors
+from .errors import ConfigError, in_one_line, input_errors, said_by_program
 from .fitting import command as _fit  # noqa: F401 (registers the command)
 from .jobs import commands as _jobs  # noqa: F401 (registers the commands)
 from .jobs.cache import use_compile_cache
@@ -139,7 +139,7 @@ def _line(error: BaseException, after_interrupt: str) -> str | None:
     if isinstance(error, MemoryError | jax.errors.JaxRuntimeError):
         return out_of_memory(error)
     if isinstance(error, RuntimeError | AssertionError):
-        return _no_such_platform()
+        return said_by_program(error) or _no_such_platform()
     if not isinstance(error, OSError):
         return None
     line = f"{error.filename or 'file'}: {error.strerror or error}"

@@ -1,5 +1,6 @@
 """The loss around a network, and what gradients say of it."""
 
+from .jumps import AlongLine, Jumps, SpikeChanges, jumps, loss_along, spike_changes
 from .report import (
     LandscapeOptions,
     Landscapes,
@@ -24,6 +25,8 @@ from .slices import (
 )
 
 __all__ = [
+    "AlongLine",
+    "Jumps",
     "LandscapeOptions",
     "Landscapes",
     "Line",
@@ -31,15 +34,19 @@ __all__ = [
     "Roughness",
     "Slice",
     "SliceKey",
+    "SpikeChanges",
     "all_and_single",
     "along_line",
     "compared_simulators",
     "gradient_direction",
+    "jumps",
     "landscapes",
+    "loss_along",
     "loss_at",
     "on_plane",
     "random_direction",
     "reach",
     "roughness",
     "secants",
+    "spike_changes",
 ]

@@ -221,7 +221,8 @@ def _gradient(params, fixed, trials, loss, simulator, noise):
     return jax.grad(lambda p: _mean_loss(eqx.combine(p, fixed), trials, loss, simulator, noise))(params)
 
 
-def _moved(network, directions, coefficients):
+def moved(network, directions, coefficients):
+    """The network at ``p + sum_k c_k d_k``."""
     for i, direction in enumerate(directions):
         network = eqx.apply_updates(network, jax.tree.map(lambda d: coefficients[i] * d, direction))
     return network
@@ -231,13 +232,13 @@ def _moved(network, directions, coefficients):
 def _line(network, direction, position, trials, loss, simulator, noise, at_once):
     # The derivative in x is the gradient times the direction, by the chain rule and in whatever way the
     # adjoint computes the gradient.
-    along = lambda x: _mean_loss(_moved(network, (direction,), x[None]), trials, loss, simulator, noise)
+    along = lambda x: _mean_loss(moved(network, (direction,), x[None]), trials, loss, simulator, noise)
     return jax.lax.map(jax.value_and_grad(along), position, batch_size=min(at_once, len(position)))
 
 
 @eqx.filter_jit
 def _losses(network, directions, coefficients, trials, loss, simulator, noise, at_once):
-    at = lambda c: _mean_loss(_moved(network, directions, c), trials, loss, simulator, noise)
+    at = lambda c: _mean_loss(moved(network, directions, c), trials, loss, simulator, noise)
     return jax.lax.map(at, coefficients, batch_size=min(at_once, len(coefficients)))
 
 
@@ -306,6 +307,7 @@ __all__ = [
     "along_line",
     "gradient_direction",
     "loss_at",
+    "moved",
     "on_plane",
     "random_direction",
     "reach",

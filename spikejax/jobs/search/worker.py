@@ -20,7 +20,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from ...configuration import Config, evaluator
-from ...errors import ConfigError
+from ...errors import ConfigError, said_by_program
 from ...training import Interrupted, TrainingStopped
 from ...training.checkpoint import CheckpointError
 from ...training.log import MakeLogger
@@ -132,6 +132,12 @@ def _outcome(
         trial.set_user_attr(LOST, out_of_memory(error) or str(error).splitlines()[0])
         lost = isinstance(error, TrainingStopped)
         return {"state": TrialState.PRUNED if lost else TrialState.FAIL}
+    except RuntimeError as error:
+        said = said_by_program(error)
+        if said is None:
+            raise
+        trial.set_user_attr(LOST, said)
+        return {"state": TrialState.PRUNED}
 
 
 def held_out_score(place: Path, config: Config, gate: str) -> float:

@@ -20,7 +20,7 @@ import jax
 
 from ...analysis.gradients import gradient_report
 from ...configuration import Config, Run, alone, build, build_loss, build_noise, build_simulator, load
-from ...errors import ConfigError
+from ...errors import ConfigError, said_by_program
 from ...files import write_json, write_table
 from ...losses import AbstractLoss
 from ...network import Network
@@ -149,6 +149,10 @@ def _train_alone(
         raise
     except TrainingStopped as error:
         reason = str(error)
+    except RuntimeError as error:
+        reason = said_by_program(error)
+        if reason is None:
+            raise
 
     def finish() -> None:
         run, network = build(point.config), None

@@ -1,0 +1,194 @@
+"""Event-driven QIF, event-driven LIF and the smooth gate on the same network: which trains best, and is it
+because LIF landscapes are fragmented?
+
+    python experiments/lif_or_qif.py [--data yin_yang digits] [--folder FOLDER] [--points FOLDER]
+        [--trials 10] [--seeds 5] [--parts search seeds landscape] [--out runs/lif_or_qif]
+
+Feed-forward networks with one hidden layer whose outputs answer by the times of their first spikes. LIF
+neurons have tau_syn = tau_mem/2 too, so that nothing but the neuron, or what simulates it, differs. In this
+order, for every data set and contender:
+
+- *search*: ``spikejax search`` over the scales of both layers' initial weights and the learning rate, the
+  same ranges and as many trials for all;
+- *seeds*: the best trial again, from other initial weights;
+- *landscape*: lines through the trained and the initial network (`landscape_of_times.py`).
+
+Prints the tables of docs/lif_or_qif.md. Everything is kept in --out: finished runs are read, interrupted ones
+go on. The digits need --folder, with files in the layout of the Spiking Heidelberg Digits; --points takes
+published points of Yin-Yang from .npz files in the place of drawn ones.
+"""
+
+import argparse
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tomli_w
+
+from spikejax.configuration import Config, load
+from spikejax.configuration.load import override
+from spikejax.jobs.search.job import search_run
+from spikejax.jobs.search.space import load_search
+from spikejax.jobs.train import finished_run
+from spikejax.training import TrainingStopped
+
+CONTENDERS: dict[str, tuple[str, bool]] = {
+    "QIF, event-driven": ("qif", True),
+    "LIF, event-driven": ("lif", True),
+    "LIF, smooth gate": ("lif", False),
+}
+"""Neuron, and whether from event to event or through a gate."""
+FIRST, SECOND = "network.layers.0.feedforward.connection.scale", "network.layers.1.feedforward.scale"
+SPACE = {
+    "yin_yang": {
+        FIRST: {"low": 5.0, "high": 25.0, "log": True},
+        SECOND: {"low": 10.0, "high": 60.0, "log": True},
+        "training.learning_rate": {"low": 0.01, "high": 0.1, "log": True},
+    },
+    "digits": {
+        FIRST: {"low": 0.15, "high": 0.8, "log": True},
+        SECOND: {"low": 3.0, "high": 30.0, "log": True},
+        "training.learning_rate": {"low": 0.01, "high": 0.1, "log": True},
+    },
+}
+"""What is searched, of the same ranges for all."""
+UPDATES = {"yin_yang": (300, 50), "digits": (250, 32)}
+"""Updates of a trial, and trials in each."""
+PARTS = ("search", "seeds", "landscape")
+
+
+def table_of(data: str, contender: str, folders: dict[str, Path | None], updates: int) -> dict[str, Any]:
+    """The configuration of a contender on a data set, but for what is searched."""
+    neuron, event_driven = CONTENDERS[contender]
+    yin_yang = data == "yin_yang"
+    tau = 10.0 if yin_yang else 80.0
+    synapse = {"kind": "exponential", "tau_syn": [tau / 2], "rate_unit": 2 / tau}
+    hidden = {
+        "size": 30 if yin_yang else 48,
+        "feedforward": {"kind": "filtered", "connection": {"kind": "dense"}, "synapse": synapse},
+    }
+    outputs = {"size": 3 if yin_yang else 10, "feedforward": {"kind": "dense"}}
+    both = {"recurrent": False, "bias": [0.0, 0.0], "synapse": synapse}
+    both["neuron"] = {"kind": neuron, "tau_mem": tau}
+    found: dict[str, Any] = {
+        "dt": 0.5 if yin_yang else 20.0,
+        "network": {"layers": [hidden | both, outputs | both], "readout": {"kind": "population"}},
+        "loss": {"kind": "first_spike", "scale": tau / 5, "late": 0.3},
+        "training": {
+            "steps": updates,
+            "batch": UPDATES[data][1],
+            "trainable": ["weight"],
+            "clip": 1.0,
+            "score": "accuracy",
+            "select_by": "hard",
+            "evaluate_every": max(updates // 3, 1),
+            "checkpoint_every": max(updates // 3, 1),
+        },
+    }
+    if yin_yang:
+        found["task"] = {"kind": "yin_yang", "duration": 30.0, "late": 14.0, "points": [5000, 500, 1000]}
+    else:
+        found["task"] = {
+            "kind": "spoken_digits",
+            "train": "fsdd_train.h5",
+            "test": "fsdd_test.h5",
+            "bands": 35,
+            "bin": 20.0,
+            "window": 600.0,
+            "overflow": "cut",
+            "validation": 0.1,
+            "value": "root",
+        }
+    if folders[data] is not None:
+        found["task"]["folder"] = str(folders[data])
+    if event_driven:
+        room = {"spikes": 8, "events": 200} if yin_yang else {"spikes": 16, "events": 320}
+        found["simulator"] = {"kind": "event_driven"} | room
+    else:
+        found["simulator"] = {"kind": "clock_driven", "spikes": 1}
+        found["gate"] = {"kernel": "raised_cosine", "width": 0.5, "release": "charge"}
+    return found
+
+
+def searched(data: str, contender: str, folder: Path, table: dict[str, Any], trials: int) -> list[dict]:
+    """The rows of the search's table, made if it is not there, the best first."""
+    settings = {"trials": trials, "objective": "hard", "seed": 0, "space": SPACE[data]}
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "search.toml"
+    file.write_text(tomli_w.dumps(table | {"search": settings}))
+    search_run(load_search(file), folder / "search")
+    with (folder / "search" / "table.csv").open() as lines:
+        rows = list(csv.DictReader(lines))
+    score = next(name for name in rows[0] if "accuracy" in name)
+    for row in rows:
+        row["accuracy"] = float(row[score]) if row[score] else 0.0
+    return sorted(rows, key=lambda row: -row["accuracy"])
+
+
+def seeded(folder: Path, best: Path, seeds: int) -> list[dict[str, Any]]:
+    """The summaries of the best trial's configuration from other initial weights."""
+    found = []
+    for seed in range(1, seeds + 1):
+        place = folder / "seeds" / str(seed)
+        try:
+            found.append(finished_run(load(best, [("seed", str(seed))]), place, figures=False, progress=False))
+        except TrainingStopped as error:
+            print(f"{place}: {error}")
+    return found
+
+
+def spread(values: list[float]) -> str:
+    """Mean, standard deviation and range."""
+    x = np.array(values)
+    if not x.size:
+        return "-"
+    return f"{x.mean():.3f} +- {x.std(ddof=min(1, x.size - 1)):.3f} [{x.min():.3f}, {x.max():.3f}]"
+
+
+def markdown(heads: list[str], rows: list[list[str]]) -> str:
+    """A table."""
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def main() -> None:
+    """Read the command line, run what is missing, print the tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", nargs="+", choices=UPDATES, default=["yin_yang"])
+    parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--points", type=Path)
+    parser.add_argument("--trials", type=int, default=10)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--updates", type=int)
+    parser.add_argument("--out", type=Path, default=Path("runs/lif_or_qif"))
+    args = parser.parse_args()
+    folders = {"yin_yang": args.points, "digits": args.folder}
+    if "digits" in args.data and args.folder is None:
+        parser.error("the digits need --folder, with fsdd_train.h5 and fsdd_test.h5")
+    for data in args.data:
+        rows = []
+        for contender in args.contenders:
+            folder = args.out / data / contender.replace(", ", "-").replace(" ", "-").lower()
+            table = table_of(data, contender, folders, args.updates or UPDATES[data][0])
+            trials = searched(data, contender, folder, table, args.trials)
+            best = folder / "search" / trials[0]["folder"]
+            rows.append([contender, *(f"{float(trials[0][name]):.3g}" for name in SPACE[data])])
+            rows[-1] += [f"{row['accuracy']:.3f}" for row in (trials[0], trials[len(trials) // 2])]
+            print("search:", rows[-1], flush=True)
+            if "seeds" in args.parts:
+                found = seeded(folder, best, args.seeds)
+                rows[-1] += [spread([one[way]["accuracy"] for one in found]) for way in ("smooth", "hard")]
+                rows[-1] += [str(args.seeds - len(found))]
+                print("seeds:", rows[-1][-3:], flush=True)
+        heads = ["contender", *SPACE[data], "best trial", "median trial", "test", "test, hard", "lost"]
+        print(f"\n{data}\n\n" + markdown(heads, rows), flush=True)
+
+
+if __name__ == "__main__":
+    main()
