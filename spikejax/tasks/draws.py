@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
+from ..spike_times import SpikeTimes
 from ..stimulus import Events, Stimulus
 from .base import Trial
 from .image_changes import ImageChanges
@@ -39,6 +40,7 @@ def draw(recordings, key, step, size: int, changes: Changes, path: str | None) -
     keys = jax.random.split(jax.random.fold_in(key_start, step), size)
     drawn = trials_of(recordings, index, keys, "auto" if image else path)
     x, target = drawn.stimulus, drawn.target
+    assert not isinstance(x, SpikeTimes), "changes are of arrays and events"
     if image and isinstance(x, Events):
         x = image(x, jax.random.fold_in(jax.random.fold_in(key, 4), step))
         x = jax.vmap(Events.dense)(x) if path is None else x.by(path)

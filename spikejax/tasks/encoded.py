@@ -2,7 +2,7 @@
 
 import abc
 import math
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -64,8 +64,8 @@ class AbstractEncoded(AbstractTask):
     def times(self, numbers: Float[Array, "trials ..."]) -> Float[Array, "trials n"]:
         """The spike of every channel in some trials, ms; inf if it has none."""
 
-    def encode(self, numbers: Float[Array, "trials ..."]) -> SpikeTimes | Float[Array, "trials time ..."]:
-        """The stimuli of some trials, as spike times or in steps, by the `form`."""
+    def encode(self, numbers: Any) -> SpikeTimes | Float[Array, "trials time ..."]:
+        """The stimuli of some trials, of numbers ``(trials, ...)``, as spike times or in steps, by the `form`."""
         return _encoded(self, numbers, self._data.most)
 
     def __check_init__(self):
