@@ -65,7 +65,7 @@ class AbstractEncoded(AbstractTask):
         """The spike of every channel in some trials, ms; inf if it has none."""
 
     def encode(self, numbers: Any) -> SpikeTimes | Float[Array, "trials time ..."]:
-        """The stimuli of some trials, of numbers ``(trials, ...)``, as spike times or in steps, by the `form`."""
+        """The stimuli of some trials, whose numbers are ``(trials, ...)``, by the `form`."""
         return _encoded(self, numbers, self._data.most)
 
     def __check_init__(self):
