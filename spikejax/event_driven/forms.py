@@ -107,9 +107,9 @@ def _resolved(synapse: Exponential, tau: Array, ratio: int, name: str) -> Array:
 
 def _one(name: str, tau) -> Float[Array, ""]:
     """The membrane time constant of all neurons; NaN where it is traced and differs between them."""
-    each = tau.reshape(-1)
-    if not isinstance(tau, Tracer) and np.ptp(np.asarray(each)) > 0:
+    if not isinstance(tau, Tracer) and np.ptp(np.asarray(tau)) > 0:
         raise ValueError(f"{name}: `tau_mem` differs between neurons: give one value, for all of them")
+    each = tau.reshape(-1)
     # Their mean: if it is trained, the derivative is shared by all, and they stay equal.
     return jnp.where(jnp.max(each) == jnp.min(each), jnp.mean(each), jnp.nan)
 

@@ -139,7 +139,9 @@ def _time_to(y, x, current, wanted):
     turning = angle(jnp.where(positive, root * y, 1.0), jnp.where(positive, x, 1.0)) / root
     climbing = jnp.arctanh(jnp.where(negative, root * ratio, 0.5)) / root
     time = jnp.where(positive, turning, jnp.where(negative, climbing, series))
-    return time, jnp.where(positive, jnp.pi / root, 0.0)
+    # Half a turn takes as long however near the spike is. Below that bound it is longer than any trial.
+    turns = wanted & (current > 1e-20)
+    return time, jnp.where(turns, jnp.pi / jnp.sqrt(jnp.where(turns, current, 1.0)), 0.0)
 
 
 def _straight(y, x, current, wanted):
@@ -161,8 +163,8 @@ def _time_to_jvp(primals, tangents):
     square = jnp.where(there, square, 1.0)
     z = jnp.where(small, current * r**2, 0.0)
     series = -(r**3) * (1 / 3 - z * (2 / 5 - z * (3 / 7 - z * (4 / 9 - z * 5 / 11))))
-    safe = jnp.where(small | (current == 0), 1.0, current)
-    bend = jnp.where(small, series, (x * y / square - time) / (2 * safe))
+    safe = jnp.where(current == 0, 1.0, current)
+    bend = jnp.where(small | (current == 0), series, (x * y / square - time) / (2 * safe))
     d_time = jnp.where(there, (x * by_y - y * by_x) / square + bend * by_current, 0.0)
     return (time, half), (d_time, -half / (2 * safe) * by_current)
 
