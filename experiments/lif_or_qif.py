@@ -133,7 +133,9 @@ def seeded(folder: Path, best: Path, seeds: int) -> list[dict[str, Any]]:
     for seed in range(1, seeds + 1):
         place = folder / "seeds" / str(seed)
         try:
-            found.append(finished_run(load(best, [("seed", str(seed))]), place, figures=False, progress=False))
+            found.append(
+                finished_run(load(best, [("seed", str(seed))]), place, figures=False, progress=False)
+            )
         except TrainingStopped as error:
             print(f"{place}: {error}")
     return found
