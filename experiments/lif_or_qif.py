@@ -40,22 +40,27 @@ CONTENDERS: dict[str, tuple[str, bool]] = {
     "LIF, smooth gate": ("lif", False),
 }
 """Neuron, and whether from event to event or through a gate."""
-FIRST, SECOND = "network.layers.0.feedforward.connection.scale", "network.layers.1.feedforward.scale"
-SPACE = {
-    "yin_yang": {
-        FIRST: {"low": 5.0, "high": 25.0, "log": True},
-        SECOND: {"low": 10.0, "high": 60.0, "log": True},
-        "training.learning_rate": {"low": 0.01, "high": 0.1, "log": True},
-    },
-    "digits": {
-        FIRST: {"low": 0.15, "high": 0.8, "log": True},
-        SECOND: {"low": 3.0, "high": 30.0, "log": True},
-        "training.learning_rate": {"low": 0.01, "high": 0.1, "log": True},
-    },
-}
-"""What is searched, of the same ranges for all."""
-UPDATES = {"yin_yang": (300, 50), "digits": (250, 32)}
-"""Updates of a trial, and trials in each."""
+FIRST, SECOND = "network.layers.0.feedforward.connection", "network.layers.1.feedforward"
+RATE = "training.learning_rate"
+
+
+def _space(first: float, second: float) -> dict[str, dict[str, Any]]:
+    """Ranges of the initial weights, up to these means and scales of what they add up to."""
+    return {
+        f"{FIRST}.mean": {"low": 0.0, "high": 0.75 * first},
+        f"{FIRST}.scale": {"low": 0.15 * first, "high": first, "log": True},
+        f"{SECOND}.mean": {"low": 0.0, "high": second},
+        f"{SECOND}.scale": {"low": 0.1 * second, "high": second, "log": True},
+        RATE: {"low": 0.005, "high": 0.05, "log": True},
+    }
+
+
+SPACE = {"yin_yang": _space(20.0, 40.0), "digits": _space(1.0, 40.0)}
+"""What is searched, of the same ranges for all. Means above 0 are what LIF neurons need: of an output that is
+silent a gradient of spike times says nothing, and the loss of those that are not drives them to silence too."""
+UPDATES = {"yin_yang": (200, 50), "digits": (150, 32)}
+"""Updates of a trial, and trials in each. Those that are judged have `LONGER` times as many."""
+LONGER = 3
 PARTS = ("search", "seeds", "landscape")
 
 
@@ -73,7 +78,7 @@ def table_of(data: str, contender: str, folders: dict[str, Path | None], updates
     both = {"recurrent": False, "bias": [0.0, 0.0], "synapse": synapse}
     both["neuron"] = {"kind": neuron, "tau_mem": tau}
     found: dict[str, Any] = {
-        "dt": 0.5 if yin_yang else 20.0,
+        "dt": 0.25 if yin_yang else 20.0,
         "network": {"layers": [hidden | both, outputs | both], "readout": {"kind": "population"}},
         "loss": {"kind": "first_spike", "scale": tau / 5, "late": 0.3},
         "training": {
@@ -104,7 +109,7 @@ def table_of(data: str, contender: str, folders: dict[str, Path | None], updates
     if folders[data] is not None:
         found["task"]["folder"] = str(folders[data])
     if event_driven:
-        room = {"spikes": 8, "events": 200} if yin_yang else {"spikes": 16, "events": 320}
+        room = {"spikes": 80, "events": 400} if yin_yang else {"spikes": 80, "events": 600}
         found["simulator"] = {"kind": "event_driven"} | room
     else:
         found["simulator"] = {"kind": "clock_driven", "spikes": 1}
@@ -127,13 +132,14 @@ def searched(data: str, contender: str, folder: Path, table: dict[str, Any], tri
     return sorted(rows, key=lambda row: -row["accuracy"])
 
 
-def seeded(folder: Path, best: Path, seeds: int) -> list[dict[str, Any]]:
+def seeded(folder: Path, best: Path, seeds: int, updates: int) -> list[dict[str, Any]]:
     """The summaries of the best trial's configuration from other initial weights."""
     found = []
     for seed in range(1, seeds + 1):
         place = folder / "seeds" / str(seed)
+        config = load(best, [("seed", str(seed)), ("training.steps", str(updates))])
         try:
-            found.append(finished_run(load(best, [("seed", str(seed))]), place, figures=False, progress=False))
+            found.append(finished_run(config, place, figures=False, progress=False))
         except TrainingStopped as error:
             print(f"{place}: {error}")
     return found
@@ -175,14 +181,15 @@ def main() -> None:
         rows = []
         for contender in args.contenders:
             folder = args.out / data / contender.replace(", ", "-").replace(" ", "-").lower()
-            table = table_of(data, contender, folders, args.updates or UPDATES[data][0])
+            updates = args.updates or UPDATES[data][0]
+            table = table_of(data, contender, folders, updates)
             trials = searched(data, contender, folder, table, args.trials)
             best = folder / "search" / trials[0]["folder"]
             rows.append([contender, *(f"{float(trials[0][name]):.3g}" for name in SPACE[data])])
             rows[-1] += [f"{row['accuracy']:.3f}" for row in (trials[0], trials[len(trials) // 2])]
             print("search:", rows[-1], flush=True)
             if "seeds" in args.parts:
-                found = seeded(folder, best, args.seeds)
+                found = seeded(folder, best, args.seeds, LONGER * updates)
                 rows[-1] += [spread([one[way]["accuracy"] for one in found]) for way in ("smooth", "hard")]
                 rows[-1] += [str(args.seeds - len(found))]
                 print("seeds:", rows[-1][-3:], flush=True)
