@@ -2,33 +2,30 @@
 because LIF landscapes are fragmented?
 
     python experiments/lif_or_qif.py [--data yin_yang digits] [--folder FOLDER] [--points FOLDER]
-        [--trials 10] [--seeds 5] [--parts search seeds landscape] [--out runs/lif_or_qif]
+        [--trials 10] [--seeds 5] [--parts search seeds] [--out runs/lif_or_qif]
 
 Feed-forward networks with one hidden layer whose outputs answer by the times of their first spikes. LIF
 neurons have tau_syn = tau_mem/2 too, so that nothing but the neuron, or what simulates it, differs. In this
 order, for every data set and contender:
 
-- *search*: ``spikejax search`` over the scales of both layers' initial weights and the learning rate, the
+- *search*: ``spikejax search`` over mean and scale of both layers' initial weights and the learning rate, the
   same ranges and as many trials for all;
-- *seeds*: the best trial again, from other initial weights;
-- *landscape*: lines through the trained and the initial network (`landscape_of_times.py`).
+- *seeds*: the best trial again, longer, from other initial weights.
 
-Prints the tables of docs/lif_or_qif.md. Everything is kept in --out: finished runs are read, interrupted ones
-go on. The digits need --folder, with files in the layout of the Spiking Heidelberg Digits; --points takes
+Prints the tables of docs/lif_or_qif.md. Everything is kept in --out, where `landscape_of_times.py` and
+`side_by_side.py` read it: finished runs are read, interrupted ones go on. The digits need --folder, with files in the layout of the Spiking Heidelberg Digits; --points takes
 published points of Yin-Yang from .npz files in the place of drawn ones.
 """
 
 import argparse
 import csv
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tomli_w
 
-from spikejax.configuration import Config, load
-from spikejax.configuration.load import override
+from spikejax.configuration import load
 from spikejax.jobs.search.job import search_run
 from spikejax.jobs.search.space import load_search
 from spikejax.jobs.train import finished_run
@@ -51,17 +48,17 @@ def _space(first: float, second: float) -> dict[str, dict[str, Any]]:
         f"{FIRST}.scale": {"low": 0.15 * first, "high": first, "log": True},
         f"{SECOND}.mean": {"low": 0.0, "high": second},
         f"{SECOND}.scale": {"low": 0.1 * second, "high": second, "log": True},
-        RATE: {"low": 0.005, "high": 0.05, "log": True},
+        RATE: {"low": 0.005, "high": 0.1, "log": True},
     }
 
 
-SPACE = {"yin_yang": _space(20.0, 40.0), "digits": _space(1.0, 40.0)}
-"""What is searched, of the same ranges for all. Means above 0 are what LIF neurons need: of an output that is
-silent a gradient of spike times says nothing, and the loss of those that are not drives them to silence too."""
+SPACE = {"yin_yang": _space(16.0, 32.0), "digits": _space(0.7, 10.0)}
+"""What is searched, the same ranges for all. Means above 0 are what LIF neurons need: of an output that is
+silent a gradient of spike times says nothing, and the loss drives those that fire to silence, too."""
 UPDATES = {"yin_yang": (200, 50), "digits": (150, 32)}
 """Updates of a trial, and trials in each. Those that are judged have `LONGER` times as many."""
 LONGER = 3
-PARTS = ("search", "seeds", "landscape")
+PARTS = ("search", "seeds")
 
 
 def table_of(data: str, contender: str, folders: dict[str, Path | None], updates: int) -> dict[str, Any]:
@@ -78,7 +75,7 @@ def table_of(data: str, contender: str, folders: dict[str, Path | None], updates
     both = {"recurrent": False, "bias": [0.0, 0.0], "synapse": synapse}
     both["neuron"] = {"kind": neuron, "tau_mem": tau}
     found: dict[str, Any] = {
-        "dt": 0.25 if yin_yang else 20.0,
+        "dt": 0.25 if yin_yang else 10.0,
         "network": {"layers": [hidden | both, outputs | both], "readout": {"kind": "population"}},
         "loss": {"kind": "first_spike", "scale": tau / 5, "late": 0.3},
         "training": {
@@ -100,7 +97,7 @@ def table_of(data: str, contender: str, folders: dict[str, Path | None], updates
             "train": "fsdd_train.h5",
             "test": "fsdd_test.h5",
             "bands": 35,
-            "bin": 20.0,
+            "bin": 10.0,
             "window": 600.0,
             "overflow": "cut",
             "validation": 0.1,
@@ -109,11 +106,11 @@ def table_of(data: str, contender: str, folders: dict[str, Path | None], updates
     if folders[data] is not None:
         found["task"]["folder"] = str(folders[data])
     if event_driven:
-        room = {"spikes": 80, "events": 400} if yin_yang else {"spikes": 80, "events": 600}
+        room = {"spikes": 80, "events": 400} if yin_yang else {"spikes": 150, "events": 1500}
         found["simulator"] = {"kind": "event_driven"} | room
     else:
         found["simulator"] = {"kind": "clock_driven", "spikes": 1}
-        found["gate"] = {"kernel": "raised_cosine", "width": 0.5, "release": "charge"}
+        found["gate"] = {"width": 0.5, "sharpness": 1.0, "sharpness_end": 10.0, "release": "charge"}
     return found
 
 
@@ -153,6 +150,11 @@ def spread(values: list[float]) -> str:
     return f"{x.mean():.3f} +- {x.std(ddof=min(1, x.size - 1)):.3f} [{x.min():.3f}, {x.max():.3f}]"
 
 
+def folder_of(out: Path, data: str, contender: str) -> Path:
+    """Where the runs of a contender are."""
+    return out / data / contender.replace(", ", "-").replace(" ", "-").lower()
+
+
 def markdown(heads: list[str], rows: list[list[str]]) -> str:
     """A table."""
     lines = [heads, ["---"] * len(heads), *rows]
@@ -180,7 +182,7 @@ def main() -> None:
     for data in args.data:
         rows = []
         for contender in args.contenders:
-            folder = args.out / data / contender.replace(", ", "-").replace(" ", "-").lower()
+            folder = folder_of(args.out, data, contender)
             updates = args.updates or UPDATES[data][0]
             table = table_of(data, contender, folders, updates)
             trials = searched(data, contender, folder, table, args.trials)

@@ -68,7 +68,9 @@ def test_what_is_steep_does_not_jump(continuous):
 
 
 def test_a_root_that_ends_in_a_jump_is_one():
-    found = jumps(lambda x: np.where(x > 0.3, 1 + np.sqrt(np.maximum(x - 0.3, 0)), 0.0), np.linspace(0, 1, 21))
+    found = jumps(
+        lambda x: np.where(x > 0.3, 1 + np.sqrt(np.maximum(x - 0.3, 0)), 0.0), np.linspace(0, 1, 21)
+    )
     np.testing.assert_allclose(found.position, [0.3], atol=1e-6)
     np.testing.assert_allclose(found.size, [1.0], atol=1e-3)
 
