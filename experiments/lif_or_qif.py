@@ -13,8 +13,9 @@ order, for every data set and contender:
 - *seeds*: the best trial again, longer, from other initial weights.
 
 Prints the tables of docs/lif_or_qif.md. Everything is kept in --out, where `landscape_of_times.py` and
-`side_by_side.py` read it: finished runs are read, interrupted ones go on. The digits need --folder, with files in the layout of the Spiking Heidelberg Digits; --points takes
-published points of Yin-Yang from .npz files in the place of drawn ones.
+`side_by_side.py` read it: finished runs are read, interrupted ones go on. The digits need --folder, with
+files in the layout of the Spiking Heidelberg Digits; --points takes published points of Yin-Yang from .npz
+files in the place of drawn ones.
 """
 
 import argparse
@@ -90,7 +91,7 @@ def table_of(data: str, contender: str, folders: dict[str, Path | None], updates
         },
     }
     if yin_yang:
-        found["task"] = {"kind": "yin_yang", "duration": 30.0, "late": 14.0, "points": [5000, 500, 1000]}
+        found["task"] = {"kind": "yin_yang", "duration": 30.0, "late": 14.0, "points": [5000, 300, 1000]}
     else:
         found["task"] = {
             "kind": "spoken_digits",
