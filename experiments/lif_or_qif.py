@@ -137,13 +137,7 @@ def seeded(folder: Path, best: Path, seeds: int, updates: int) -> list[dict[str,
         place = folder / "seeds" / str(seed)
         config = load(best, [("seed", str(seed)), ("training.steps", str(updates))])
         try:
-<<<<<<< HEAD
             found.append(finished_run(config, place, figures=False, progress=False))
-=======
-            found.append(
-                finished_run(load(best, [("seed", str(seed))]), place, figures=False, progress=False)
-            )
->>>>>>> main
         except TrainingStopped as error:
             print(f"{place}: {error}")
     return found
