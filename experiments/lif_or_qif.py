@@ -58,7 +58,7 @@ SPACE = {"yin_yang": _space(16.0, 32.0), "digits": _space(0.7, 10.0)}
 silent a gradient of spike times says nothing, and the loss drives those that fire to silence, too."""
 UPDATES = {"yin_yang": (200, 50), "digits": (150, 32)}
 """Updates of a trial, and trials in each. Those that are judged have `LONGER` times as many."""
-LONGER = 3
+LONGER = 2
 PARTS = ("search", "seeds")
 
 
@@ -135,7 +135,10 @@ def seeded(folder: Path, best: Path, seeds: int, updates: int) -> list[dict[str,
     found = []
     for seed in range(1, seeds + 1):
         place = folder / "seeds" / str(seed)
-        config = load(best, [("seed", str(seed)), ("training.steps", str(updates))])
+        every = [
+            (f"training.{name}", str(updates)) for name in ("steps", "evaluate_every", "checkpoint_every")
+        ]
+        config = load(best, [("seed", str(seed)), *every])
         try:
             found.append(finished_run(config, place, figures=False, progress=False))
         except TrainingStopped as error:
