@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from experiments.benchmarks import client, compare, settings, table, worker
+from experiments.benchmarks import accelerator, client, compare, settings, table, worker
 from experiments.benchmarks.contestants import BASE, CONTESTANTS, EVERYONE, REFERENCES
 from experiments.benchmarks.environments import PACKAGES
 from experiments.benchmarks.models import axes, hand, ours
@@ -152,3 +152,19 @@ def test_tables():
         "| fast | 1000 | 3.00 | - | - | - | 1e-07 | 2e-06 |",
     ]
     assert "| fast | it broke |" in table.details(results["rec"], BASE)
+
+
+def test_the_script_for_accelerators_measures_on_a_cpu(capsys, monkeypatch):
+    monkeypatch.setattr(accelerator, "SETTINGS", TINY)
+    assert accelerator.copy(2, 1000)["gb_per_s"] > 0
+    (row,) = accelerator.scan(1, (16,), (4,), 10, 2)
+    assert row["gradient_us_per_step"] > 0
+    names = {row["contestant"] for row in accelerator.gradients(1, 0.5, ("rec",)) if row["least_ms"] > 0}
+    assert names == set(accelerator.GRADIENTS)
+    found = accelerator.peers(1, 4, (2, 8))
+    assert found[0]["forward_us_per_step"] > 0
+    assert importlib.util.find_spec("spikingjelly") or "not installed" in found[1]["error"]
+    accelerator.main(["--parts", "copy", "--rounds", "1"])
+    machine, copied = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert machine["machine"]["platform"] == "cpu"
+    assert copied["copy"]["least_ms"] > 0
