@@ -121,13 +121,16 @@ def one_neuron(updates: int, out: Path) -> None:
         for k, wanted in enumerate(WANTED):
             left.axhline(wanted, color="k", ls=":", lw=0.8, label="wanted" if not k else None)
         left.axhline(END, color="0.6", lw=0.8)
-        left.text(0.02 * updates, END + 3, "end of the trial; above: pseudospikes", fontsize=6, color="0.4")
+        words = {"fontsize": 6, "color": "0.4", "ha": "right", "va": "top"}
+        left.text(0.98 * updates, END - 3, "end of the trial; above: pseudospikes", **words)
         left.set(
             xlabel="update", ylabel="spike time (ms)", title=f"One neuron (seed {seed})", ylim=(0, 2 * END)
         )
         left.legend(frameon=False, fontsize=6, loc="upper right")
         right.semilogy(np.maximum(values, 1e-30))
         right.set(xlabel="update", ylabel="mean squared error (tau$^2$)", title="Loss")
+        for ax in (left, right):
+            ax.locator_params(axis="x", nbins=4)
         page.savefig(out / "one_neuron.png")
 
 
