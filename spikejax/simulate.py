@@ -7,11 +7,13 @@ from typing import Any, Literal, NamedTuple, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.ad_checkpoint import checkpoint_name
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
 
 from .activity import warn_of_trial
 from .adjoints import AbstractAdjoint, Costate
+from .adjoints.chunks import PRODUCT
 from .cell import Cell
 from .gates import Gate
 from .network import Layer, Network
@@ -160,6 +162,7 @@ def simulate(
         x, into, m, currents = xs
         if x is not None:
             into, remembered = _fed(network, -1, x, {}, remembered, m)
+            into = {i: checkpoint_name(current, PRODUCT) for i, current in into.items()}
         ends, records, activation = [], [], None
         for i, (layer, cell, own, current) in enumerate(
             zip(network.layers, cells, carries, currents, strict=True)

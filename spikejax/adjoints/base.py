@@ -14,6 +14,8 @@ from ..connections import AbstractConnection
 from ..parameters import as_parameter
 from ..registry import Registry
 from ..state import Carry, Record
+from .chunks import over_chunks
+from .plan import Plan, whole
 
 
 class AbstractAdjoint(Component):
@@ -40,11 +42,19 @@ class AbstractAdjoint(Component):
         `save` names the fields of `Record` to return.
         """
 
+    def plan(self, carry: PyTree, xs: PyTree) -> Plan:
+        """How `over_time` runs a network of the state `carry` over the inputs `xs`, ``(time, ..)``."""
+        return whole(carry, xs, f"as {type(self).__name__} does")
+
     def over_time(
         self, advance: Callable[[PyTree, PyTree], tuple[PyTree, PyTree]], carry: PyTree, xs: PyTree
     ) -> tuple[PyTree, PyTree]:
-        """Run the whole network, ``advance(carry, xs) -> (carry, ys)``, over the time axis of `xs`."""
-        return advance(carry, xs)
+        """Run the whole network, ``advance(carry, xs) -> (carry, ys)``, over the time axis of `xs`, as
+        planned."""
+        plan = self.plan(carry, xs)
+        if plan.chunks == 1:
+            return advance(carry, xs)
+        return over_chunks(advance, carry, xs, plan.chunk, plan.keep_products)
 
 
 ADJOINTS: Registry[AbstractAdjoint] = Registry("adjoint")

@@ -21,10 +21,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..cell import Cell
-from ..component import part
+from ..component import option, part
 from ..loops import LOOPS, AbstractLoop, Cotangents, Damping, History
 from ..state import Carry
 from .base import ADJOINTS, AbstractAdjoint, clip_field, damping_field
+from .plan import Work, plan_of
 
 
 @ADJOINTS.register("costate")
@@ -53,6 +54,12 @@ class Costate(AbstractAdjoint):
     damping: Float[Array, ""] | None = damping_field()
     clip: Float[Array, ""] | None = clip_field()
     loop: AbstractLoop = part(LOOPS, "scan", doc="what runs the time loop")
+    chunk: int | None = option(
+        None, doc="steps of a chunk (default: by the size of the network, see explain_plan)", at_least=1.0
+    )
+
+    def plan(self, carry, xs):
+        return plan_of(Work.of(carry, xs), self.chunk)
 
     def layer(self, cell, recurrent, drive, carry, mask, save):
         fixed_cell, fixed_recurrent, fixed_drive, start = _freeze((cell, recurrent, drive, carry))
