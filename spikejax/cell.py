@@ -38,17 +38,17 @@ class Cell(eqx.Module):
         and moves continuously with the time of a spike.
         """
         state, count = carry
-        neuron, (release, prompt) = self.gate.step(self.neuron, state.neuron, self._input(current), self.dt)
-        arrived = prompt + state.pending
+        neuron, released = self.gate.step(self.neuron, state.neuron, self.input(current), self.dt)
+        release, arrived = released.charge, released.prompt + state.pending
         activation, hidden = self.synapse.step(state.activation, arrived, self.dt, state.hidden)
-        after = state._replace(neuron=neuron, activation=activation, pending=release - prompt, hidden=hidden)
+        after = state._replace(neuron=neuron, activation=activation, pending=released.late, hidden=hidden)
         new = Carry(after, count + release)
         if mask is None:
             return new, release
         hold = jax.tree.map(lambda a, b: jnp.where(mask, a, b), new, carry)
         return hold, jnp.where(mask, release, 0.0)
 
-    def _input(self, current) -> Input:
+    def input(self, current: Float[Array, "*current"]) -> Input:
         """``I + sum_k g_k (E_k - v)`` as the neuron takes it."""
         if self.reversal is None:
             return current

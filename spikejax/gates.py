@@ -28,7 +28,12 @@ class Released(NamedTuple):
     """``q``: 1 for a whole spike, at any speed."""
     prompt: Float[Array, "*n"]
     """``int (1 - t/dt) dq``, t being the time in the step: what arrives in the same step. The rest arrives in
-    the next one."""
+    the next one; where all of it is prompt, this is the same array as `charge`."""
+
+    @property
+    def late(self) -> Float[Array, "*n"]:
+        """What arrives in the next step."""
+        return jnp.zeros_like(self.charge) if self.prompt is self.charge else self.charge - self.prompt
 
 
 class Level(NamedTuple):

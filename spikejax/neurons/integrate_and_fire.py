@@ -51,8 +51,7 @@ class NIF(AbstractResetNeuron):
         way = jnp.where(spiked, way, 1.0)
         first = jnp.where(spiked, (self.v_th - state.v) / way, 1.0)
         last = jnp.where(spiked, first + (count - 1) * span / way, 1.0)
-        landed = State(jnp.broadcast_to(self.v_reset, free.v.shape))
-        return State(free.v - count * span), Path(state, free, count, first, last, landed)
+        return State(free.v - count * span), Path(state, free, count, first, last, State(self.v_reset))
 
 
 @NEURONS.register("lif")
@@ -118,8 +117,8 @@ class LIF(AbstractResetNeuron):
         # A current that makes very many spikes leaves rounding.
         v = jnp.where((v >= self.v_reset) & (v <= self.v_th), v, self.v_reset)
         first = 1 - left / h
-        landed = State(jnp.broadcast_to(self.v_reset, free.v.shape))
-        path = Path(state, free, spiked.astype(v.dtype) + more, first, first + more * period / h, landed)
+        path = Path(state, free, spiked.astype(v.dtype) + more, first, first + more * period / h)
+        path = path._replace(landed=State(self.v_reset))
         return State(jnp.where(spiked, v, free.v)), path
 
 
