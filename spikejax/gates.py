@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .component import Component, parameter, part
-from .elementary import relative_decay
+from .elementary import quotient, relative_decay
 from .kernels import KERNELS, AbstractKernel
 from .registry import Registry
 
@@ -234,7 +234,7 @@ class Gate(Component):
             """``int x dG`` over the straight piece from a to b; on a short way, x at its `middle`."""
             charge = b.charge - a.charge
             left = (end.u - b.u) * charge + (b.area - a.area - (b.u - a.u) * a.charge)
-            return (left * way + middle * short**2 * charge) / (way**2 + short**2)
+            return quotient(left * way + middle * short**2 * charge, way**2 + short**2)
 
         if upswing is None:
             return share(start, end, 0.5)

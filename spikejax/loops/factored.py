@@ -4,8 +4,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ..state import LayerState
-from .base import LOOPS, Cotangents, History
+from ..connections.base import hold
+from ..gates import Released
+from ..state import Carry, LayerState, Record
+from .base import LOOPS, Cotangents, History, Trajectory
 from .factors import factors, fires, worthwhile
 from .scan import Scan, through_recurrence
 from .steps import over_steps, row
@@ -25,6 +27,22 @@ class Factored(Scan):
     The cotangents of the cell's parameters are one more product, after the loop, of the steps' derivatives with
     cotangents that are known then.
     """
+
+    def forward(self, cell, recurrent, drive, carry, mask, save):
+        if not worthwhile(cell, carry.state.neuron, drive[0]):
+            return super().forward(cell, recurrent, drive, carry, mask, save)
+        run = _fed_forward if recurrent is None else _recurrent
+        end, before, fired, current = run(cell, recurrent, drive, carry.state, mask)
+        release = _moved(_like(mask, fired.charge), fired.charge)
+        # What a step begins with is what the one before has left.
+        after = lambda x, last: jnp.concatenate([x[1:], last[None]])
+        every = Record(
+            release=release, v=after(before.neuron.v, end.neuron.v), late=after(before.pending, end.pending)
+        )
+        rest = Record(**{name: getattr(every, name) for name in ("release", "v", "late") if name in save})
+        last = Carry(end, carry.count + jnp.sum(release, axis=0))
+        activation = after(before.activation, end.activation)
+        return Trajectory(last, before.neuron, (before.pending, before.hidden), activation, current, rest)
 
     def backward(self, cell, recurrent, history: History, cotangents: Cotangents, damping):
         current = history.current
@@ -75,6 +93,59 @@ class Factored(Scan):
         d_state, (d_current, d_after, d_release) = over_steps(back, start, len(current), reverse=True)
         d_cell = _of_the_cell(cell, history, d_after, d_release)
         return d_cell, d_current, cotangents.last._replace(state=d_state)
+
+
+def _fed_forward(cell, recurrent, drive, state: LayerState, mask):
+    """The neurons through time, then all that they release, then the synapses through time."""
+    del recurrent
+
+    def move(t, neuron):
+        current, m = row((drive, mask), t)
+        new, _ = cell.gate.step(cell.neuron, neuron, cell.input(current), cell.dt)
+        return hold(m, new, neuron), neuron
+
+    neuron, neurons = over_steps(move, state.neuron, len(drive))
+    fired = jax.vmap(_fire(cell))(neurons, drive)
+
+    def pass_on(t, now):
+        charges, m = row((fired[1:], mask), t)
+        return hold(m, _filtered(cell, now, *charges), now), now
+
+    now, series = over_steps(pass_on, (state.activation, state.pending, state.hidden), len(drive))
+    return state._replace(neuron=neuron)._replace(**_synapse(now)), LayerState(neurons, *series), fired, drive
+
+
+def _recurrent(cell, recurrent, drive, state: LayerState, mask):
+    """All in one loop, which keeps what each step begins with."""
+
+    def step(t, state):
+        own, m = row((drive, mask), t)
+        current, past = recurrent.step(state.activation, state.past)
+        current = own + current
+        neuron, released = cell.gate.step(cell.neuron, state.neuron, cell.input(current), cell.dt)
+        synapse = _filtered(cell, (state.activation, state.pending, state.hidden), *released)
+        new = state._replace(neuron=neuron, past=past)._replace(**_synapse(synapse))
+        return hold(m, new, state), (state[:4], current)
+
+    state, (series, current) = over_steps(step, state, len(drive))
+    before = LayerState(*series)
+    return state, before, jax.vmap(_fire(cell))(before.neuron, current), current
+
+
+def _filtered(cell, now, charge, prompt):
+    """Activation, pending charge and hidden variables after a step in which this is released."""
+    activation, pending, hidden = now
+    released = Released(charge, charge if prompt is None else prompt)
+    activation, hidden = cell.synapse.step(activation, released.prompt + pending, cell.dt, hidden)
+    return activation, released.late, hidden
+
+
+def _synapse(now):
+    return dict(zip(("activation", "pending", "hidden"), now, strict=True))
+
+
+def _like(mask, series):
+    return None if mask is None else mask.reshape(mask.shape + (1,) * (series.ndim - 1))
 
 
 def _first(tree):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..component import parameter, part
-from ..elementary import relative_decay
+from ..elementary import log1p, relative_decay
 from .base import NEURONS, RESETS, AbstractReset, AbstractResetNeuron, Drive, Path, State, parts
 
 
@@ -110,7 +110,7 @@ class LIF(AbstractResetNeuron):
         passed = jnp.where(spiked, (free.v - self.v_th) / room, 0.0)
         # Time left after the first spike, and between spikes, in membrane time constants.
         span = self.v_th - self.v_reset
-        left, period = -jnp.log(1 - passed), jnp.log1p(span / room)
+        left, period = -jnp.log(1 - passed), log1p(span / room)
         more = jax.lax.stop_gradient(jnp.floor(left / period))
         factor = jnp.exp(more * period)
         v = self.v_reset + (current - self.v_reset) * (1 - factor + passed * factor)
