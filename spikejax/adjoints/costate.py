@@ -53,7 +53,7 @@ class Costate(AbstractAdjoint):
 
     damping: Float[Array, ""] | None = damping_field()
     clip: Float[Array, ""] | None = clip_field()
-    loop: AbstractLoop = part(LOOPS, "factored", doc="what runs the time loop")
+    loop: AbstractLoop = part(LOOPS, "scan", doc="what runs the time loop")
     chunk: int | None = option(
         None, doc="steps of a chunk (default: by the size of the network, see explain_plan)", at_least=1.0
     )

@@ -60,7 +60,7 @@ class Scan(AbstractLoop):
                 d_current = d_current + d_shown
             d_state = d_start.state
             if recurrent is not None:
-                d_state = through_recurrence(recurrent, d_state, d_past, d_current, before, m)
+                d_state = _through_recurrence(recurrent, d_state, d_past, d_current, before, m)
             if not damping.off:
                 d_state = damping(d_state, cell.dt)
             return (d_state, jax.tree.map(jnp.add, d_cell, d_step)), d_current
@@ -72,7 +72,7 @@ class Scan(AbstractLoop):
         return d_cell, d_current, Carry(d_state, cotangents.last.count)
 
 
-def through_recurrence(recurrent, d_state: LayerState, d_past, d_current, activation, mask) -> LayerState:
+def _through_recurrence(recurrent, d_state: LayerState, d_past, d_current, activation, mask) -> LayerState:
     """The costate before a step, with what reaches it through the recurrent connection: ``W^T dI`` where it
     remembers nothing."""
     nothing = jax.tree.map(jnp.zeros_like, d_past)
@@ -83,4 +83,4 @@ def through_recurrence(recurrent, d_state: LayerState, d_past, d_current, activa
     return d_state._replace(activation=d_state.activation + d_activation, past=d_before)
 
 
-__all__ = ["Scan", "through_recurrence"]
+__all__ = ["Scan"]
