@@ -179,8 +179,9 @@ def simulate(
         tail, out = network.readout(tail, activation, m, dt)
         return (tuple(ends), remembered, tail), (out, tuple(records))
 
+    operations = lambda: max(cell.operations(own) for cell, own in zip(cells, carries, strict=True))
     (carries, remembered, tail), (readout, records) = adjoint.over_time(
-        advance, (carries, remembered, state.readout), (given, into, mask, background)
+        advance, (carries, remembered, state.readout), (given, into, mask, background), operations
     )
     inputs, skips = remembered[: len(cells)], remembered[len(cells) :]
     states = tuple(c.state._replace(inputs=own) for c, own in zip(carries, inputs, strict=True))

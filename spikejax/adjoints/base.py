@@ -17,6 +17,12 @@ from ..state import Carry, Record
 from .chunks import over_chunks
 from .plan import Plan, whole
 
+Operations = Callable[[], int]
+
+
+def _few() -> int:
+    return 0
+
 
 class AbstractAdjoint(Component):
     """A way to differentiate a simulation. All compute the same forward pass; undamped and unclipped, all
@@ -42,16 +48,24 @@ class AbstractAdjoint(Component):
         `save` names the fields of `Record` to return.
         """
 
-    def plan(self, carry: PyTree, xs: PyTree) -> Plan:
-        """How `over_time` runs a network of the state `carry` over the inputs `xs`, ``(time, ..)``."""
+    def plan(self, carry: PyTree, xs: PyTree, operations: Operations = _few) -> Plan:
+        """How `over_time` runs a network of the state `carry` over the inputs `xs`, ``(time, ..)``.
+
+        **Arguments:** `operations`: says how many a step has of the neuron that has most.
+        """
+        del operations
         return whole(carry, xs, f"as {type(self).__name__} does")
 
     def over_time(
-        self, advance: Callable[[PyTree, PyTree], tuple[PyTree, PyTree]], carry: PyTree, xs: PyTree
+        self,
+        advance: Callable[[PyTree, PyTree], tuple[PyTree, PyTree]],
+        carry: PyTree,
+        xs: PyTree,
+        operations: Operations = _few,
     ) -> tuple[PyTree, PyTree]:
         """Run the whole network, ``advance(carry, xs) -> (carry, ys)``, over the time axis of `xs`, as
         planned."""
-        plan = self.plan(carry, xs)
+        plan = self.plan(carry, xs, operations)
         if plan.chunks == 1:
             return advance(carry, xs)
         return over_chunks(advance, carry, xs, plan.chunk, plan.keep_products)

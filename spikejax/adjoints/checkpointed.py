@@ -35,13 +35,14 @@ class Checkpointed(AbstractAdjoint):
     def layer(self, cell, recurrent, drive, carry, mask, save):
         return self.inner.layer(cell, recurrent, drive, carry, mask, save)
 
-    def plan(self, carry, xs):
+    def plan(self, carry, xs, operations=None):
+        del operations
         work = Work.of(carry, xs)
         if self.chunk is not None:
             return plan_of(work, self.chunk)
         return Plan(work, math.ceil(math.sqrt(work.steps)), why="the square root of the trial")
 
-    def over_time(self, advance, carry, xs):
+    def over_time(self, advance, carry, xs, operations=None):
         # Of an inner adjoint that has chunks itself those lie within the chunks here.
         return over_chunks(
             functools.partial(self.inner.over_time, advance), carry, xs, self.plan(carry, xs).chunk

@@ -58,8 +58,8 @@ class Costate(AbstractAdjoint):
         None, doc="steps of a chunk (default: by the size of the network, see explain_plan)", at_least=1.0
     )
 
-    def plan(self, carry, xs):
-        return plan_of(Work.of(carry, xs), self.chunk)
+    def plan(self, carry, xs, operations=None):
+        return plan_of(Work.of(carry, xs), self.chunk, operations)
 
     def layer(self, cell, recurrent, drive, carry, mask, save):
         fixed_cell, fixed_recurrent, fixed_drive, start = _freeze((cell, recurrent, drive, carry))

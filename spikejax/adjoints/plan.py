@@ -1,6 +1,7 @@
 """How a trial is run: in which chunks, and what of them is kept. Decided here and nowhere else."""
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -17,6 +18,11 @@ FEWEST = 4
 """Steps of a chunk, at least: between two chunks every gradient of a weight is read and written once."""
 WIDE = 256
 """Channels from which on a product is kept rather than computed again."""
+LONG = 150
+"""Operations of a step from which on it is not computed twice: that of a LIF neuron has about 50 with a surrogate
+and a reset on the grid, and 350 with `Charge`."""
+ALL = 2**30
+"""Bytes of the series of a trial from which on it is cut all the same, on any device."""
 KEPT = 16 * 2**20
 """Bytes of the products of a trial that are kept, at most."""
 
@@ -33,6 +39,11 @@ class Work(NamedTuple):
     """Numbers that a trial carries from step to step."""
     itemsize: int
     """Bytes of a number."""
+
+    @property
+    def kept(self) -> int:
+        """Bytes of all that a trial carries, of every step."""
+        return self.batch * self.steps * self.moving * self.itemsize
 
     @classmethod
     def of(cls, carry: PyTree, xs: PyTree) -> "Work":
@@ -74,25 +85,32 @@ class Plan(NamedTuple):
         return "\n".join(lines)
 
 
-def plan_of(work: Work, chunk: int | None = None, platform: str | None = None) -> Plan:
+def plan_of(
+    work: Work,
+    chunk: int | None = None,
+    operations: Callable[[], int] | None = None,
+    platform: str | None = None,
+) -> Plan:
     """The plan for `work`.
 
-    On a CPU a chunk's series fit in the cache (`CACHE`); on an accelerator the trial is run in one go.
+    On a CPU a chunk's series fit in the cache (`CACHE`), unless a step is `LONG`; that, and a trial on an
+    accelerator, runs in one go as long as its series fit in the memory (`ALL`).
 
-    **Arguments:** `chunk`: steps of a chunk, in the place of what is found here; `platform`: ``"cpu"`` or
-    another, by default that which JAX computes on.
+    **Arguments:** `chunk`: steps of a chunk, in the place of what is found here; `operations`: says how many a
+    step has; `platform`: ``"cpu"`` or another, by default that which JAX computes on.
     """
     platform = jax.default_backend() if platform is None else platform
-    cpu = platform == "cpu"
-    products = work.batch * work.steps * work.moving * work.itemsize
-    keep = cpu and work.given >= WIDE and products <= KEPT * SERIES
+    keep = platform == "cpu" and work.given >= WIDE and work.kept <= SERIES * KEPT
     if chunk is not None:
         return Plan(work, min(chunk, work.steps), keep, "as it was asked for")
-    if not cpu:
-        return Plan(work, work.steps, why=f"on {platform}")
     a_step = work.batch * work.itemsize * (work.given + SERIES * work.moving)
-    longest = max(CACHE // max(a_step, 1), FEWEST)
-    why = f"a step has {a_step / 2**10:.3g} KiB of series, and {CACHE >> 20} MiB stay in the cache"
+    room, why = CACHE, f"{CACHE >> 20} MiB stay in the cache"
+    if platform != "cpu":
+        room, why = ALL, f"on {platform}"
+    elif a_step * work.steps > CACHE and operations is not None and operations() >= LONG:
+        room, why = ALL, "the step of its neurons is too long to be computed twice"
+    why = f"a step has {a_step / 2**10:.3g} KiB of series, {why}"
+    longest = max(room // max(a_step, 1), FEWEST)
     if longest >= work.steps:
         return Plan(work, work.steps, why=why)
     return Plan(work, _even(work.steps, longest), keep, why)

@@ -14,10 +14,12 @@ from spikejax import (
     Gate,
     LeakyReadout,
     Network,
+    explain_plan,
     simulate,
 )
 from spikejax.adjoints.chunks import over_chunks, side_by_side
-from spikejax.adjoints.plan import CACHE, KEPT, SERIES, Work, plan_of
+from spikejax.adjoints.plan import CACHE, KEPT, LONG, SERIES, Work, plan_of
+from spikejax.cell import Cell
 
 STEPS = 11
 KEYS = jax.random.split(jax.random.key(3), 3)
@@ -120,11 +122,41 @@ def test_the_series_of_a_chunk_fit_in_the_cache():
     assert 100 % plan.chunk == 0
     assert plan.chunk == 4 or plan.chunk * a_step <= CACHE
     assert plan.keep_products
-    long = wide._replace(steps=10 * KEPT)
+    long = wide._replace(steps=1 + SERIES * KEPT // (wide.kept // wide.steps))
     assert not plan_of(long, platform="cpu").keep_products
     assert plan_of(wide, platform="gpu").chunks == 1
     assert plan_of(wide, chunk=30, platform="gpu").chunks == 4
     assert plan_of(wide, chunk=1000, platform="cpu").chunks == 1
+
+
+def test_a_long_step_is_not_computed_twice():
+    work = Work(steps=100, batch=128, given=100, moving=1000, itemsize=4)
+    made = network()
+    carries = made.init().layers
+
+    def operations(gate, neuron):
+        layer = made.layers[0]
+        cell = Cell(neuron, layer.synapse, gate, 0.5)
+        return lambda: cell.operations(cell.start(carries[0]))
+
+    short = operations(Gate("fast_sigmoid", release="surrogate"), LIF(reset="subtract"))
+    assert short() < LONG < operations(Gate(), LIF())()
+    assert plan_of(work, None, short, "cpu").chunks > 1
+    assert plan_of(work, None, operations(Gate(), LIF()), "cpu").chunks == 1
+    # Unless it would need all of the memory.
+    huge = work._replace(steps=100_000)
+    assert plan_of(huge, None, operations(Gate(), LIF()), "cpu").chunks > 1
+
+
+def test_what_is_planned_is_said():
+    said = explain_plan(network(), STIMULI[0], gate=Gate(width=0.4), dt=0.5, batch=100_000)
+    assert said.startswith("100000 x 11 steps")
+    assert "run again on the way back" in said
+    asked = explain_plan(network(), EVENTS, gate=Gate(width=0.4), dt=0.5, adjoint=Costate(chunk=6))
+    assert "2 chunks of 6 steps" in asked
+    assert "in one go" in explain_plan(
+        network(), STIMULI[0], gate=Gate(width=0.4), dt=0.5, adjoint=Autodiff()
+    )
 
 
 def test_checkpointed_says_the_square_root():

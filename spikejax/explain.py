@@ -1,0 +1,57 @@
+"""In words, how a simulation is run."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import ArrayLike
+
+from .adjoints import AbstractAdjoint, Costate
+from .adjoints.plan import Plan
+from .gates import Gate
+from .network import Network
+from .simulate import simulate
+from .stimulus import Stimulus
+
+
+class _Asked(AbstractAdjoint):
+    """An adjoint, with what it plans written down."""
+
+    inner: AbstractAdjoint
+    plans: list[Plan]
+
+    def layer(self, cell, recurrent, drive, carry, mask, save):
+        return self.inner.layer(cell, recurrent, drive, carry, mask, save)
+
+    def over_time(self, advance, carry, xs, operations=None):
+        self.plans.append(self.inner.plan(carry, xs, operations))
+        return advance(carry, xs)
+
+
+def explain_plan(
+    network: Network,
+    stimulus: Stimulus,
+    *,
+    gate: Gate,
+    dt: float | ArrayLike,
+    adjoint: AbstractAdjoint | None = None,
+    batch: int = 1,
+) -> str:
+    """In words, in which chunks `simulate` runs a trial and what it keeps of them, and why
+    (`spikejax.adjoints.plan`). Nothing is computed.
+
+    **Arguments:** as those of `simulate`; `stimulus`: one trial; `batch`: how many of them run at once, by
+    `jax.vmap`.
+    """
+    asked = _Asked(Costate() if adjoint is None else adjoint, [])
+
+    def run(which):
+        # Every trial depends on its number, so that all of them are a batch.
+        x = jax.tree.map(
+            lambda a: a + which.astype(a.dtype) if jnp.issubdtype(a.dtype, jnp.inexact) else a, stimulus
+        )
+        return simulate(network, x, gate=gate, dt=dt, adjoint=asked).readout
+
+    jax.eval_shape(jax.vmap(run), jnp.zeros(batch))
+    return str(asked.plans[0])
+
+
+__all__ = ["explain_plan"]
