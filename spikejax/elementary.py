@@ -76,8 +76,8 @@ def _angle_jvp(primals, tangents):
 
 @jax.custom_jvp
 def log1p(x: Float[Array, "*n"]) -> Float[Array, "*n"]:
-    """``log(1 + x)`` for x above -1, to rounding also where x is small: the error of ``1 + x`` goes out by the
-    factor ``x/((1 + x) - 1)``.
+    """``log(1 + x)`` for x above -1, to rounding also where x is small: the error of ``1 + x`` goes out by
+    the factor ``x/((1 + x) - 1)``.
 
     XLA on the CPU calls its own for one element at a time, and so computes all that it fuses with it.
 

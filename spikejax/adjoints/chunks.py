@@ -60,26 +60,25 @@ def _windows(fixed: PyTree, way: PyTree, start: Int[Array, ""], length: int) -> 
 def _window(length: int, fixed: Array, way: Array, start: Int[Array, ""]) -> tuple[Array, Array]:
     """`way` as it is, and the rows of `fixed` from `start` on.
 
-    The two are the same array: `fixed` is none that a loop carries, so that it need not be kept for every turn,
-    and `way` is what the derivative takes. The cotangent goes back through the loop as one array, to which
-    every chunk adds its rows in place; JAX's own transpose of a slice adds a whole array of zeros for every
-    chunk.
+    The two are the same array: `fixed` is none that a loop carries, so that it need not be kept for every
+    turn, and `way` is what the derivative takes. The cotangent goes back through the loop as one array, to
+    which every chunk adds its rows in place; JAX's own transpose of a slice adds a whole array of zeros for
+    every chunk.
     """
     return way, jax.lax.dynamic_slice_in_dim(fixed, start, length)
 
 
 @_window.defjvp
 def _window_jvp(length, primals, tangents):
-    _, way, start = primals
-    d_way = tangents[1]
+    start, d_way = primals[2], tangents[1]
     if d_way.dtype == jax.dtypes.float0:
         return _window(length, *primals), (d_way, d_way[:length])
     d_way, d_piece = _cut.bind(*vary_together((d_way, start)), axis=0, length=length)
     return _window(length, *primals), (d_way, d_piece)
 
 
-# `_cut`: of x and start x itself, and `length` rows of it along `axis`. `_added`: of x, rows and start x with the
-# rows added. Each is the other's transpose.
+# `_cut`: of x and start x itself, and `length` rows of it along `axis`. `_added`: of x, rows and start x with
+# the rows added. Each is the other's transpose.
 _cut, _added = Primitive("cut_window"), Primitive("add_window")
 _cut.multiple_results = True
 
@@ -154,8 +153,8 @@ _declare(_added, _run_added, _added_jvp, _added_transpose)
 
 
 def side_by_side(tree: PyTree) -> int:
-    """How many copies of this run at once, under the `jax.vmap` that it is called in; 1 where a `jax.jit` lies
-    between."""
+    """How many copies of this run at once, under the `jax.vmap` that it is called in; 1 where a `jax.jit`
+    lies between."""
     sizes = []
 
     @jax.custom_batching.custom_vmap

@@ -46,7 +46,10 @@ class Costate(AbstractAdjoint):
     First derivatives, reverse mode. A second derivative raises an error (`Autodiff` has all).
 
     **Arguments:** `damping` (per ms), `clip`: of the costate, biased (`spikejax.loops.Damping`); `loop`: what
-    runs the population there and its costate back, an `AbstractLoop` or its name in `LOOPS`.
+    runs the population there and its costate back, an `AbstractLoop` or its name in `LOOPS`; `chunk`: steps
+    of a chunk. By default the series of a chunk fit in the cache, and a trial of several chunks keeps the
+    states between them and runs each again on the way back; where a step is long the trial is one chunk
+    (`spikejax.adjoints.plan`; `spikejax.explain_plan` says what is done).
 
     **Reference:** Huh & Sejnowski 2018, eqs. 8-13.
     """

@@ -10,8 +10,8 @@ from jaxtyping import PyTree
 from .chunks import side_by_side
 
 CACHE = 8 * 2**20
-"""Bytes of the series of a chunk on a CPU, so that they stay in its cache, and below the 32 MiB above which an
-allocator gives pages back to the system at the end of each step, and faults them in again in the next."""
+"""Bytes of the series of a chunk on a CPU, so that they stay in its cache, and below the 32 MiB above which
+an allocator gives pages back to the system at the end of each step, and faults them in again in the next."""
 SERIES = 8
 """Series of a population that a chunk holds at once, for every number that it carries from step to step."""
 FEWEST = 4
@@ -19,8 +19,8 @@ FEWEST = 4
 WIDE = 256
 """Channels from which on a product is kept rather than computed again."""
 LONG = 150
-"""Operations of a step from which on it is not computed twice: that of a LIF neuron has about 50 with a surrogate
-and a reset on the grid, and 350 with `Charge`."""
+"""Operations of a step from which on it is not computed twice: that of a LIF neuron has about 50 with a
+surrogate and a reset on the grid, and 350 with `Charge`."""
 ALL = 2**30
 """Bytes of the series of a trial from which on it is cut all the same, on any device."""
 KEPT = 16 * 2**20
@@ -72,8 +72,8 @@ class Plan(NamedTuple):
     def __str__(self) -> str:
         work = self.work
         lines = [
-            f"{work.batch} x {work.steps} steps, {work.given} numbers given and {work.moving} carried in each, "
-            f"{work.itemsize} bytes a number"
+            f"{work.batch} x {work.steps} steps, {work.given} numbers given and {work.moving} carried in "
+            f"each, {work.itemsize} bytes a number"
         ]
         if self.chunks == 1:
             lines.append(f"in one go: {self.why}")
@@ -96,8 +96,8 @@ def plan_of(
     On a CPU a chunk's series fit in the cache (`CACHE`), unless a step is `LONG`; that, and a trial on an
     accelerator, runs in one go as long as its series fit in the memory (`ALL`).
 
-    **Arguments:** `chunk`: steps of a chunk, in the place of what is found here; `operations`: says how many a
-    step has; `platform`: ``"cpu"`` or another, by default that which JAX computes on.
+    **Arguments:** `chunk`: steps of a chunk, in the place of what is found here; `operations`: says how many
+    a step has; `platform`: ``"cpu"`` or another, by default that which JAX computes on.
     """
     platform = jax.default_backend() if platform is None else platform
     keep = platform == "cpu" and work.given >= WIDE and work.kept <= SERIES * KEPT
@@ -117,8 +117,8 @@ def plan_of(
 
 
 def _even(steps: int, longest: int) -> int:
-    """A length of chunks, at most `longest`: one that divides the trial, if any above half of it does, since a
-    last chunk that is shorter is compiled by itself."""
+    """A length of chunks, at most `longest`: one that divides the trial, if any above half of it does, since
+    a last chunk that is shorter is compiled by itself."""
     found = [n for n in range(longest, longest // 2, -1) if steps % n == 0]
     return found[0] if found else longest
 

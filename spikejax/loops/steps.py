@@ -20,9 +20,9 @@ def over_steps(
 ) -> tuple[PyTree, PyTree]:
     """``carry, row = step(t, carry)`` for every t, forwards or back: the last carry, and the rows as series.
 
-    What `jax.lax.scan` does, but for one thing: under `jax.vmap` a scan puts time before the batch, and copies
-    every series into that order and out of it. Here a series of a batch stays ``(batch, time, ..)``, as the
-    matrix products before and after the loop have it.
+    What `jax.lax.scan` does, but for one thing: under `jax.vmap` a scan puts time before the batch, and
+    copies every series into that order and out of it. Here a series of a batch stays ``(batch, time, ..)``,
+    as the matrix products before and after the loop have it.
     """
     rows = jax.eval_shape(step, jax.ShapeDtypeStruct((), jnp.int32), carry)[1]
     series = jax.tree.map(lambda x: jnp.zeros((steps, *x.shape), x.dtype), rows)
