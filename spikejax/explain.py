@@ -1,5 +1,7 @@
 """In words, how a simulation is run."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import ArrayLike
@@ -8,21 +10,22 @@ from .adjoints import AbstractAdjoint, Costate
 from .adjoints.plan import Plan
 from .gates import Gate
 from .network import Network
+from .parameters import is_floating
 from .simulate import simulate
 from .stimulus import Stimulus
 
 
 class _Asked(AbstractAdjoint):
-    """An adjoint, with what it plans written down."""
+    """An adjoint that says what it plans."""
 
     inner: AbstractAdjoint
-    plans: list[Plan]
+    say: Callable[[Plan], None]
 
     def layer(self, cell, recurrent, drive, carry, mask, save):
         return self.inner.layer(cell, recurrent, drive, carry, mask, save)
 
     def over_time(self, advance, carry, xs, operations=None):
-        self.plans.append(self.inner.plan(carry, xs, operations))
+        self.say(self.inner.plan(carry, xs, operations))
         return advance(carry, xs)
 
 
@@ -41,17 +44,16 @@ def explain_plan(
     **Arguments:** as those of `simulate`; `stimulus`: one trial; `batch`: how many of them run at once, by
     `jax.vmap`.
     """
-    asked = _Asked(Costate() if adjoint is None else adjoint, [])
+    plans: list[Plan] = []
+    asked = _Asked(Costate() if adjoint is None else adjoint, plans.append)
 
     def run(which):
         # Every trial depends on its number, so that all of them are a batch.
-        x = jax.tree.map(
-            lambda a: a + which.astype(a.dtype) if jnp.issubdtype(a.dtype, jnp.inexact) else a, stimulus
-        )
+        x = jax.tree.map(lambda a: a + which.astype(a.dtype) if is_floating(a) else a, stimulus)
         return simulate(network, x, gate=gate, dt=dt, adjoint=asked).readout
 
     jax.eval_shape(jax.vmap(run), jnp.zeros(batch))
-    return str(asked.plans[0])
+    return str(plans[0])
 
 
 __all__ = ["explain_plan"]
