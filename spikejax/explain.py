@@ -24,8 +24,8 @@ class _Asked(AbstractAdjoint):
     def layer(self, cell, recurrent, drive, carry, mask, save):
         return self.inner.layer(cell, recurrent, drive, carry, mask, save)
 
-    def over_time(self, advance, carry, xs, operations=None):
-        self.say(self.inner.plan(carry, xs, operations))
+    def over_time(self, advance, carry, xs):
+        self.say(self.inner.plan(carry, xs, getattr(advance, "operations", None)))
         return advance(carry, xs)
 
 

@@ -13,6 +13,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
 
 from .activity import warn_of_trial
 from .adjoints import AbstractAdjoint, Costate
+from .adjoints.base import Advance
 from .adjoints.chunks import PRODUCT
 from .cell import Cell
 from .gates import Gate
@@ -181,7 +182,7 @@ def simulate(
 
     operations = lambda: max(cell.operations(own) for cell, own in zip(cells, carries, strict=True))
     (carries, remembered, tail), (readout, records) = adjoint.over_time(
-        advance, (carries, remembered, state.readout), (given, into, mask, background), operations
+        Advance(advance, operations), (carries, remembered, state.readout), (given, into, mask, background)
     )
     inputs, skips = remembered[: len(cells)], remembered[len(cells) :]
     states = tuple(c.state._replace(inputs=own) for c, own in zip(carries, inputs, strict=True))

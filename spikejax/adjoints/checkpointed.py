@@ -42,7 +42,7 @@ class Checkpointed(AbstractAdjoint):
             return plan_of(work, self.chunk)
         return Plan(work, math.ceil(math.sqrt(work.steps)), why="the square root of the trial")
 
-    def over_time(self, advance, carry, xs, operations=None):
+    def over_time(self, advance, carry, xs):
         # Of an inner adjoint that has chunks itself those lie within the chunks here.
         return over_chunks(
             functools.partial(self.inner.over_time, advance), carry, xs, self.plan(carry, xs).chunk

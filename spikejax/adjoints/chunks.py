@@ -45,7 +45,7 @@ def over_chunks(
     ys = jax.tree.map(lambda y: y.reshape(whole * chunk, *y.shape[2:]), ys)
     if whole * chunk < steps:
         tail = jax.tree.map(lambda x: x[whole * chunk :], xs)
-        carry, last = jax.checkpoint(advance, policy=kept)(carry, tail)
+        carry, last = jax.checkpoint(lambda *both: advance(*both), policy=kept)(carry, tail)
         ys = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), ys, last)
     return carry, ys
 

@@ -12,8 +12,8 @@ from .steps import over_steps, row
 
 @LOOPS.register("scan")
 class Scan(AbstractLoop):
-    """`jax.lax.scan` there and back, by `over_steps`. Kept are the state, activation and current of every
-    step; on the way back a step's own intermediates are computed again by `jax.vjp` of the cell."""
+    """`jax.lax.scan` there and back. Kept are the state, activation and current of every step; on the way
+    back a step's own intermediates are computed again by `jax.vjp` of the cell."""
 
     def forward(self, cell, recurrent, drive, carry, mask, save):
         def step(t, carry):
