@@ -93,10 +93,8 @@ def _run_added(x, rows, start, *, axis: int):
 
 
 def _cut_jvp(primals, tangents, **params):
-    out = _cut.bind(*primals, **params)
-    if isinstance(tangents[0], ad.Zero):
-        return out, [ad.Zero.from_primal_value(x) for x in out]
-    return out, _cut.bind(tangents[0], primals[1], **params)
+    d_x = ad.instantiate_zeros(tangents[0])
+    return _cut.bind(*primals, **params), _cut.bind(d_x, primals[1], **params)
 
 
 def _cut_transpose(cts, x, start, *, axis: int, length: int):
