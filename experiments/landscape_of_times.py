@@ -27,7 +27,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from lif_or_qif import CONTENDERS, UPDATES, folder_of, markdown
+from lif_or_qif import CONTENDERS, UPDATES, markdown, seed_of
 
 from spikejax import trainable
 from spikejax.configuration import initial_state
@@ -196,7 +196,7 @@ def main() -> None:
     for data in args.data:
         found, rows = {}, []
         for contender in CONTENDERS:
-            found[contender] = lines_of(folder_of(args.out, data, contender) / "seeds" / "1", args)
+            found[contender] = lines_of(seed_of(args.out, data, contender), args)
             for key, each in found[contender].items():
                 all_numbers = [numbers(one) for one in each]
                 shown = [f"{np.nanmean([one.get(name, np.nan) for one in all_numbers]):.3g}"
