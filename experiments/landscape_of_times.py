@@ -1,7 +1,7 @@
 """How fragmented the loss is around the networks of `lif_or_qif.py`, and what gradients say there.
 
     python experiments/landscape_of_times.py [--data yin_yang digits] [--out runs/lif_or_qif]
-        [--trials 40] [--single 4] [--points 161] [--extent 0.2] [--figures docs]
+        [--trials 20] [--single 3] [--points 81] [--extent 0.2] [--figures docs]
 
 For the first seed of every contender, trained and initial, in float64 along a random direction
 (filter-normalised) and down the gradient, x being a relative change of the weights: over the first `--trials`
@@ -187,9 +187,9 @@ def main() -> None:
     )
     parser.add_argument("--data", nargs="+", choices=UPDATES, default=["yin_yang"])
     parser.add_argument("--out", type=Path, default=Path("runs/lif_or_qif"))
-    parser.add_argument("--trials", type=int, default=40)
-    parser.add_argument("--single", type=int, default=4)
-    parser.add_argument("--points", type=int, default=161)
+    parser.add_argument("--trials", type=int, default=20)
+    parser.add_argument("--single", type=int, default=3)
+    parser.add_argument("--points", type=int, default=81)
     parser.add_argument("--extent", type=float, default=0.2)
     parser.add_argument("--figures", type=Path, help="folder of the pictures; default: --out")
     args = parser.parse_args()

@@ -197,7 +197,8 @@ def main() -> None:
                 rows[-1] += [spread([one[f"{way} accuracy"] for one in found]) for way in ("smooth", "hard")]
                 rows[-1] += [str(sum(bool(one["lost"]) for one in found))]
                 print("seeds:", rows[-1][-3:], flush=True)
-        heads = ["contender", *SPACE[data], "best trial", "median trial", "test", "test, hard", "lost"]
+        heads = ["contender", "mean 1", "scale 1", "mean 2", "scale 2", "learning rate", "best trial",
+                 "median trial", "test, as trained", "test, spikes alone", "lost"]  # fmt: skip
         print(f"\n{data}\n\n" + markdown(heads, rows), flush=True)
 
 
