@@ -53,7 +53,7 @@ def _space(first: float, second: float) -> dict[str, dict[str, Any]]:
     }
 
 
-SPACE = {"yin_yang": _space(16.0, 32.0), "digits": _space(0.7, 10.0)}
+SPACE = {"yin_yang": _space(16.0, 32.0), "digits": _space(0.35, 10.0)}
 """What is searched, the same ranges for all. Means above 0 are what LIF neurons need: of an output that is
 silent a gradient of spike times says nothing, and the loss drives those that fire to silence, too."""
 UPDATES = {"yin_yang": (200, 50), "digits": (150, 32)}
@@ -107,7 +107,7 @@ def table_of(data: str, contender: str, folders: dict[str, Path | None], updates
     if folders[data] is not None:
         found["task"]["folder"] = str(folders[data])
     if event_driven:
-        room = {"spikes": 80, "events": 400} if yin_yang else {"spikes": 150, "events": 1500}
+        room = {"spikes": 80, "events": 400} if yin_yang else {"spikes": 150, "events": 2000}
         found["simulator"] = {"kind": "event_driven"} | room
     else:
         found["simulator"] = {"kind": "clock_driven", "spikes": 1}
