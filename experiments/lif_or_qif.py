@@ -190,16 +190,19 @@ def main() -> None:
             trials = searched(data, contender, folder, table, args.trials)
             best = folder / "search" / trials[0]["folder"]
             rows.append([contender, *(f"{float(trials[0][name]):.3g}" for name in SPACE[data])])
-            rows[-1] += [f"{row['accuracy']:.3f}" for row in (trials[0], trials[len(trials) // 2])]
+            in_order = sorted(
+                (row for row in trials if row["state"] != "no result"), key=lambda row: int(row["trial"])
+            )
+            rows[-1].append(", ".join(f"{row['accuracy']:.2f}" for row in in_order))
             print("search:", rows[-1], flush=True)
             if "seeds" in args.parts:
                 found = seeded(folder, best, args.seeds, LONGER * updates)
                 rows[-1] += [spread([one[f"{way} accuracy"] for one in found]) for way in ("smooth", "hard")]
                 rows[-1] += [str(sum(bool(one["lost"]) for one in found))]
                 print("seeds:", rows[-1][-3:], flush=True)
-        heads = ["contender", "mean 1", "scale 1", "mean 2", "scale 2", "learning rate", "best trial",
-                 "median trial", "test, as trained", "test, spikes alone", "lost"]  # fmt: skip
-        print(f"\n{data}\n\n" + markdown(heads, rows), flush=True)
+        heads = ["contender", "mean 1", "scale 1", "mean 2", "scale 2", "learning rate",
+                 "held out, each trial", "test, as trained", "test, spikes alone", "lost"]  # fmt: skip
+        print(f"\n{data}\n\n" + markdown(heads[: len(rows[0])], rows), flush=True)
 
 
 if __name__ == "__main__":
