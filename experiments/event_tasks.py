@@ -203,13 +203,13 @@ def two_times(seeds: int, updates: int, out: Path) -> None:
     with mpl.rc_context(STYLE):
         page = Figure(figsize=(7.0, 2.6), layout="constrained")
         axes = page.subplots(1, 3, width_ratios=(1, 1, 0.9))
-        for ax, title, (_, times, counts) in zip(axes, ("before", "after training"), ends, strict=False):
+        for ax, title, (_, times, counts) in zip(axes, ("before (o: wanted)", "after training"), ends, strict=False):
             for n in range(NEURONS):
                 own = np.asarray(times[: int(counts[n]), n])
                 ax.plot(own, np.full(len(own), n), "|", ms=7, color="C0" if n in TARGETS else "0.5")
             for n, wanted in TARGETS.items():
                 ax.plot(wanted, np.full(len(wanted), n), "o", mfc="none", mec="C3", ms=6, mew=0.8)
-            ax.set(xlabel="time (ms)", xlim=(0, END), title=f"Spikes {title} (o: wanted)")
+            ax.set(xlabel="time (ms)", xlim=(0, END), title=title)
         axes[0].set_ylabel("neuron")
         axes[2].semilogy(values)
         axes[2].set(xlabel="update", ylabel="loss", title="Loss (seed 0)")
