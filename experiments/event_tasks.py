@@ -203,7 +203,8 @@ def two_times(seeds: int, updates: int, out: Path) -> None:
     with mpl.rc_context(STYLE):
         page = Figure(figsize=(7.0, 2.6), layout="constrained")
         axes = page.subplots(1, 3, width_ratios=(1, 1, 0.9))
-        for ax, title, (_, times, counts) in zip(axes, ("before (o: wanted)", "after training"), ends, strict=False):
+        titles = "before (o: wanted)", "after training"
+        for ax, title, (_, times, counts) in zip(axes, titles, ends, strict=False):
             for n in range(NEURONS):
                 own = np.asarray(times[: int(counts[n]), n])
                 ax.plot(own, np.full(len(own), n), "|", ms=7, color="C0" if n in TARGETS else "0.5")
