@@ -249,21 +249,19 @@ class LeakyIntegrator(AbstractClosedForm):
         slots = jnp.arange(spikes, dtype=jnp.int32)[:, None]
 
         def pass_on(carry, stretch: Stretch):
-            state, train = carry
+            state, before = carry
             jumps = stretch.jumps(arrivals) / self.scale
             # The stubs of a partial `custom_vjp` do not know what it returns.
             found: Any = _stretch(
-                self.equal, state, self.reset, train.count, stretch.starts, stretch.ends, jumps, spikes
+                self.equal, state, self.reset, before, stretch.starts, stretch.ends, jumps, spikes
             )
             times, count, state = found
-            own = (slots >= train.count) & (slots < count)
-            return state, Train(jnp.where(own, times, train.times), count)
+            return (state, count), times
 
-        n = state.v.shape[0]
+        begun = state, jnp.zeros(state.v.shape, jnp.int32)
+        (state, count), times = through(pass_on, begun, arrivals, end)
         # Places without a spike hold the end of the trial.
-        train = Train(jnp.broadcast_to(end, (spikes, n)), jnp.zeros(n, jnp.int32))
-        state, train = through(pass_on, (state, train), arrivals, end)
-        return train, state
+        return Train(jnp.where(slots < count, times, end), count), state
 
 
 __all__ = ["Leaky", "LeakyIntegrator", "flow", "until_threshold"]
