@@ -249,19 +249,21 @@ class LeakyIntegrator(AbstractClosedForm):
         slots = jnp.arange(spikes, dtype=jnp.int32)[:, None]
 
         def pass_on(carry, stretch: Stretch):
-            state, before = carry
+            state, train = carry
             jumps = stretch.jumps(arrivals) / self.scale
             # The stubs of a partial `custom_vjp` do not know what it returns.
             found: Any = _stretch(
-                self.equal, state, self.reset, before, stretch.starts, stretch.ends, jumps, spikes
+                self.equal, state, self.reset, train.count, stretch.starts, stretch.ends, jumps, spikes
             )
             times, count, state = found
-            return (state, count), times
+            own = (slots >= train.count) & (slots < count)
+            return state, Train(jnp.where(own, times, train.times), count)
 
-        begun = state, jnp.zeros(state.v.shape, jnp.int32)
-        (state, count), times = through(pass_on, begun, arrivals, end)
+        n = state.v.shape[0]
         # Places without a spike hold the end of the trial.
-        return Train(jnp.where(slots < count, times, end), count), state
+        train = Train(jnp.broadcast_to(end, (spikes, n)), jnp.zeros(n, jnp.int32))
+        state, train = through(pass_on, (state, train), arrivals, end)
+        return train, state
 
 
 __all__ = ["Leaky", "LeakyIntegrator", "flow", "until_threshold"]

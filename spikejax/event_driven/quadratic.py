@@ -27,7 +27,6 @@ from jaxtyping import Array, Float, Int
 from ..elementary import angle, circle
 from ..neurons.solvers import propagator, time_to
 from .base import AbstractClosedForm
-from .course import Matrices, course
 from .stretches import Stretch, through
 from .train import Train
 
@@ -51,31 +50,6 @@ class _Steps(NamedTuple):
     q: Float[Array, "intervals n"]
     current: Float[Array, "intervals n"]
     total: Int[Array, "intervals n"]
-
-
-class _Found(NamedTuple):
-    """The state at the start of the interval that each spike is in; 0 where there is none."""
-
-    p: Float[Array, "spikes n"]
-    q: Float[Array, "spikes n"]
-    current: Float[Array, "spikes n"]
-    start: Float[Array, "spikes n"]
-    number: Int[Array, "spikes n"]
-    """Spikes of the neuron in that interval before it."""
-
-
-def _found(steps: _Steps, count, start, room: int) -> _Found:
-    """The spikes of intervals which begin at `start`; `count` spikes came before."""
-    slots = jnp.arange(room, dtype=jnp.int32)[:, None]
-    found = (slots >= count) & (slots < steps.total[-1])
-    # The interval of every spike, found by counting those that end before it.
-    own = jnp.sum(steps.total[:, None] <= slots, axis=0, dtype=jnp.int32)
-    own = jnp.where(found, own, 0)
-    # All of an interval lies side by side, to be fetched, and its cotangents brought back, at once.
-    every = jnp.stack([steps.p, steps.q, steps.current], axis=-1)[own, jnp.arange(steps.p.shape[1])]
-    p, q, current = jnp.where(found[..., None], every, 0.0).transpose(2, 0, 1)
-    before = jnp.concatenate([count[None], steps.total[:-1]])[own, jnp.arange(steps.p.shape[1])]
-    return _Found(p, q, current, jnp.where(found, start[own], 0.0), jnp.where(found, slots - before, 0))
 
 
 class AbstractQuadratic(AbstractClosedForm):
@@ -137,21 +111,19 @@ class AbstractQuadratic(AbstractClosedForm):
         return state._replace(p=state.p + jump * state.q)
 
     def layer(self, state, arrivals, end, spikes):
-        n = state.p.shape[0]
-
         def pass_on(carry, stretch: Stretch):
-            state, count = carry
+            state, train = carry
             h, jumps = stretch.ends - stretch.starts, stretch.jumps(arrivals)
-            state, steps = self._through(state, h, jumps, spikes)
-            total = jnp.minimum(count + steps.total, spikes + 1)
-            return (state, total[-1]), _found(steps._replace(total=total), count, stretch.starts, spikes)
+            state, steps = self._through(state, train.count, h, jumps, spikes)
+            return state, self._recorded(train, steps, stretch.starts)
 
-        begun = state, jnp.zeros(n, jnp.int32)
-        (state, count), found = through(pass_on, begun, arrivals, end)
-        return self._train(found, count, end), state
+        n = state.p.shape[0]
+        train = Train(jnp.broadcast_to(end, (spikes, n)), jnp.zeros(n, jnp.int32))
+        state, train = through(pass_on, (state, train), arrivals, end)
+        return train, state
 
-    def _through(self, state: Projective, h, jumps, spikes: int) -> tuple[Projective, _Steps]:
-        """Through intervals of durations `h`, each with an arrival at its end."""
+    def _through(self, state: Projective, count, h, jumps, spikes: int) -> tuple[Projective, _Steps]:
+        """Through intervals of durations `h`, each with an arrival at its end; `count` spikes came before."""
         if self.exponential:
             decay = jnp.exp(-2 * h)
 
@@ -164,32 +136,47 @@ class AbstractQuadratic(AbstractClosedForm):
             last, currents = state.current, jnp.broadcast_to(state.current, jumps.shape)
         # All that costs, sines and exponentials, at once and not event by event.
         turns, cosine, sine = propagator(currents, jnp.broadcast_to(self.span(h)[:, None], jumps.shape))
+        turns = jnp.minimum(turns, spikes + 1.0).astype(jnp.int32)
         back = currents * sine
-        if self.exponential:
-            shrink = jnp.exp(-h)[:, None]
-            matrices = Matrices(shrink * cosine, shrink * back, -sine, cosine)
-        else:
-            matrices = Matrices(cosine - jumps * sine, back + jumps * cosine, -sine, cosine)
-        before, end = course((state.p, state.q), matrices)
-        p, q = (jnp.concatenate([x, y[None]]) for x, y in zip(before, end, strict=True))
-        # A spike is where q changes its sign; of the common factor nothing hangs on that.
-        below = (q < 0) | ((q == 0) & (p > 0))
-        p, q = jnp.where(below, -p, p), jnp.where(below, -q, q)
-        # One too many is enough to be reported.
-        new = jnp.minimum(turns, spikes + 1.0) + (below[1:] != below[:-1])
-        until = jnp.tril(jnp.ones((len(h), len(h)), new.dtype))
-        steps = _Steps(p[:-1], q[:-1], currents, (until @ new).astype(jnp.int32))
-        return Projective(p[-1], q[-1], last), steps
+        shrink = jnp.exp(-h) if self.exponential else jnp.ones_like(h)
 
-    def _train(self, found: _Found, count, end) -> Train:
-        """The spikes of all stretches."""
-        slots = jnp.arange(len(found.p), dtype=jnp.int32)[:, None]
-        there = slots < count
-        p, q, current = (jnp.where(there, x, 1.0) for x in (found.p, found.q, found.current))
-        sigma, period = time_to(q, p, current, there)
-        sigma = jnp.where(there, sigma + found.number.astype(p.dtype) * period, 0.5)
+        def step(carry, x):
+            p, q, count = carry
+            cosine, sine, back, shrink, turns, jump = x
+            new_p = shrink * (cosine * p + back * q)
+            new_q = cosine * q - sine * p
+            passed = (new_q < 0) | ((new_q == 0) & (new_p > 0))
+            # p and q have any common factor: it keeps them near 1 and has no derivative.
+            size = jax.lax.stop_gradient(
+                jnp.where(passed, -1.0, 1.0) / jnp.maximum(jnp.abs(new_p), jnp.abs(new_q))
+            )
+            new_p, new_q = new_p * size, new_q * size
+            if not self.exponential:
+                new_p = new_p + jump * new_q
+            # One too many is enough to be reported.
+            count = jnp.minimum(count + turns + passed, spikes + 1)
+            return (new_p, new_q, count), (p, q, count)
+
+        carry = (state.p, state.q, count)
+        (p, q, _), (ps, qs, total) = jax.lax.scan(step, carry, (cosine, sine, back, shrink, turns, jumps))
+        return Projective(p, q, last), _Steps(ps, qs, currents, total)
+
+    def _recorded(self, train: Train, steps: _Steps, start) -> Train:
+        """The spikes with those of some more intervals, which begin at `start`."""
+        room, n = train.times.shape
+        slots = jnp.arange(room, dtype=jnp.int32)[:, None]
+        found = (slots >= train.count) & (slots < steps.total[-1])
+        # The interval of every spike, found by counting those that end before it.
+        own = jnp.sum(steps.total[:, None] <= slots, axis=0, dtype=jnp.int32)
+        own = jnp.where(found, own, 0)
+        # All of an interval lies side by side, to be fetched, and its cotangents brought back, at once.
+        every = jnp.stack([steps.p, steps.q, steps.current], axis=-1)[own, jnp.arange(n)]
+        p, q, current = jnp.where(found[..., None], every, jnp.ones(3, every.dtype)).transpose(2, 0, 1)
+        before = jnp.concatenate([train.count[None], steps.total[:-1]])[own, jnp.arange(n)]
+        sigma, period = time_to(q, p, current, found)
+        sigma = jnp.where(found, sigma + (slots - before).astype(p.dtype) * period, 0.5)
         # A neuron that fires more often than there is room for is reported, and not followed.
-        return Train(jnp.where(there, found.start + self.duration(sigma), end), count)
+        return Train(jnp.where(found, start[own] + self.duration(sigma), train.times), steps.total[-1])
 
     def pace(self, state: Projective, extra, rest: bool):
         """The current above 1/4 after the trial, ``g``, and p and q of ``V - 1/2``."""

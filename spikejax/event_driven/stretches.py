@@ -13,7 +13,7 @@ from .train import Arrivals, in_any_trial
 LENGTH = 32
 """Events of a stretch, at least."""
 
-Carry, Found = TypeVar("Carry"), TypeVar("Found")
+Carry = TypeVar("Carry")
 
 
 class Stretch(NamedTuple):
@@ -31,20 +31,14 @@ class Stretch(NamedTuple):
 
 
 def through(
-    pass_on: Callable[[Carry, Stretch], tuple[Carry, Found]],
-    carry: Carry,
-    arrivals: Arrivals,
-    end: Float[Array, ""],
-) -> tuple[Carry, Found]:
+    pass_on: Callable[[Carry, Stretch], Carry], carry: Carry, arrivals: Arrivals, end: Float[Array, ""]
+) -> Carry:
     """From 0 to `end`, stretch by stretch. The way back works out each anew, from what was carried to it.
 
     A stretch in which nothing happens in any trial of a batch is left out: lists have room for more events
     than there are.
 
-    **Arguments:** `pass_on` takes what is carried through a stretch, and gives what it has found in it too,
-    arrays.
-
-    **Returns:** what was carried to the end, and the sum of what was found.
+    **Arguments:** `pass_on` takes what is carried through a stretch.
     """
     events = arrivals.times.shape[0]
     # What is in memory are the events of a stretch and what is carried to each: together as the root.
@@ -59,25 +53,14 @@ def through(
     if len(pieces.ends) == 1:
         return pass_on(carry, jax.tree.map(lambda x: x[0], pieces))
 
-    shapes = jax.eval_shape(pass_on, carry, jax.tree.map(lambda x: x[0], pieces))[1]
-    nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-
     def unless_empty(carry, piece):
         # A list is filled up at the end of the trial, where time stands still.
         fixed = jax.lax.stop_gradient(piece)
         something = in_any_trial(jnp.any((fixed.starts != fixed.ends) | (fixed.value != 0)))
-        return jax.lax.cond(something, pass_on, lambda carry, _: (carry, nothing), carry, piece)
+        return jax.lax.cond(something, pass_on, lambda carry, _: carry, carry, piece), None
 
     # In a loop nothing is found to be computed twice that `prevent_cse` would have to keep.
-    kept = jax.checkpoint(unless_empty, prevent_cse=False)
-
-    def add(carry, piece):
-        carry, found = carry
-        carry, more = kept(carry, piece)
-        # Outside of what is worked out anew: a sum needs nothing on the way back.
-        return (carry, jax.tree.map(jnp.add, found, more)), None
-
-    return jax.lax.scan(add, (carry, nothing), pieces)[0]
+    return jax.lax.scan(jax.checkpoint(unless_empty, prevent_cse=False), carry, pieces)[0]
 
 
 __all__ = ["Stretch", "through"]
