@@ -31,7 +31,7 @@ class Carry(NamedTuple):
     train: Train
 
 
-def first_spikes(
+def spikes_of_all(
     population: Population,
     times: Float[Array, " inputs"],
     channels: Int[Array, " inputs"],
