@@ -217,13 +217,15 @@ def stimuli(rng, batch, events, channels, duration):
 
 
 def events(rounds):
-    """Cost and memory of a layer of 100 neurons against its events, one a millisecond."""
+    """Cost and memory of a layer of 100 neurons against its events in 50 ms, the weaker the more there
+    are."""
     numbers, runs = (50, 100, 200, 400, 800, 1600), []
     rng = np.random.default_rng(0)
-    into = jnp.asarray(rng.normal(0.0, 0.6, (100, 20)), jnp.float32)
+    normal = rng.normal(0.0, 6.0, (100, 20))
     print("| events | QIF: CPU, ms | temporaries, kB | LIF: CPU, ms | temporaries, kB |\n" + "|---" * 5 + "|")
     for number in numbers:
-        given = stimuli(rng, 10, number, 20, 1.0 * number)
+        given = stimuli(rng, 10, number, 20, 50.0)
+        into = jnp.asarray(normal / np.sqrt(number), jnp.float32)
         for neuron in (QIF(tau_mem=TAU), LIF(tau_mem=TAU)):
             f, weights = gradient_of_times(neuron, EventDriven(spikes=16), into)
             program, _, kilobytes = compiled(f, weights, given)

@@ -9,7 +9,7 @@ import pytest
 from scipy.optimize import brentq
 
 from spikejax import LIF, Events, Exponential, Gate, Network, Noise, simulate
-from spikejax.connections import ActivationShape, Delayed, DelayedSynapses
+from spikejax.connections import ActivationShape, Delayed, DelayedSynapses, Dense
 from spikejax.event_driven import QIF, Delta, EventDriven, SpikeTimes, phase_of
 from spikejax.parameters import cast
 
@@ -61,6 +61,25 @@ def test_that_of_a_lif_neuron_jumps():
     # Where V only just reaches the threshold the derivative is that of a root.
     ratio = time(high + 1e-8)[1] / time(high + 1e-6)[1]
     assert ratio == pytest.approx(10, rel=0.05)
+
+
+def test_a_spike_right_after_an_event_and_more_before_the_next():
+    """Between two events the second spike of a neuron is half a turn after the first, however soon that
+    came."""
+    alone = one("qif", 60.0)
+    around = Dense(weight=jnp.zeros((1, 1, 1)), in_shape=ActivationShape((1, 1)))
+    by_itself = eqx.tree_at(lambda n: n.layers[0].recurrent, alone, around, is_leaf=lambda x: x is None)
+    simulator = EventDriven(spikes=12)
+    begin = SpikeTimes([1.0], [0], duration=20.0, channels=1)
+    spike = float(run(simulator, alone, begin).spikes[0][0, 0])
+    for ahead in (0.3, 1e-3, 1e-6):
+        stimulus = SpikeTimes([1.0, spike - ahead], [0, 0], duration=20.0, channels=1)
+        found, expected = (run(simulator, network, stimulus) for network in (alone, by_itself))
+        times = found.spikes[0][:, 0]
+        assert float(found.counts[0][0]) >= 3, "several after the second event"
+        assert spike - ahead < times[0] < spike + 1e-9
+        np.testing.assert_allclose(times, expected.spikes[0][:, 0], rtol=1e-10)
+        np.testing.assert_array_equal(found.counts[0], expected.counts[0])
 
 
 @pytest.mark.parametrize("kind", ["qif", "delta"])
