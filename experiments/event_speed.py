@@ -63,9 +63,7 @@ def in_turn(rounds, runs):
 
 def shown(x, form=".1f"):
     """Median (least to largest)."""
-    return " ".join(
-        [format(np.median(x), form), f"({format(np.min(x), form)} to {format(np.max(x), form)})"]
-    )
+    return " ".join([format(np.median(x), form), f"({format(np.min(x), form)} to {format(np.max(x), form)})"])
 
 
 # --- One network, three ways
@@ -127,7 +125,9 @@ def compare(rounds):
     network = eqx.combine(run.state.params, run.fixed)
     weights = weights_of(network)
     simulator = EventDriven(spikes=SPIKES, events=ROOM)
-    counts = jax.jit(jax.vmap(lambda t: sum(jnp.sum(c) for c in simulator(network, t.stimulus).counts)))(trials)
+    counts = jax.jit(jax.vmap(lambda t: sum(jnp.sum(c) for c in simulator(network, t.stimulus).counts)))(
+        trials
+    )
     least = int(jnp.max(counts)) + trials.stimulus.time.shape[1] + 1
     print(f"spikes of a trial: {shown(counts, '.0f')}\n")
     losses = {
@@ -138,7 +138,10 @@ def compare(rounds):
     programs = {name: compiled(jax.value_and_grad(f), weights, trials) for name, f in losses.items()}
     found = {name: p[0](weights, trials) for name, p in programs.items()}
     times = in_turn(rounds, [partial(cpu, p[0], weights, trials) for p in programs.values()])
-    plain = lambda result: (float(result[0]), dict(zip(("in", "out"), map(np.asarray, result[1]), strict=True)))
+    plain = lambda result: (
+        float(result[0]),
+        dict(zip(("in", "out"), map(np.asarray, result[1]), strict=True)),
+    )
     base = plain(found["spikejax"])
     print("| | CPU, ms | / spikejax | compilation, s | temporaries, kB | loss off by | gradient off by |")
     print("|---" * 7 + "|")
@@ -163,7 +166,9 @@ def compare(rounds):
             **{"in": weights[0], "out": weights[1]},
         )  # fmt: skip
         peer = Client("eventax", Path(folder) / "log")
-        said = peer.ask(PATIENCE, do="build", setting="yin_yang", problem=str(problem), gradients=str(gradients))
+        said = peer.ask(
+            PATIENCE, do="build", setting="yin_yang", problem=str(problem), gradients=str(gradients)
+        )
         if "error" in said:
             print(f"\neventax: {said['error']}\n{(Path(folder) / 'log').read_text()[-2000:]}")
             return
@@ -172,7 +177,9 @@ def compare(rounds):
         step = lambda: peer.ask(PATIENCE, do="time", steps=1)["cpu_s"][0]
         times = in_turn(max(3, rounds // 3), [partial(cpu, program, weights, trials), step])
         peer.close()
-    print("\n| outputs that fire, no pseudospikes | CPU, ms | / spikejax | compilation, s | loss off by | gradient off by |")
+    print(
+        "\n| outputs that fire, no pseudospikes | CPU, ms | / spikejax | compilation, s | loss off by | gradient off by |"
+    )
     print("|---" * 6 + "|")
     print(f"| spikejax | {shown(1e3 * times[:, 0])} | 1 | {seconds:.1f} | | |")
     print(
@@ -221,7 +228,7 @@ def events(rounds):
     are."""
     numbers, runs = (50, 100, 200, 400, 800, 1600), []
     rng = np.random.default_rng(0)
-    normal = rng.normal(0.0, 6.0, (100, 20))
+    normal = rng.normal(0.0, 2.0, (100, 20))
     print("| events | QIF: CPU, ms | temporaries, kB | LIF: CPU, ms | temporaries, kB |\n" + "|---" * 5 + "|")
     for number in numbers:
         given = stimuli(rng, 10, number, 20, 50.0)
@@ -281,7 +288,9 @@ def order(rounds):
             for found, true in zip(programs[1](matrices), programs[0](matrices), strict=True):
                 np.testing.assert_allclose(found, true, atol=1e-2)
             times = in_turn(rounds, [partial(cpu, p, matrices) for p in programs])
-            print(f"| {n} | {number} | {shown(1e3 * times[:, 0], '.2f')} | {shown(times[:, 1] / times[:, 0])} |")
+            print(
+                f"| {n} | {number} | {shown(1e3 * times[:, 0], '.2f')} | {shown(times[:, 1] / times[:, 0])} |"
+            )
 
 
 # --- Recurrence

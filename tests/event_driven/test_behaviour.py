@@ -11,6 +11,7 @@ from scipy.optimize import brentq
 from spikejax import LIF, Events, Exponential, Gate, Network, Noise, simulate
 from spikejax.connections import ActivationShape, Delayed, DelayedSynapses, Dense
 from spikejax.event_driven import QIF, Delta, EventDriven, SpikeTimes, phase_of
+from spikejax.event_driven.train import sort
 from spikejax.parameters import cast
 
 from .networks import END, make, parts
@@ -304,6 +305,24 @@ def test_too_many_events_are_reported():
     made = make("qif", 1, recurrent=False)
     with pytest.raises(RuntimeError, match="layer 1: more events in a trial than there is room for"):
         jax.block_until_ready(run(EventDriven(spikes=24, events=13), made.network, made.stimulus).spikes)
+
+
+@pytest.mark.parametrize("there", [30, 5, 70])
+def test_events_are_sorted_alike_in_both_precisions(there):
+    rng = np.random.default_rng(there)
+    size, most = 80, 40
+    # On a grid, so that some are at the same time.
+    times, value = rng.integers(0, 20, size) / 16, (rng.permutation(size) < there).astype(float)
+    order = np.flatnonzero(value)[np.argsort(times[value != 0], kind="stable")][:most]
+    for dtype in (jnp.float32, jnp.float64):
+        given = [jnp.asarray(x, dtype) for x in (times, value, np.ones((1, 1)), 2.0)]
+        found, lost = sort(given[0], jnp.arange(size), given[1], given[2], None, given[3], most)
+        assert found.times.dtype == dtype
+        assert int(lost) == max(there - most, 0)
+        np.testing.assert_array_equal(found.source[: len(order)], order)
+        np.testing.assert_array_equal(found.times[: len(order)], times[order])
+        np.testing.assert_array_equal(found.times[len(order) :], 2.0)
+        np.testing.assert_array_equal(found.value, np.arange(most) < len(order))
 
 
 def test_what_is_known_is_a_value_error():
