@@ -2,6 +2,7 @@
 tables of docs/connections.md.
 
     python experiments/connections.py cost
+    python experiments/connections.py sparse
     python experiments/connections.py deep
 """
 
@@ -27,7 +28,9 @@ from spikejax import (
     Network,
     Pool,
     Skip,
+    Sparse,
     simulate,
+    trainable,
 )
 from spikejax.activity import rates
 from spikejax.connections import with_dropout
@@ -100,6 +103,40 @@ def cost() -> None:
         print(f"| {name} | {min(times) / base[1]:.2f} | {memory / base[0]:.2f} |")
 
 
+DENSITIES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+
+
+def sparse() -> None:
+    """A gradient of 1000 neurons with a list of recurrent synapses, beside all pairs, trials 1 and 32."""
+    drawn = {"dense": Dense.create} | {d: partial(Sparse.create, density=d) for d in DENSITIES}
+    networks = {name: stack((100,), (1000, {"recurrent": own})) for name, own in drawn.items()}
+    found = {}
+    for trials in (1, 32):
+        stimulus = jax.random.bernoulli(KEY, 0.05, (trials, 50, 100)).astype(float)
+
+        def loss(params, fixed, x):
+            run = partial(simulate, eqx.combine(params, fixed), gate=Gate(), dt=1.0)
+            return jnp.mean(jax.vmap(lambda x: jnp.sum(run(x).readout ** 2))(x))
+
+        programs = {}
+        for name, network in networks.items():
+            params, fixed = eqx.partition(network, trainable(network, ("weight",)))
+            run = jax.jit(jax.grad(lambda p, x, loss=loss, fixed=fixed: loss(p, fixed, x)))
+            programs[name] = partial(run.lower(params, stimulus).compile(), params, stimulus)
+        times = {name: [] for name in programs}
+        for _ in range(ROUNDS):
+            for name, run in programs.items():
+                begun = time.process_time()
+                jax.block_until_ready(run())
+                times[name].append(time.process_time() - begun)
+        found[trials] = {name: min(own) / min(times["dense"]) for name, own in times.items()}
+    print("\n| density | processor time, 1 trial | 32 trials | numbers kept |\n|---|---|---|---|")
+    for name in networks:
+        own = networks[name].layers[0].recurrent
+        kept = sum(x.size for x in jax.tree.leaves(own)) / networks["dense"].layers[0].recurrent.weight.size
+        print(f"| {name} | {found[1][name]:.2f} | {found[32][name]:.2f} | {kept:.2f} |", flush=True)
+
+
 def deep_stack(kind: str, depth: int) -> Network:
     """A dense network, or one of convolutions with a pool in the middle, skips, and every second layer
     weight-normalised."""
@@ -145,7 +182,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    tables = {"cost": cost, "deep": deep}
+    tables = {"cost": cost, "sparse": sparse, "deep": deep}
     parser.add_argument("table", choices=tables)
     tables[parser.parse_args().table]()
 

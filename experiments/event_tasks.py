@@ -54,7 +54,7 @@ def layer(weight, own=None) -> Network:
 
 # --- One neuron
 
-FIXED, WANTED = 20, (25.0, 75.0)
+FIXED, WANTED, NEURON_SEEDS = 20, (25.0, 75.0), 8
 
 
 def neuron_task(seed: int) -> tuple[dict[str, jax.Array], Any]:
@@ -63,7 +63,7 @@ def neuron_task(seed: int) -> tuple[dict[str, jax.Array], Any]:
     for attempt in range(1000):
         rng = np.random.default_rng([seed, attempt])
         times = np.append(rng.uniform(0, END, FIXED), [20.0, 60.0])
-        weight = np.append(rng.normal(0, 2.0, FIXED), [0.0, 0.0])
+        weight = np.append(rng.normal(0, 0.7, FIXED), [0.0, 0.0])
         order = np.argsort(times)
         given = SpikeTimes(times[order], order, duration=END, channels=FIXED + 2)
 
@@ -78,16 +78,17 @@ def neuron_task(seed: int) -> tuple[dict[str, jax.Array], Any]:
     raise RuntimeError("no neuron fires once")
 
 
-def one_neuron(seeds: int, updates: int, out: Path) -> None:
-    """Table and figure of a neuron that learns two spike times and so to fire once more."""
+def one_neuron(updates: int, out: Path) -> None:
+    """Table and figure of neurons that learn two spike times and so to fire once more."""
     print(
         "| seed | spikes before | after | loss before | after | largest error, ms |\n"
         "|---|---|---|---|---|---|"
     )
     loss, simulator, shown = TimeError(scale=TAU), EventDriven(spikes=8), None
     trial = Trial(jnp.zeros((0, 1)), jnp.asarray(WANTED)[:, None])
-    optimiser = optax.chain(optax.clip_by_global_norm(2e-2), optax.sgd(0.1))
-    for seed in range(seeds):
+    optimiser = optax.chain(optax.clip(2e-2), optax.sgd(optax.cosine_decay_schedule(0.1, updates, 0.01)))
+    learned = 0
+    for seed in range(NEURON_SEEDS):
         params, solve = neuron_task(seed)
 
         def cost(params, solve=solve):
@@ -107,8 +108,11 @@ def one_neuron(seeds: int, updates: int, out: Path) -> None:
         value, (last, count) = cost(params)
         error = float(np.abs(last[:2] - np.array(WANTED)).max())
         print(f"| {seed} | {counts[0]:.0f} | {count:.0f} | {values[0]:.3g} | {value:.1e} | {error:.1e} |")
-        shown = shown or (np.asarray(values), np.asarray(times))
-    values, times = shown
+        learned += float(value) < 1e-12
+        if shown is None or (float(value) < 1e-12 <= shown[0][-1]):
+            shown = np.asarray(values), np.asarray(times), seed
+    print(f"\n{learned} of {NEURON_SEEDS} below 1e-12", flush=True)
+    values, times, seed = shown
     with mpl.rc_context(STYLE):
         page = Figure(figsize=(7.0, 2.6), layout="constrained")
         left, right = page.subplots(1, 2)
@@ -118,7 +122,9 @@ def one_neuron(seeds: int, updates: int, out: Path) -> None:
             left.axhline(wanted, color="k", ls=":", lw=0.8, label="wanted" if not k else None)
         left.axhline(END, color="0.6", lw=0.8)
         left.text(0.02 * updates, END + 3, "end of the trial; above: pseudospikes", fontsize=6, color="0.4")
-        left.set(xlabel="update", ylabel="spike time (ms)", title="One neuron (seed 0)", ylim=(0, 2 * END))
+        left.set(
+            xlabel="update", ylabel="spike time (ms)", title=f"One neuron (seed {seed})", ylim=(0, 2 * END)
+        )
         left.legend(frameon=False, fontsize=6, loc="upper right")
         right.semilogy(np.maximum(values, 1e-30))
         right.set(xlabel="update", ylabel="mean squared error (tau$^2$)", title="Loss")
@@ -389,7 +395,7 @@ def main():
     )
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="by default all but mnist")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--updates", type=int, help="of one_neuron (3000), two_times (1000), mnist (1600)")
+    parser.add_argument("--updates", type=int, help="of one_neuron (12000), two_times (5000), mnist (1600)")
     parser.add_argument("--train", help="mnist: file of images, or .npz with x and y")
     parser.add_argument("--test", help="mnist: the same of the test split")
     parser.add_argument("--out", type=Path, default=Path("runs/experiment-event-tasks"))
@@ -399,9 +405,9 @@ def main():
         # Small losses have more digits than single precision.
         with jax.enable_x64(part in ("one_neuron", "two_times")):
             if part == "one_neuron":
-                one_neuron(args.seeds, args.updates or 3000, args.out)
+                one_neuron(args.updates or 12_000, args.out)
             elif part == "two_times":
-                two_times(args.seeds, args.updates or 1000, args.out)
+                two_times(args.seeds, args.updates or 5000, args.out)
             elif part == "yin_yang":
                 yin_yang(args.seeds, args.out)
             elif part == "silent":

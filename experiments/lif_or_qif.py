@@ -2,33 +2,31 @@
 because LIF landscapes are fragmented?
 
     python experiments/lif_or_qif.py [--data yin_yang digits] [--folder FOLDER] [--points FOLDER]
-        [--trials 10] [--seeds 5] [--parts search seeds landscape] [--out runs/lif_or_qif]
+        [--trials 10] [--seeds 5] [--parts search seeds] [--out runs/lif_or_qif]
 
 Feed-forward networks with one hidden layer whose outputs answer by the times of their first spikes. LIF
 neurons have tau_syn = tau_mem/2 too, so that nothing but the neuron, or what simulates it, differs. In this
 order, for every data set and contender:
 
-- *search*: ``spikejax search`` over the scales of both layers' initial weights and the learning rate, the
+- *search*: ``spikejax search`` over mean and scale of both layers' initial weights and the learning rate, the
   same ranges and as many trials for all;
-- *seeds*: the best trial again, from other initial weights;
-- *landscape*: lines through the trained and the initial network (`landscape_of_times.py`).
+- *seeds*: the best trial again, longer, from other initial weights.
 
-Prints the tables of docs/lif_or_qif.md. Everything is kept in --out: finished runs are read, interrupted ones
-go on. The digits need --folder, with files in the layout of the Spiking Heidelberg Digits; --points takes
-published points of Yin-Yang from .npz files in the place of drawn ones.
+Prints the tables of docs/lif_or_qif.md. Everything is kept in --out, where `landscape_of_times.py` and
+`side_by_side.py` read it: finished runs are read, interrupted ones go on. The digits need --folder, with
+files in the layout of the Spiking Heidelberg Digits; --points takes published points of Yin-Yang from .npz
+files in the place of drawn ones.
 """
 
 import argparse
 import csv
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tomli_w
 
-from spikejax.configuration import Config, load
-from spikejax.configuration.load import override
+from spikejax.configuration import load
 from spikejax.jobs.search.job import search_run
 from spikejax.jobs.search.space import load_search
 from spikejax.jobs.train import finished_run
@@ -40,23 +38,28 @@ CONTENDERS: dict[str, tuple[str, bool]] = {
     "LIF, smooth gate": ("lif", False),
 }
 """Neuron, and whether from event to event or through a gate."""
-FIRST, SECOND = "network.layers.0.feedforward.connection.scale", "network.layers.1.feedforward.scale"
-SPACE = {
-    "yin_yang": {
-        FIRST: {"low": 5.0, "high": 25.0, "log": True},
-        SECOND: {"low": 10.0, "high": 60.0, "log": True},
-        "training.learning_rate": {"low": 0.01, "high": 0.1, "log": True},
-    },
-    "digits": {
-        FIRST: {"low": 0.15, "high": 0.8, "log": True},
-        SECOND: {"low": 3.0, "high": 30.0, "log": True},
-        "training.learning_rate": {"low": 0.01, "high": 0.1, "log": True},
-    },
-}
-"""What is searched, of the same ranges for all."""
-UPDATES = {"yin_yang": (300, 50), "digits": (250, 32)}
-"""Updates of a trial, and trials in each."""
-PARTS = ("search", "seeds", "landscape")
+FIRST, SECOND = "network.layers.0.feedforward.connection", "network.layers.1.feedforward"
+RATE = "training.learning_rate"
+
+
+def _space(first: float, second: float) -> dict[str, dict[str, Any]]:
+    """Ranges of the initial weights, up to these means and scales of what they add up to."""
+    return {
+        f"{FIRST}.mean": {"low": 0.0, "high": 0.75 * first},
+        f"{FIRST}.scale": {"low": 0.15 * first, "high": first, "log": True},
+        f"{SECOND}.mean": {"low": 0.0, "high": second},
+        f"{SECOND}.scale": {"low": 0.1 * second, "high": second, "log": True},
+        RATE: {"low": 0.005, "high": 0.1, "log": True},
+    }
+
+
+SPACE = {"yin_yang": _space(16.0, 32.0), "digits": _space(0.7, 10.0)}
+"""What is searched, the same ranges for all. Means above 0 are what LIF neurons need: of an output that is
+silent a gradient of spike times says nothing, and the loss drives those that fire to silence, too."""
+UPDATES = {"yin_yang": (200, 50), "digits": (150, 32)}
+"""Updates of a trial, and trials in each. Those that are judged have `LONGER` times as many."""
+LONGER = 2
+PARTS = ("search", "seeds")
 
 
 def table_of(data: str, contender: str, folders: dict[str, Path | None], updates: int) -> dict[str, Any]:
@@ -73,7 +76,7 @@ def table_of(data: str, contender: str, folders: dict[str, Path | None], updates
     both = {"recurrent": False, "bias": [0.0, 0.0], "synapse": synapse}
     both["neuron"] = {"kind": neuron, "tau_mem": tau}
     found: dict[str, Any] = {
-        "dt": 0.5 if yin_yang else 20.0,
+        "dt": 0.25 if yin_yang else 10.0,
         "network": {"layers": [hidden | both, outputs | both], "readout": {"kind": "population"}},
         "loss": {"kind": "first_spike", "scale": tau / 5, "late": 0.3},
         "training": {
@@ -88,14 +91,14 @@ def table_of(data: str, contender: str, folders: dict[str, Path | None], updates
         },
     }
     if yin_yang:
-        found["task"] = {"kind": "yin_yang", "duration": 30.0, "late": 14.0, "points": [5000, 500, 1000]}
+        found["task"] = {"kind": "yin_yang", "duration": 30.0, "late": 14.0, "points": [5000, 300, 1000]}
     else:
         found["task"] = {
             "kind": "spoken_digits",
             "train": "fsdd_train.h5",
             "test": "fsdd_test.h5",
             "bands": 35,
-            "bin": 20.0,
+            "bin": 10.0,
             "window": 600.0,
             "overflow": "cut",
             "validation": 0.1,
@@ -104,11 +107,11 @@ def table_of(data: str, contender: str, folders: dict[str, Path | None], updates
     if folders[data] is not None:
         found["task"]["folder"] = str(folders[data])
     if event_driven:
-        room = {"spikes": 8, "events": 200} if yin_yang else {"spikes": 16, "events": 320}
+        room = {"spikes": 80, "events": 400} if yin_yang else {"spikes": 150, "events": 1500}
         found["simulator"] = {"kind": "event_driven"} | room
     else:
         found["simulator"] = {"kind": "clock_driven", "spikes": 1}
-        found["gate"] = {"kernel": "raised_cosine", "width": 0.5, "release": "charge"}
+        found["gate"] = {"width": 0.5, "sharpness": 1.0, "sharpness_end": 10.0, "release": "charge"}
     return found
 
 
@@ -127,13 +130,17 @@ def searched(data: str, contender: str, folder: Path, table: dict[str, Any], tri
     return sorted(rows, key=lambda row: -row["accuracy"])
 
 
-def seeded(folder: Path, best: Path, seeds: int) -> list[dict[str, Any]]:
+def seeded(folder: Path, best: Path, seeds: int, updates: int) -> list[dict[str, Any]]:
     """The summaries of the best trial's configuration from other initial weights."""
     found = []
     for seed in range(1, seeds + 1):
         place = folder / "seeds" / str(seed)
+        every = [
+            (f"training.{name}", str(updates)) for name in ("steps", "evaluate_every", "checkpoint_every")
+        ]
+        config = load(best, [("seed", str(seed)), *every])
         try:
-            found.append(finished_run(load(best, [("seed", str(seed))]), place, figures=False, progress=False))
+            found.append(finished_run(config, place, figures=False, progress=False))
         except TrainingStopped as error:
             print(f"{place}: {error}")
     return found
@@ -145,6 +152,11 @@ def spread(values: list[float]) -> str:
     if not x.size:
         return "-"
     return f"{x.mean():.3f} +- {x.std(ddof=min(1, x.size - 1)):.3f} [{x.min():.3f}, {x.max():.3f}]"
+
+
+def folder_of(out: Path, data: str, contender: str) -> Path:
+    """Where the runs of a contender are."""
+    return out / data / contender.replace(", ", "-").replace(" ", "-").lower()
 
 
 def markdown(heads: list[str], rows: list[list[str]]) -> str:
@@ -174,15 +186,16 @@ def main() -> None:
     for data in args.data:
         rows = []
         for contender in args.contenders:
-            folder = args.out / data / contender.replace(", ", "-").replace(" ", "-").lower()
-            table = table_of(data, contender, folders, args.updates or UPDATES[data][0])
+            folder = folder_of(args.out, data, contender)
+            updates = args.updates or UPDATES[data][0]
+            table = table_of(data, contender, folders, updates)
             trials = searched(data, contender, folder, table, args.trials)
             best = folder / "search" / trials[0]["folder"]
             rows.append([contender, *(f"{float(trials[0][name]):.3g}" for name in SPACE[data])])
             rows[-1] += [f"{row['accuracy']:.3f}" for row in (trials[0], trials[len(trials) // 2])]
             print("search:", rows[-1], flush=True)
             if "seeds" in args.parts:
-                found = seeded(folder, best, args.seeds)
+                found = seeded(folder, best, args.seeds, LONGER * updates)
                 rows[-1] += [spread([one[way]["accuracy"] for one in found]) for way in ("smooth", "hard")]
                 rows[-1] += [str(args.seeds - len(found))]
                 print("seeds:", rows[-1][-3:], flush=True)

@@ -26,6 +26,7 @@ from .connections import (
     Filtered,
     Pool,
     Ports,
+    Sparse,
     Unpool,
 )
 from .event_driven import EventDriven
@@ -132,6 +133,7 @@ __all__ = [
     "Signed",
     "Skip",
     "Solution",
+    "Sparse",
     "SpikeResponse",
     "SpikeTimes",
     "Split",

@@ -1,4 +1,5 @@
-"""The product of lists of events with a matrix of weights: the one place that knows how it is computed.
+"""The product of lists of events with a matrix of weights, and of lists of synapses with activations: the one
+place that knows how it is computed.
 
 ``y[step] += value * matrix[channel]`` for every event. It is linear in the values and in the matrix, and so
 is each of its derivatives: two operations that are one another's transposes, `_sums` and `_pairs`, are all
@@ -24,7 +25,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from .parameters import vary_together
 from .stimulus import Events
@@ -158,19 +159,48 @@ def event_product(events: Events, matrix: Float[Array, "channels out"]) -> Float
     if not events.step.shape[-1]:
         return jnp.zeros((events.steps, matrix.shape[1]), matrix.dtype)
     value = events.value.astype(matrix.dtype)
-    operands = vary_together((value[None], events.step[None], events.channel[None], matrix[None]))
+    none = _unordered(1)
+    operands = vary_together((value[None], events.step[None], events.channel[None], matrix[None], none, none))
     ordered = (events.ordered, False)
     return _sums.bind(*operands, size=events.steps, results=1, ordered=ordered, path=events.path)[0]
 
 
+def sparse_product(
+    weight: Float[Array, " synapses"],
+    target: Int[Array, " synapses"],
+    source: Int[Array, " synapses"],
+    orders: tuple[Int[Array, " synapses"], Int[Array, " synapses"]],
+    x: Float[Array, "inputs columns"],
+    outputs: int,
+    *,
+    path: str = "auto",
+) -> Float[Array, "outputs columns"]:
+    """``y[target] += weight * x[source]`` over a list of synapses in the order of their targets: the product
+    of a sparse matrix with a dense one. Under `jax.vmap` over `x` the columns of all are one product.
+
+    **Arguments:** `orders`: the synapses in the order of their sources, ``argsort(source)``, and the way
+    back, ``argsort(argsort(source))``, so that the transposed product, which every step of a costate takes,
+    has a list in order too.
+    """
+    lists = (one[None] for one in (weight.astype(x.dtype), target, source))
+    operands = vary_together((*lists, x[None], *(order[None] for order in orders)))
+    return _sums.bind(*operands, size=outputs, results=1, ordered=(True, False), path=path)[0]
+
+
 # `_sums`: of value (lists, events), at and of (lists, events), rows (matrices, columns, out) the results
 # (results, rows, out): y[at] += value * rows[of]. List number i takes from matrix i // (lists / matrices) and
-# adds to result i // (lists / results).
+# adds to result i // (lists / results). Of a list in which `at` does not fall, `there` may be the order in
+# which `of` does not, and `back` the way back from it, both (lists, events); else both are `_unordered`.
 #
 # `_pairs`: of left (matrices, n, out), right (results, m, out), a and b (lists, events) the inner products
 # (lists, events): left[a] . right[b]. Matrices as above.
 _sums = Primitive("event_sums")
 _pairs = Primitive("event_pairs")
+
+
+def _unordered(lists: int) -> Int[Array, "lists 0"]:
+    """In the place of an order that is not known."""
+    return jnp.zeros((lists, 0), jnp.int32)
 
 
 def _flat(at: Array, groups: int, size: int) -> Array:
@@ -238,7 +268,8 @@ def _sums_scatter(value, at, of, rows, size: int, results: int):
     return y.reshape(results, size, out)
 
 
-def _run_sums(value, at, of, rows, *, platform: str, **params):
+def _run_sums(value, at, of, rows, there, back, *, platform: str, **params):
+    del there, back  # of the transpose
     size, results, ordered, path = (params[name] for name in ("size", "results", "ordered", "path"))
     matrices, columns, out = rows.shape
     if path == "auto":
@@ -278,7 +309,8 @@ def _run_pairs(left, right, a, b, *, platform: str, **params):
     return jax.lax.fori_loop(0, a.size, one, start).reshape(a.shape)
 
 
-def _sums_abstract(value, at, of, rows, *, results: int, **params):
+def _sums_abstract(value, at, of, rows, there, back, *, results: int, **params):
+    del there, back
     return _like((results, params["size"], rows.shape[-1]), value, at, of, rows)
 
 
@@ -295,23 +327,28 @@ def _like(shape: tuple[int, ...], *given):
     return jax.make_jaxpr(depends)(*given).out_avals[0]
 
 
-def _sums_transpose(ct, value, at, of, rows, *, results: int, ordered, path: str, **params):
+def _sums_transpose(ct, value, at, of, rows, there, back, *, results: int, ordered, path: str, **params):
     # The results' own rows are in the cotangent's shape; those of the matrix become the results'.
     own, other = ordered
     if ad.is_undefined_primal(value):
         given = vary_together((rows, ct, of, at))
-        return _pairs.bind(*given, ordered=(other, own), path=path), None, None, None
+        return _pairs.bind(*given, ordered=(other, own), path=path), None, None, None, None, None
     matrices, columns = rows.aval.shape[:2]
-    given = vary_together((value, of, at, ct))
-    back = _sums.bind(*given, size=columns, results=matrices, ordered=(other, own), path=path)
-    return None, None, None, back
+    if there.shape[1]:
+        value, of, at = (jnp.take_along_axis(x, there, axis=1) for x in (value, of, at))
+        order = ordered
+    else:
+        order = other, own
+    given = vary_together((value, of, at, ct, back, there))
+    found = _sums.bind(*given, size=columns, results=matrices, ordered=order, path=path)
+    return None, None, None, found, None, None
 
 
 def _pairs_transpose(ct, left, right, a, b, *, ordered, path: str):
     own, other = ordered
     if ad.is_undefined_primal(left):
         groups, size = left.aval.shape[:2]
-        given = vary_together((ct, a, b, right))
+        given = vary_together((ct, a, b, right, *(_unordered(len(ct)),) * 2))
         return (
             _sums.bind(*given, size=size, results=groups, ordered=(own, other), path=path),
             None,
@@ -319,7 +356,7 @@ def _pairs_transpose(ct, left, right, a, b, *, ordered, path: str):
             None,
         )
     groups, size = right.aval.shape[:2]
-    given = vary_together((ct, b, a, left))
+    given = vary_together((ct, b, a, left, *(_unordered(len(ct)),) * 2))
     back = _sums.bind(*given, size=size, results=groups, ordered=(other, own), path=path)
     return None, back, None, None
 
@@ -332,20 +369,21 @@ def _fronted(x, dim, size: int, one_for_all: bool = False):
         x = jnp.broadcast_to(x[None], (size, *x.shape))
     else:
         x = jnp.moveaxis(x, dim, 0)
-    return x.reshape(-1, *x.shape[2:])
+    return x.reshape(size * x.shape[1], *x.shape[2:])
 
 
 def _sums_batched(args, dims, *, results: int, **params):
-    value, at, of, rows = args
+    rows = args[3]
     size = next(x.shape[d] for x, d in zip(args, dims, strict=True) if d is not None)
     if all(d is None for d in dims[:3]):
         # Several matrices for the same lists are one with more columns.
         beside = jnp.moveaxis(rows, dims[3], 2)
-        y = _sums.bind(value, at, of, beside.reshape(*beside.shape[:2], -1), results=results, **params)
+        beside = beside.reshape(*beside.shape[:2], -1)
+        y = _sums.bind(*args[:3], beside, *args[4:], results=results, **params)
         return jnp.moveaxis(y.reshape(*y.shape[:2], size, -1), 2, 0), 0
-    lists = [_fronted(x, d, size) for x, d in zip(args[:3], dims[:3], strict=True)]
-    rows = _fronted(rows, dims[3], size, one_for_all=True)
-    y = _sums.bind(*vary_together((*lists, rows)), results=size * results, **params)
+    each = enumerate(zip(args, dims, strict=True))
+    fronted = tuple(_fronted(x, d, size, one_for_all=i == 3) for i, (x, d) in each)
+    y = _sums.bind(*vary_together(fronted), results=size * results, **params)
     return y.reshape(size, results, *y.shape[1:]), 0
 
 
@@ -376,10 +414,16 @@ _declare(_sums, _run_sums, _sums_abstract, _sums_batched, _sums_transpose)
 _declare(_pairs, _run_pairs, _pairs_abstract, _pairs_batched, _pairs_transpose)
 ad.defjvp(
     _sums,
-    lambda t, value, at, of, rows, **p: _sums.bind(*vary_together((t, at, of, rows)), **p),
+    lambda t, value, at, of, rows, there, back, **p: _sums.bind(
+        *vary_together((t, at, of, rows, there, back)), **p
+    ),
     None,
     None,
-    lambda t, value, at, of, rows, **p: _sums.bind(*vary_together((value, at, of, t)), **p),
+    lambda t, value, at, of, rows, there, back, **p: _sums.bind(
+        *vary_together((value, at, of, t, there, back)), **p
+    ),
+    None,
+    None,
 )
 ad.defjvp(
     _pairs,
@@ -389,4 +433,13 @@ ad.defjvp(
     None,
 )
 
-__all__ = ["FORMS", "Shape", "chosen_path", "costs", "event_product", "explain_product", "list_path"]
+__all__ = [
+    "FORMS",
+    "Shape",
+    "chosen_path",
+    "costs",
+    "event_product",
+    "explain_product",
+    "list_path",
+    "sparse_product",
+]

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .connections import AbstractConnection, Dense, Dropout, Ports
+from .connections import AbstractConnection, Dense, Dropout, Ports, Sparse
 from .parameters import resolve
 from .synapses import AbstractSynapse
 
@@ -75,15 +75,15 @@ def wired(
     As conductances, excitatory neurons open the first and inhibitory ones the second; an input without a sign
     opens both.
 
-    **Raises:** `ValueError` if signs or conductances are asked of a connection that is not dense.
+    **Raises:** `ValueError` if signs or conductances are asked of others than dense or sparse connections.
     """
     if sign is None and not conductances:
         return connection
     if isinstance(connection, Dropout):
         return Dropout(wired(connection.connection, sign, conductances), rate=connection.rate)
-    if not isinstance(connection, Dense):
+    if not isinstance(connection, Dense | Sparse):
         raise ValueError(
-            f"`excitatory` and `reversal` give dense connections their signs, and this one is a "
+            f"`excitatory` and `reversal` give dense and sparse connections their signs, and this one is a "
             f"{type(connection).__name__}: set its signs itself"
         )
     if not conductances:

@@ -189,14 +189,26 @@ def spikes_of(
     number = jnp.arange(steps, dtype=release.dtype).reshape(-1, *(1,) * (release.ndim - 1))
     moment = number * release + late
     safe = jnp.where(release == 0, 1.0, release)
+    middle = jax.lax.stop_gradient(moment / safe)
+
+    def excess(n):
+        """What charge beyond the first n units there would be of more in the step with which these end, times
+        its time: 0, with a derivative. Units that end within a step have none."""
+        complete = after >= n
+        last = complete & ~jnp.concatenate([jnp.zeros_like(complete[:1]), complete[:-1]])
+        more = jnp.where(last & (after == n), after - jax.lax.stop_gradient(after), 0.0)
+        return jnp.sum(more * middle, axis=0)
 
     def unit(n):
-        inside = lambda x: jnp.clip(x - n, 0.0, 1.0)
+        # At the ends of the unit without the half derivative of a clip.
+        inside = lambda x: jnp.where((x > n) & (x < n + 1), x - n, jnp.where(x > n, 1.0, 0.0))
         own = inside(after) - inside(before)
         # All of a step's charge, without a division by it, unless it is shared by two units.
         low, high = jnp.minimum(before, after), jnp.maximum(before, after)
         whole = (low >= n) & (low < n + 1) & (high <= n + 1)
         time = jnp.sum(jnp.where(whole, 1.0, own / safe) * moment, axis=0)
+        # More charge than a unit is the next one's.
+        time = time - excess(n + 1) + jnp.where(n > 0, excess(n), 0.0)
         there = inside(after[-1])
         return jnp.where(there > 0, time * dt + (1 - there) * duration, jnp.inf)
 

@@ -9,6 +9,7 @@ from .dropout import Dropout, with_dropout
 from .filtered import Filtered
 from .pooling import Pool, Unpool
 from .ports import Ports
+from .sparse import Sparse
 
 __all__ = [
     "CONNECTIONS",
@@ -24,6 +25,7 @@ __all__ = [
     "Filtered",
     "Pool",
     "Ports",
+    "Sparse",
     "Unpool",
     "check_shapes",
     "fan_in",

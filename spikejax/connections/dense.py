@@ -65,6 +65,10 @@ class Dense(AbstractInstant):
         *,
         key: PRNGKeyArray,
         scale: Scale = 1.0,
+        mean: Annotated[
+            float,
+            Declaration(doc="mean of the initial weights, times fan_in: what inputs of 1 add up to"),
+        ] = 0.0,
         norm: Norm = None,
         density: Annotated[
             float,
@@ -73,21 +77,26 @@ class Dense(AbstractInstant):
         autapses: Annotated[bool, Declaration(doc="let a neuron have a synapse onto itself")] = True,
         weight_norm: WeightNorm = False,
     ) -> "Dense":
-        """Weights from ``N(0, scale^2/fan_in)``, fan_in the number of channels of a stimulus, whatever its
-        axes, or of neurons of an activation (`spikejax.connections.fan_in`), times `density`.
+        """Weights from ``N(mean/fan_in, scale^2/fan_in)``, fan_in the number of channels of a stimulus,
+        whatever its axes, or of neurons of an activation (`spikejax.connections.fan_in`), times `density`.
 
         **Arguments:** `scale`: one for all, or one for each entry of the input's first axis (channels, or
-        synaptic time constants); `norm` of every neuron's weights, whatever their scale; `density`: see
-        `sparse`; `autapses`: whether a synapse from a neuron to itself may exist, now and after training (of
-        a population to itself); `weight_norm`: see `spikejax.parameters.WeightNormalised`.
+        synaptic time constants); `mean`: above 0 so that few neurons are silent, of which a gradient of spike
+        times says nothing (Goltz et al. 2021, doi:10.1038/s42256-021-00388-x); `norm` of every neuron's
+        weights, whatever their scale and mean; `density`: see `sparse`; `autapses`: whether a synapse from a
+        neuron to itself may exist, now and after training (of a population to itself); `weight_norm`: see
+        `spikejax.parameters.WeightNormalised`.
 
         **Raises:** `ValueError` for a number of scales that is another, for numbers out of their range, and
         without a population to connect to.
         """
-        check_keywords(cls, scale=scale, norm=norm, density=density)
+        check_keywords(cls, scale=scale, mean=mean, norm=norm, density=density)
         if out_shape is None:
             raise ValueError("`size` is not given, but a dense connection leads to any number of neurons")
         made = cls.normal(in_shape, out_shape, scale, key=key)
+        # Of the synapses that exist, which are made stronger below.
+        offset = mean / (fan_in(in_shape) * math.sqrt(density))
+        made = cls(weight=resolve(made.weight) + offset, in_shape=in_shape)
         if norm is not None:
             made = made.normalised(norm)
         present, kinds = None, int(isinstance(in_shape, ActivationShape))

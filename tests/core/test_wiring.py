@@ -61,6 +61,16 @@ def test_sparse_synapses_stay_absent():
     assert float(jnp.abs(after - weight).max()) > 1e-4
 
 
+@pytest.mark.parametrize("density", [1.0, 0.5])
+def test_a_mean_is_what_inputs_of_one_add_up_to(density):
+    made = Dense.create((400,), (200,), scale=0.5, mean=3.0, density=density, key=KEY)
+    sums = resolve(made.weight).sum(axis=1)
+    # Of a sparse row the number of synapses varies, too.
+    spread = np.sqrt(0.5**2 + 3.0**2 * (1 / density - 1) / 400)
+    np.testing.assert_allclose(sums.mean(), 3.0, atol=4 * spread / np.sqrt(200))
+    np.testing.assert_allclose(sums.std(), spread, rtol=0.2)
+
+
 def test_dales_law_holds_after_training():
     own = layer(20, excitatory=0.8, density=0.5, bias=(1.0, 2.0))
     before = resolve(own.recurrent).weight

@@ -224,8 +224,8 @@ UNSOLVABLE = {
     "ratio": (lambda: changed("lif equal"), "`tau_syn` is 10 ms"),
     "kinds": (lambda: changed(synapse=Exponential((5.0, 5.0))), "`tau_syn` has 2 values"),
     "each neuron": (
-        lambda: changed(neuron=QIF(tau_mem=10.0 * np.ones(2)), sizes=(2, 2)),
-        "`tau_mem` has 2 values",
+        lambda: changed(neuron=QIF(tau_mem=np.array([10.0, 12.0])), sizes=(2, 2)),
+        "`tau_mem` differs between neurons",
     ),
     "bias": (lambda: changed(bias=(0.1, 0.1)), "layer 0: `bias` is 0.1, but must be 0"),
     "low bias": (lambda: changed("delta", bias=(0.2, 0.2)), "`bias` is 0.2, but must be above 1/4"),

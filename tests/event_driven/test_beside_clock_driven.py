@@ -1,10 +1,12 @@
 """One network, one word changed: from spike to spike, and in steps."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from spikejax import Autodiff, Checkpointed, ClockDriven, Costate, EventDriven, Gate, SpikeTimes, simulate
+from spikejax.spike_times import spikes_of
 
 from ..places import experiment
 
@@ -49,6 +51,15 @@ def test_units_of_charge():
         charge = np.cumsum(release[:, n])
         begin, end = np.searchsorted(charge, k + 1e-9), np.searchsorted(charge, k + 1 - 1e-9)
         assert begin * dt <= times[k, n] <= (end + 1) * dt
+
+
+def test_more_charge_than_a_unit_is_the_next_ones():
+    """The derivative of whole spikes by what a surrogate adds to them: that of adding it."""
+    release, late = jnp.array([0.0, 0, 1, 0, 0, 1, 0, 1, 0]), jnp.arange(1, 10) / 10
+    times = lambda q: spikes_of(q[:, None], (q * late)[:, None], jnp.asarray(9.0), 2.0, 3)[:, 0]
+    h = 1e-6
+    added = np.stack([(times(release.at[k].add(h)) - times(release)) / h for k in range(9)], axis=1)
+    np.testing.assert_allclose(jax.jacobian(times)(release), added, atol=1e-4)
 
 
 def test_a_stimulus_of_spike_times_in_steps():

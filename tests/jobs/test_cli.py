@@ -218,7 +218,7 @@ def test_strict_types():
     with pytest.raises(ConfigError, match=r"seed is '1', but must be a whole number"):
         check({"seed": "1"})
     with pytest.raises(ConfigError, match=r"task\.kind"):
-        check({"task": {"kind": "mnist"}})
+        check({"task": {"kind": "cifar"}})
 
 
 def test_shipped_configurations_build(tmp_path):
@@ -244,6 +244,8 @@ def test_shipped_configurations_build(tmp_path):
         offset=np.arange(0, trials * of_each + 1, of_each),
         label=np.arange(trials) % 10,
     )
+    images = tmp_path / "images.npz"
+    np.savez(images, x=np.zeros((20, 28, 28), np.uint8), y=np.arange(20) % 10)
     for path in paths:
         tables = read(path)
         if tables.get("kind") in FITS:
@@ -258,6 +260,9 @@ def test_shipped_configurations_build(tmp_path):
                 ("task.validation", "0.34"),
                 ("training.batch", "20"),
             ]
+        elif path.stem == "mnist":
+            overrides = [("task.train", str(images)), ("task.test", str(images))]
+            overrides += [("task.validation", "0.5"), ("training.batch", "4")]
         elif path.stem.startswith("nmnist"):
             overrides = [("task.train", str(camera)), ("task.test", str(camera))]
             overrides += [("task.validation", "0.3"), ("training.batch", "4")]
