@@ -1,14 +1,15 @@
-"""What event-driven networks cost: CPU time, memory and compilation of the gradient of all weights, float32.
+"""What event-driven networks cost: CPU time, memory and compilation of the gradient of all weights in
+float32.
 
-    python -m experiments.benchmarks.environments eventax      (once: it is a peer, in an environment of its own)
+    python -m experiments.benchmarks.environments eventax          (once: an environment of its own)
     python -m experiments.event_speed [compare] [events] [order] [recurrent] [--rounds 20]
 
-``compare``: 5-100-3 neurons on Yin-Yang, batch 50, with the loss of ``configs/yin_yang.toml``: beside the scheme
-of one update of all neurons for every event (``benchmarks/models/dense_events.py``; the same closed forms, by
-plain autodiff), and beside eventax, whose outputs have no pseudospikes, so that there they are made to fire
-within the trial. Losses and gradients are compared first. ``events``: cost and memory of one layer against
-the number of events. ``order``: p and q of QIF neurons through their events, one after the other and by an
-associative scan. ``recurrent``: cost of an event against the number of neurons.
+``compare``: 5-100-3 neurons on Yin-Yang, batch 50, with the loss of ``configs/yin_yang.toml``: beside the
+scheme of one update of all neurons for every event (``benchmarks/models/dense_events.py``; the same closed
+forms, by plain autodiff), and beside eventax, whose outputs have no pseudospikes, so that there they are made
+to fire within the trial. Losses and gradients are compared first. ``events``: cost and memory of one layer
+against the number of events. ``order``: p and q of QIF neurons through their events, one after the other and
+by an associative scan. ``recurrent``: cost of an event against the number of neurons.
 
 Times are CPU time of the process, with all of its threads. All that is compared runs in turn, one step each
 in a round, and ratios are those of a round: least, median and largest.
@@ -29,8 +30,7 @@ import numpy as np
 from experiments.benchmarks import environments
 from experiments.benchmarks.client import Client
 from experiments.benchmarks.compare import difference
-from experiments.benchmarks.models.dense_events import Population as Dense1
-from experiments.benchmarks.models.dense_events import spikes_of_all
+from experiments.benchmarks.models import dense_events
 from spikejax import LIF, QIF, EventDriven, Exponential, Layer, Network, Population, SpikeTimes
 from spikejax.configuration import build, load
 from spikejax.connections import ActivationShape, Dense
@@ -100,12 +100,12 @@ def dense(run, events):
         into, out = weights
         n = HIDDEN + len(out)
         between = jnp.zeros((n, n)).at[:HIDDEN, HIDDEN:].set(out.T)
-        whole = Dense1(between, jnp.zeros((into.shape[1], n)).at[:, :HIDDEN].set(into.T))
+        whole = dense_events.Population(between, jnp.zeros((into.shape[1], n)).at[:, :HIDDEN].set(into.T))
         end = trials.stimulus.duration
 
         def one(trial):
             given = trial.stimulus
-            times, _, reached = spikes_of_all(
+            times, _, reached = dense_events.spikes_of_all(
                 whole, given.time / TAU, given.channel, end / TAU,
                 events=events, spikes=SPIKES, sizes=(HIDDEN, len(out)),
             )  # fmt: skip
@@ -178,7 +178,8 @@ def compare(rounds):
         times = in_turn(max(3, rounds // 3), [partial(cpu, program, weights, trials), step])
         peer.close()
     print(
-        "\n| outputs that fire, no pseudospikes | CPU, ms | / spikejax | compilation, s | loss off by | gradient off by |"
+        "\n| outputs that fire, no pseudospikes | CPU, ms | / spikejax | compilation, s | loss off by "
+        "| gradient off by |"
     )
     print("|---" * 6 + "|")
     print(f"| spikejax | {shown(1e3 * times[:, 0])} | 1 | {seconds:.1f} | | |")
@@ -228,11 +229,11 @@ def events(rounds):
     are."""
     numbers, runs = (50, 100, 200, 400, 800, 1600), []
     rng = np.random.default_rng(0)
-    normal = rng.normal(0.0, 2.0, (100, 20))
+    normal = rng.normal(0.0, 40.0, (100, 20))
     print("| events | QIF: CPU, ms | temporaries, kB | LIF: CPU, ms | temporaries, kB |\n" + "|---" * 5 + "|")
     for number in numbers:
         given = stimuli(rng, 10, number, 20, 50.0)
-        into = jnp.asarray(normal / np.sqrt(number), jnp.float32)
+        into = jnp.asarray(normal / number, jnp.float32)
         for neuron in (QIF(tau_mem=TAU), LIF(tau_mem=TAU)):
             f, weights = gradient_of_times(neuron, EventDriven(spikes=16), into)
             program, _, kilobytes = compiled(f, weights, given)
