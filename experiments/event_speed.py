@@ -16,6 +16,7 @@ in a round, and ratios are those of a round: least, median and largest.
 """
 
 import argparse
+import sys
 import tempfile
 import time
 from functools import partial
@@ -36,8 +37,9 @@ from spikejax.configuration import build, load
 from spikejax.connections import ActivationShape, Dense
 
 CONFIG = Path(__file__).parent.parent / "configs" / "yin_yang.toml"
-TAU, HIDDEN, BATCH, SPIKES, ROOM = 10.0, 100, 50, 4, 120
-"""Room for spikes of a neuron, and for events of the last layer; the dense scheme gets both too."""
+TAU, BATCH, SPIKES, ROOM = 10.0, 50, 4, 1.2
+"""Room for spikes of a neuron, and for events of the last layer by hidden neuron; the dense scheme gets both
+too."""
 PATIENCE = 300.0
 
 
@@ -98,19 +100,20 @@ def dense(run, events):
 
     def loss(weights, trials):
         into, out = weights
-        n = HIDDEN + len(out)
-        between = jnp.zeros((n, n)).at[:HIDDEN, HIDDEN:].set(out.T)
-        whole = dense_events.Population(between, jnp.zeros((into.shape[1], n)).at[:, :HIDDEN].set(into.T))
+        hidden, channels = into.shape
+        n = hidden + len(out)
+        between = jnp.zeros((n, n)).at[:hidden, hidden:].set(out.T)
+        whole = dense_events.Population(between, jnp.zeros((channels, n)).at[:, :hidden].set(into.T))
         end = trials.stimulus.duration
 
         def one(trial):
             given = trial.stimulus
             times, _, reached = dense_events.spikes_of_all(
                 whole, given.time / TAU, given.channel, end / TAU,
-                events=events, spikes=SPIKES, sizes=(HIDDEN, len(out)),
+                events=events, spikes=SPIKES, sizes=(hidden, len(out)),
             )  # fmt: skip
             # All events are done when the end is reached.
-            times = jnp.where(reached >= end / TAU, TAU * times[:, HIDDEN:], jnp.nan)
+            times = jnp.where(reached >= end / TAU, TAU * times[:, hidden:], jnp.nan)
             return run.loss(SimpleNamespace(spikes=(times,), duration=jnp.asarray(end)), trial)[0]
 
         return jnp.mean(jax.vmap(one)(trials))
@@ -119,43 +122,59 @@ def dense(run, events):
 
 
 def compare(rounds):
-    """The tables of one network."""
-    run = build(load(CONFIG, [("network.layers.0.size", str(HIDDEN))]))
+    """The tables of one network, and of a larger one."""
+    beside_dense(rounds, 400)
+    beside_eventax(max(3, rounds // 3), *beside_dense(rounds, 100))
+
+
+def plain(result):
+    """Loss and gradients as the benchmarks have them."""
+    return float(result[0]), dict(zip(("in", "out"), map(np.asarray, result[1]), strict=True))
+
+
+def beside_dense(rounds, hidden):
+    """The table of so many hidden neurons; gives the network and trials."""
+    run = build(load(CONFIG, [("network.layers.0.size", str(hidden))]))
     trials = run.task.batch(jax.random.key(1), 0, BATCH)
     network = eqx.combine(run.state.params, run.fixed)
     weights = weights_of(network)
-    simulator = EventDriven(spikes=SPIKES, events=ROOM)
+    room = int(ROOM * hidden)
+    simulator = EventDriven(spikes=SPIKES, events=room)
     counts = jax.jit(jax.vmap(lambda t: sum(jnp.sum(c) for c in simulator(network, t.stimulus).counts)))(
         trials
     )
     least = int(jnp.max(counts)) + trials.stimulus.time.shape[1] + 1
-    print(f"spikes of a trial: {shown(counts, '.0f')}\n")
+    print(f"\n{hidden} hidden neurons, spikes of a trial: {shown(counts, '.0f')}\n")
     losses = {
         "spikejax": ours(run, simulator),
-        f"dense scheme, {ROOM} events": dense(run, ROOM),
+        f"dense scheme, {room} events": dense(run, room),
         f"dense scheme, {least} events, the least that do": dense(run, least),
     }
     programs = {name: compiled(jax.value_and_grad(f), weights, trials) for name, f in losses.items()}
     found = {name: p[0](weights, trials) for name, p in programs.items()}
     times = in_turn(rounds, [partial(cpu, p[0], weights, trials) for p in programs.values()])
-    plain = lambda result: (
-        float(result[0]),
-        dict(zip(("in", "out"), map(np.asarray, result[1]), strict=True)),
-    )
     base = plain(found["spikejax"])
     print("| | CPU, ms | / spikejax | compilation, s | temporaries, kB | loss off by | gradient off by |")
     print("|---" * 7 + "|")
     for i, (name, (_, seconds, kilobytes)) in enumerate(programs.items()):
         apart = difference(*plain(found[name]), *base)
+        if not apart.same:
+            sys.exit(f"{name}: another model: {apart}")
         print(
             f"| {name} | {shown(1e3 * times[:, i])} | {shown(times[:, i] / times[:, 0])} | {seconds:.1f} "
             f"| {kilobytes:.0f} | {apart.loss:.0e} | {apart.gradient:.0e} |"
         )
+    return run, trials, simulator
+
+
+def beside_eventax(rounds, run, trials, simulator):
+    """The table of eventax."""
     if not environments.python_of("eventax").exists():
         print("\nwithout eventax: python -m experiments.benchmarks.environments eventax")
         return
     # Of outputs that all fire eventax needs the first spikes alone.
-    weights = weights[0], jnp.abs(weights[1])
+    into, out = weights_of(eqx.combine(run.state.params, run.fixed))
+    weights = into, jnp.abs(out)
     program, seconds, _ = compiled(jax.value_and_grad(ours(run, simulator.hard())), weights, trials)
     base = plain(program(weights, trials))
     with tempfile.TemporaryDirectory() as folder:
@@ -175,7 +194,7 @@ def compare(rounds):
         with np.load(gradients) as file:
             apart = difference(said["loss"], dict(file), *base)
         step = lambda: peer.ask(PATIENCE, do="time", steps=1)["cpu_s"][0]
-        times = in_turn(max(3, rounds // 3), [partial(cpu, program, weights, trials), step])
+        times = in_turn(rounds, [partial(cpu, program, weights, trials), step])
         peer.close()
     print(
         "\n| outputs that fire, no pseudospikes | CPU, ms | / spikejax | compilation, s | loss off by "
