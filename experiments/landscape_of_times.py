@@ -1,7 +1,7 @@
 """How fragmented the loss is around the networks of `lif_or_qif.py`, and what gradients say there.
 
     python experiments/landscape_of_times.py [--data yin_yang digits] [--out runs/lif_or_qif]
-        [--trials 40] [--single 4] [--points 161] [--extent 0.2] [--figures docs]
+        [--trials 20] [--single 3] [--points 81] [--extent 0.1] [--figures docs]
 
 For the first seed of every contender, trained and initial, in float64 along a random direction
 (filter-normalised) and down the gradient, x being a relative change of the weights: over the first `--trials`
@@ -20,6 +20,7 @@ Draws landscape_of_times_DATA.png: loss and slopes on the random line through th
 """
 
 import argparse
+import dataclasses
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,9 +28,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from lif_or_qif import CONTENDERS, UPDATES, folder_of, markdown
+from lif_or_qif import CONTENDERS, UPDATES, markdown, seed_of
 
-from spikejax import trainable
+from spikejax import EventDriven, trainable
 from spikejax.configuration import initial_state
 from spikejax.jobs.run import trained
 from spikejax.landscape import gradient_direction, jumps, loss_along, random_direction, spike_changes
@@ -131,6 +132,10 @@ def lines_of(folder: Path, args: argparse.Namespace) -> dict[tuple[str, str, str
     found: dict[tuple[str, str, str], list[Found]] = {}
     with jax.enable_x64(True):
         trials, simulator, loss = cast((trials, run.simulator, run.loss), jnp.float64)
+        if isinstance(simulator, EventDriven) and simulator.events:
+            # Beside the network there are more spikes than in it.
+            room = {"spikes": 3 * simulator.spikes, "events": 2 * simulator.events}
+            simulator = dataclasses.replace(simulator, **room)
         for name, network in networks.items():
             network = cast(network, jnp.float64)
             directions = {"random": random_direction(network, jax.random.key(0), FIELDS)}
@@ -187,16 +192,16 @@ def main() -> None:
     )
     parser.add_argument("--data", nargs="+", choices=UPDATES, default=["yin_yang"])
     parser.add_argument("--out", type=Path, default=Path("runs/lif_or_qif"))
-    parser.add_argument("--trials", type=int, default=40)
-    parser.add_argument("--single", type=int, default=4)
-    parser.add_argument("--points", type=int, default=161)
-    parser.add_argument("--extent", type=float, default=0.2)
+    parser.add_argument("--trials", type=int, default=20)
+    parser.add_argument("--single", type=int, default=3)
+    parser.add_argument("--points", type=int, default=81)
+    parser.add_argument("--extent", type=float, default=0.1)
     parser.add_argument("--figures", type=Path, help="folder of the pictures; default: --out")
     args = parser.parse_args()
     for data in args.data:
         found, rows = {}, []
         for contender in CONTENDERS:
-            found[contender] = lines_of(folder_of(args.out, data, contender) / "seeds" / "1", args)
+            found[contender] = lines_of(seed_of(args.out, data, contender), args)
             for key, each in found[contender].items():
                 all_numbers = [numbers(one) for one in each]
                 shown = [f"{np.nanmean([one.get(name, np.nan) for one in all_numbers]):.3g}"

@@ -20,17 +20,17 @@ files in the place of drawn ones.
 
 import argparse
 import csv
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tomli_w
 
-from spikejax.configuration import load
 from spikejax.jobs.search.job import search_run
 from spikejax.jobs.search.space import load_search
-from spikejax.jobs.train import finished_run
-from spikejax.training import TrainingStopped
+from spikejax.jobs.sweep.job import sweep_run
+from spikejax.jobs.sweep.points import load_sweep
 
 CONTENDERS: dict[str, tuple[str, bool]] = {
     "QIF, event-driven": ("qif", True),
@@ -53,7 +53,7 @@ def _space(first: float, second: float) -> dict[str, dict[str, Any]]:
     }
 
 
-SPACE = {"yin_yang": _space(16.0, 32.0), "digits": _space(0.7, 10.0)}
+SPACE = {"yin_yang": _space(16.0, 32.0), "digits": _space(0.35, 10.0)}
 """What is searched, the same ranges for all. Means above 0 are what LIF neurons need: of an output that is
 silent a gradient of spike times says nothing, and the loss drives those that fire to silence, too."""
 UPDATES = {"yin_yang": (200, 50), "digits": (150, 32)}
@@ -107,7 +107,7 @@ def table_of(data: str, contender: str, folders: dict[str, Path | None], updates
     if folders[data] is not None:
         found["task"]["folder"] = str(folders[data])
     if event_driven:
-        room = {"spikes": 80, "events": 400} if yin_yang else {"spikes": 150, "events": 1500}
+        room = {"spikes": 80, "events": 400} if yin_yang else {"spikes": 150, "events": 2000}
         found["simulator"] = {"kind": "event_driven"} | room
     else:
         found["simulator"] = {"kind": "clock_driven", "spikes": 1}
@@ -131,19 +131,17 @@ def searched(data: str, contender: str, folder: Path, table: dict[str, Any], tri
 
 
 def seeded(folder: Path, best: Path, seeds: int, updates: int) -> list[dict[str, Any]]:
-    """The summaries of the best trial's configuration from other initial weights."""
-    found = []
-    for seed in range(1, seeds + 1):
-        place = folder / "seeds" / str(seed)
-        every = [
-            (f"training.{name}", str(updates)) for name in ("steps", "evaluate_every", "checkpoint_every")
-        ]
-        config = load(best, [("seed", str(seed)), *every])
-        try:
-            found.append(finished_run(config, place, figures=False, progress=False))
-        except TrainingStopped as error:
-            print(f"{place}: {error}")
-    return found
+    """The rows of a sweep of the best trial's configuration, from other initial weights side by side."""
+    table = tomllib.loads((best / "config.toml").read_text())
+    table["training"] |= dict.fromkeys(("steps", "evaluate_every", "checkpoint_every"), updates)
+    file = folder / "seeds.toml"
+    file.write_text(tomli_w.dumps(table | {"sweep": {"seeds": list(range(1, seeds + 1))}}))
+    return sweep_run(load_sweep(file), folder / "seeds")
+
+
+def seed_of(out: Path, data: str, contender: str, seed: int = 1) -> Path:
+    """The run of a contender from these initial weights."""
+    return folder_of(out, data, contender) / "seeds" / "points" / f"seed={seed}"
 
 
 def spread(values: list[float]) -> str:
@@ -192,15 +190,19 @@ def main() -> None:
             trials = searched(data, contender, folder, table, args.trials)
             best = folder / "search" / trials[0]["folder"]
             rows.append([contender, *(f"{float(trials[0][name]):.3g}" for name in SPACE[data])])
-            rows[-1] += [f"{row['accuracy']:.3f}" for row in (trials[0], trials[len(trials) // 2])]
+            in_order = sorted(
+                (row for row in trials if row["state"] != "no result"), key=lambda row: int(row["trial"])
+            )
+            rows[-1].append(", ".join(f"{row['accuracy']:.2f}" for row in in_order))
             print("search:", rows[-1], flush=True)
             if "seeds" in args.parts:
                 found = seeded(folder, best, args.seeds, LONGER * updates)
-                rows[-1] += [spread([one[way]["accuracy"] for one in found]) for way in ("smooth", "hard")]
-                rows[-1] += [str(args.seeds - len(found))]
+                rows[-1] += [spread([one[f"{way} accuracy"] for one in found]) for way in ("smooth", "hard")]
+                rows[-1] += [str(sum(bool(one["lost"]) for one in found))]
                 print("seeds:", rows[-1][-3:], flush=True)
-        heads = ["contender", *SPACE[data], "best trial", "median trial", "test", "test, hard", "lost"]
-        print(f"\n{data}\n\n" + markdown(heads, rows), flush=True)
+        heads = ["contender", "mean 1", "scale 1", "mean 2", "scale 2", "learning rate",
+                 "held out, each trial", "test, as trained", "test, spikes alone", "lost"]  # fmt: skip
+        print(f"\n{data}\n\n" + markdown(heads[: len(rows[0])], rows), flush=True)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from lif_or_qif import CONTENDERS, UPDATES, folder_of, markdown
+from lif_or_qif import CONTENDERS, UPDATES, folder_of, markdown, seed_of
 
 from spikejax import trainable
 from spikejax.configuration import initial_state, load
@@ -67,7 +67,7 @@ def agreement(own: np.ndarray, exact: np.ndarray) -> str:
 
 def runs_of(data: str, out: Path) -> dict[str, Path]:
     """Folders of the four runs; the surrogate's is trained unless it is there."""
-    folders = {name: folder_of(out, data, name) / "seeds" / "1" for name in CONTENDERS}
+    folders = {name: seed_of(out, data, name) for name in CONTENDERS}
     gate = folders[GATE] / "config.toml"
     folders[SURROGATE] = folder_of(out, data, SURROGATE)
     config = load(gate, SURROGATES)
