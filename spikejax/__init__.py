@@ -30,6 +30,7 @@ from .connections import (
     Unpool,
 )
 from .event_driven import EventDriven
+from .explain import explain_plan
 from .gates import Gate
 from .network import Layer, Network, Skip
 from .neurons import (
@@ -144,6 +145,7 @@ __all__ = [
     "Zero",
     "check_neuron",
     "check_step",
+    "explain_plan",
     "load_run",
     "option",
     "parameter",

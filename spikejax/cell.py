@@ -1,5 +1,7 @@
 """One elementwise time step of a population: neuron, gate and synapse together, without any weight."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -38,23 +40,38 @@ class Cell(eqx.Module):
         and moves continuously with the time of a spike.
         """
         state, count = carry
-        neuron, (release, prompt) = self.gate.step(self.neuron, state.neuron, self._input(current), self.dt)
-        arrived = prompt + state.pending
+        neuron, released = self.gate.step(self.neuron, state.neuron, self.input(current), self.dt)
+        release, arrived = released.charge, released.prompt + state.pending
         activation, hidden = self.synapse.step(state.activation, arrived, self.dt, state.hidden)
-        after = state._replace(neuron=neuron, activation=activation, pending=release - prompt, hidden=hidden)
+        after = state._replace(neuron=neuron, activation=activation, pending=released.late, hidden=hidden)
         new = Carry(after, count + release)
         if mask is None:
             return new, release
         hold = jax.tree.map(lambda a, b: jnp.where(mask, a, b), new, carry)
         return hold, jnp.where(mask, release, 0.0)
 
-    def _input(self, current) -> Input:
+    def operations(self, carry: Carry) -> int:
+        """How many operations a step is made of, as JAX counts them."""
+        v = carry.state.neuron.v
+        ports = () if self.reversal is None else (1 + len(self.reversal),)
+        return _count(jax.make_jaxpr(self)(carry, jnp.zeros((*ports, *v.shape), v.dtype)).jaxpr)
+
+    def input(self, current: Float[Array, "*current"]) -> Input:
         """``I + sum_k g_k (E_k - v)`` as the neuron takes it."""
         if self.reversal is None:
             return current
         plain, conductance = current[0], current[1:]
         reversal = self.reversal.reshape(self.reversal.shape + (1,) * (conductance.ndim - self.reversal.ndim))
         return Drive(plain + jnp.sum(conductance * reversal, axis=0), jnp.sum(conductance, axis=0))
+
+
+def _count(jaxpr: Any) -> int:
+    """Operations of a program, with those of the programs within it."""
+    found = len(jaxpr.eqns)
+    for eqn in jaxpr.eqns:
+        for x in jax.tree.leaves(tuple(eqn.params.values()), is_leaf=lambda x: hasattr(x, "eqns")):
+            found += _count(x) if hasattr(x, "eqns") else 0
+    return found
 
 
 __all__ = ["Cell"]

@@ -74,6 +74,44 @@ def _angle_jvp(primals, tangents):
     return angle(y, x), (x * dy - y * dx) / jnp.where(size > 0, size, 1.0)
 
 
+@jax.custom_jvp
+def log1p(x: Float[Array, "*n"]) -> Float[Array, "*n"]:
+    """``log(1 + x)`` for x above -1, to rounding also where x is small: the error of ``1 + x`` goes out by
+    the factor ``x/((1 + x) - 1)``.
+
+    XLA on the CPU calls its own for one element at a time, and so computes all that it fuses with it.
+
+    **Reference:** Kahan; Goldberg, What every computer scientist should know about floating-point arithmetic,
+    1991, theorem 4.
+    """
+    u = 1 + x
+    # XLA would simplify the rounding away that is meant to go out.
+    passed = jax.lax.reduce_precision(u, jnp.finfo(x.dtype).nexp, jnp.finfo(x.dtype).nmant) - 1
+    exact = (passed == 0) | jnp.isinf(u)
+    ratio = x / jnp.where(exact, 1.0, passed)
+    return jnp.where(passed == 0, x, jnp.log(u) * jnp.where(exact, 1.0, ratio))
+
+
+@log1p.defjvp
+def _log1p_jvp(primals, tangents):
+    (x,) = primals
+    return log1p(x), tangents[0] / (1 + x)
+
+
+@jax.custom_jvp
+def quotient(a: Float[Array, "*n"], b: Float[Array, "*n"]) -> Float[Array, "*n"]:
+    """``a/b``, as a product with ``1/b``: value and derivatives together divide once."""
+    return a * (1 / b)
+
+
+@quotient.defjvp
+def _quotient_jvp(primals, tangents):
+    a, b = primals
+    inverse = 1 / b
+    value = a * inverse
+    return value, (tangents[0] - value * tangents[1]) * inverse
+
+
 def relative_decay(x: Float[Array, "*n"]) -> Float[Array, "*n"]:
     """``(1 - exp(-x))/x``, 1 at 0, with its derivatives."""
     small = jnp.abs(x) < 1e-2
@@ -91,4 +129,4 @@ def alpha_step(
     return decay * (value + math.e * h * source), decay * source
 
 
-__all__ = ["alpha_step", "angle", "beneath", "circle", "quarter_sine", "relative_decay"]
+__all__ = ["alpha_step", "angle", "beneath", "circle", "log1p", "quarter_sine", "quotient", "relative_decay"]

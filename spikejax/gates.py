@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .component import Component, parameter, part
-from .elementary import relative_decay
+from .elementary import quotient, relative_decay
 from .kernels import KERNELS, AbstractKernel
 from .registry import Registry
 
@@ -28,7 +28,12 @@ class Released(NamedTuple):
     """``q``: 1 for a whole spike, at any speed."""
     prompt: Float[Array, "*n"]
     """``int (1 - t/dt) dq``, t being the time in the step: what arrives in the same step. The rest arrives in
-    the next one."""
+    the next one; where all of it is prompt, this is the same array as `charge`."""
+
+    @property
+    def late(self) -> Float[Array, "*n"]:
+        """What arrives in the next step."""
+        return jnp.zeros_like(self.charge) if self.prompt is self.charge else self.charge - self.prompt
 
 
 class Level(NamedTuple):
@@ -229,7 +234,7 @@ class Gate(Component):
             """``int x dG`` over the straight piece from a to b; on a short way, x at its `middle`."""
             charge = b.charge - a.charge
             left = (end.u - b.u) * charge + (b.area - a.area - (b.u - a.u) * a.charge)
-            return (left * way + middle * short**2 * charge) / (way**2 + short**2)
+            return quotient(left * way + middle * short**2 * charge, way**2 + short**2)
 
         if upswing is None:
             return share(start, end, 0.5)

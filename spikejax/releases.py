@@ -128,7 +128,8 @@ class Surrogate(AbstractRelease):
         # The number is as it is; the factor is that of its derivative.
         q = path.count + self.scale * (neuron.crossed(gate, path) - path.count)
         left = path.left if self.time_gradient else jax.lax.stop_gradient(path.left)
-        return neuron.surrogate_reset(end, path, q, self.detach_reset), Released(q, q * left)
+        end = neuron.surrogate_reset(end, path, q, self.detach_reset)
+        return end, Released(q, q if path.first is None else q * left)
 
 
 @RELEASES.register("hard")
@@ -149,7 +150,7 @@ class Hard(AbstractRelease):
     ) -> tuple[AnyState, Released]:
         del gate
         end, path = neuron.travel(state, current, dt)
-        return end, Released(path.count, path.count * path.left)
+        return end, Released(path.count, path.count if path.first is None else path.count * path.left)
 
 
 __all__ = ["Charge", "Graded", "Hard", "Surrogate"]

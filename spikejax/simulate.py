@@ -7,11 +7,14 @@ from typing import Any, Literal, NamedTuple, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.ad_checkpoint import checkpoint_name
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
 
 from .activity import warn_of_trial
 from .adjoints import AbstractAdjoint, Costate
+from .adjoints.base import Advance
+from .adjoints.chunks import PRODUCT
 from .cell import Cell
 from .gates import Gate
 from .network import Layer, Network
@@ -160,6 +163,7 @@ def simulate(
         x, into, m, currents = xs
         if x is not None:
             into, remembered = _fed(network, -1, x, {}, remembered, m)
+            into = {i: checkpoint_name(current, PRODUCT) for i, current in into.items()}
         ends, records, activation = [], [], None
         for i, (layer, cell, own, current) in enumerate(
             zip(network.layers, cells, carries, currents, strict=True)
@@ -176,8 +180,9 @@ def simulate(
         tail, out = network.readout(tail, activation, m, dt)
         return (tuple(ends), remembered, tail), (out, tuple(records))
 
+    operations = lambda: max(cell.operations(own) for cell, own in zip(cells, carries, strict=True))
     (carries, remembered, tail), (readout, records) = adjoint.over_time(
-        advance, (carries, remembered, state.readout), (given, into, mask, background)
+        Advance(advance, operations), (carries, remembered, state.readout), (given, into, mask, background)
     )
     inputs, skips = remembered[: len(cells)], remembered[len(cells) :]
     states = tuple(c.state._replace(inputs=own) for c, own in zip(carries, inputs, strict=True))

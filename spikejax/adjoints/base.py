@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jax.core import Tracer
@@ -14,6 +14,19 @@ from ..connections import AbstractConnection
 from ..parameters import as_parameter
 from ..registry import Registry
 from ..state import Carry, Record
+from .chunks import over_chunks
+from .plan import Plan, whole
+
+
+class Advance(NamedTuple):
+    """The whole network over a stretch of time, ``advance(carry, xs) -> (carry, ys)``."""
+
+    run: Callable[[PyTree, PyTree], tuple[PyTree, PyTree]]
+    operations: Callable[[], int]
+    """Says how many operations a step has, of the neuron that has most: a plan asks for it."""
+
+    def __call__(self, carry: PyTree, xs: PyTree) -> tuple[PyTree, PyTree]:
+        return self.run(carry, xs)
 
 
 class AbstractAdjoint(Component):
@@ -40,11 +53,23 @@ class AbstractAdjoint(Component):
         `save` names the fields of `Record` to return.
         """
 
+    def plan(self, carry: PyTree, xs: PyTree, operations: Callable[[], int] | None = None) -> Plan:
+        """How `over_time` runs a network of the state `carry` over the inputs `xs`, ``(time, ..)``.
+
+        **Arguments:** `operations`: says how many a step has of the neuron that has most.
+        """
+        del operations
+        return whole(carry, xs, f"as {type(self).__name__} does")
+
     def over_time(
         self, advance: Callable[[PyTree, PyTree], tuple[PyTree, PyTree]], carry: PyTree, xs: PyTree
     ) -> tuple[PyTree, PyTree]:
-        """Run the whole network, ``advance(carry, xs) -> (carry, ys)``, over the time axis of `xs`."""
-        return advance(carry, xs)
+        """Run the whole network, ``advance(carry, xs) -> (carry, ys)``, over the time axis of `xs`, as
+        planned."""
+        plan = self.plan(carry, xs, getattr(advance, "operations", None))
+        if plan.chunks == 1:
+            return advance(carry, xs)
+        return over_chunks(advance, carry, xs, plan.chunk, plan.keep_products)
 
 
 ADJOINTS: Registry[AbstractAdjoint] = Registry("adjoint")

@@ -3,11 +3,10 @@
 import functools
 import math
 
-import jax
-import jax.numpy as jnp
-
 from ..component import option, part
 from .base import ADJOINTS, AbstractAdjoint
+from .chunks import over_chunks
+from .plan import Plan, Work, plan_of
 
 
 @ADJOINTS.register("checkpointed")
@@ -36,22 +35,18 @@ class Checkpointed(AbstractAdjoint):
     def layer(self, cell, recurrent, drive, carry, mask, save):
         return self.inner.layer(cell, recurrent, drive, carry, mask, save)
 
+    def plan(self, carry, xs, operations=None):
+        del operations
+        work = Work.of(carry, xs)
+        if self.chunk is not None:
+            return plan_of(work, self.chunk)
+        return Plan(work, math.ceil(math.sqrt(work.steps)), why="the square root of the trial")
+
     def over_time(self, advance, carry, xs):
-        # Of an inner adjoint that is checkpointed itself the chunks lie within those here.
-        advance = functools.partial(self.inner.over_time, advance)
-        steps = jax.tree.leaves(xs)[0].shape[0]
-        chunk = self.chunk or max(1, math.ceil(math.sqrt(steps)))
-        whole = steps // chunk
-        head = jax.tree.map(lambda x: x[: whole * chunk].reshape(whole, chunk, *x.shape[1:]), xs)
-        # Inside a scan the recomputation cannot be merged with the forward pass; outside it can, and must not
-        # be.
-        carry, ys = jax.lax.scan(jax.checkpoint(advance, prevent_cse=False), carry, head)
-        ys = jax.tree.map(lambda y: y.reshape(whole * chunk, *y.shape[2:]), ys)
-        if whole * chunk < steps:
-            tail = jax.tree.map(lambda x: x[whole * chunk :], xs)
-            carry, last = jax.checkpoint(advance)(carry, tail)
-            ys = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), ys, last)
-        return carry, ys
+        # Of an inner adjoint that has chunks itself those lie within the chunks here.
+        return over_chunks(
+            functools.partial(self.inner.over_time, advance), carry, xs, self.plan(carry, xs).chunk
+        )
 
 
 __all__ = ["Checkpointed"]

@@ -21,10 +21,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..cell import Cell
-from ..component import part
+from ..component import option, part
 from ..loops import LOOPS, AbstractLoop, Cotangents, Damping, History
 from ..state import Carry
 from .base import ADJOINTS, AbstractAdjoint, clip_field, damping_field
+from .plan import Work, plan_of
 
 
 @ADJOINTS.register("costate")
@@ -45,7 +46,10 @@ class Costate(AbstractAdjoint):
     First derivatives, reverse mode. A second derivative raises an error (`Autodiff` has all).
 
     **Arguments:** `damping` (per ms), `clip`: of the costate, biased (`spikejax.loops.Damping`); `loop`: what
-    runs the population there and its costate back, an `AbstractLoop` or its name in `LOOPS`.
+    runs the population there and its costate back, an `AbstractLoop` or its name in `LOOPS`; `chunk`: steps
+    of a chunk. By default the series of a chunk fit in the cache, and a trial of several chunks keeps the
+    states between them and runs each again on the way back; where a step is long the trial is one chunk
+    (`spikejax.adjoints.plan`; `spikejax.explain_plan` says what is done).
 
     **Reference:** Huh & Sejnowski 2018, eqs. 8-13.
     """
@@ -53,6 +57,12 @@ class Costate(AbstractAdjoint):
     damping: Float[Array, ""] | None = damping_field()
     clip: Float[Array, ""] | None = clip_field()
     loop: AbstractLoop = part(LOOPS, "scan", doc="what runs the time loop")
+    chunk: int | None = option(
+        None, doc="steps of a chunk (default: by the size of the network, see explain_plan)", at_least=1.0
+    )
+
+    def plan(self, carry, xs, operations=None):
+        return plan_of(Work.of(carry, xs), self.chunk, operations)
 
     def layer(self, cell, recurrent, drive, carry, mask, save):
         fixed_cell, fixed_recurrent, fixed_drive, start = _freeze((cell, recurrent, drive, carry))

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from ..connections.base import hold
 from ..state import Carry, LayerState, Record
 from .base import LOOPS, AbstractLoop, Cotangents, History, Trajectory, forward_step
+from .steps import over_steps, row
 
 
 @LOOPS.register("scan")
@@ -15,23 +16,25 @@ class Scan(AbstractLoop):
     back a step's own intermediates are computed again by `jax.vjp` of the cell."""
 
     def forward(self, cell, recurrent, drive, carry, mask, save):
-        def step(carry, x):
-            drive, m = x
-            new, release, current = forward_step(cell, recurrent, carry, drive, m)
+        def step(t, carry):
+            new, release, current = forward_step(cell, recurrent, carry, *row((drive, mask), t))
             every = Record(release=release, v=new.state.neuron.v, late=new.state.pending)
             rest = Record(**{name: getattr(every, name) for name in ("release", "v", "late") if name in save})
-            return new, (carry.state.neuron, carry.state[2:4], new.state.activation, current, rest)
+            # Without a recurrence the current is what was given.
+            own = None if recurrent is None else current
+            return new, (carry.state.neuron, carry.state[2:4], new.state.activation, own, rest)
 
-        last, series = jax.lax.scan(step, carry, (drive, mask))
-        return Trajectory(last, *series)
+        last, series = over_steps(step, carry, len(drive))
+        run = Trajectory(last, *series)
+        return run._replace(current=drive) if recurrent is None else run
 
     def backward(self, cell, recurrent, history: History, cotangents: Cotangents, damping):
         floats, others = eqx.partition(cell, eqx.is_inexact_array)
         activation = history.activation
 
-        def back(costate, x):
+        def back(t, costate):
             d_state, d_cell = costate
-            t, neuron, synapse, current, m, d_s, d_rest, d_shown = x
+            neuron, synapse, current, m, d_s, d_rest, d_shown = row(xs, t)
             # Looked up rather than scanned over: a shifted copy of the whole series would be held through the
             # loop.
             before = jnp.where(t > 0, activation[jnp.maximum(t - 1, 0)], history.first)
@@ -63,10 +66,9 @@ class Scan(AbstractLoop):
             return (d_state, jax.tree.map(jnp.add, d_cell, d_step)), d_current
 
         start = (cotangents.last.state, jax.tree.map(jnp.zeros_like, floats))
-        steps = jnp.arange(len(history.current))
-        xs = (steps, history.neuron, history.synapse, history.current, history.mask)
+        xs = (history.neuron, history.synapse, history.current, history.mask)
         xs = (*xs, cotangents.activation, cotangents.rest, cotangents.current)
-        (d_state, d_cell), d_current = jax.lax.scan(back, start, xs, reverse=True)
+        (d_state, d_cell), d_current = over_steps(back, start, len(history.current), reverse=True)
         return d_cell, d_current, Carry(d_state, cotangents.last.count)
 
 

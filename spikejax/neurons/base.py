@@ -63,7 +63,8 @@ class Path(NamedTuple):
     last: Float[Array, "*n"] | None = None
     """Time of the last of them, likewise; several are equally far apart."""
     landed: AnyState = None
-    """State right after the last of them; where there is none, any that is finite."""
+    """State right after the last of them, one for each neuron or for all; where there is none, any that is
+    finite."""
     upswing: Upswing | None = None
     """How v reaches the first spike, or without one the end of the step. None: its way within a step is taken
     as straight."""

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..component import parameter, part
-from ..elementary import relative_decay
+from ..elementary import log1p, relative_decay
 from .base import NEURONS, RESETS, AbstractReset, AbstractResetNeuron, Drive, Path, State, parts
 
 
@@ -51,8 +51,7 @@ class NIF(AbstractResetNeuron):
         way = jnp.where(spiked, way, 1.0)
         first = jnp.where(spiked, (self.v_th - state.v) / way, 1.0)
         last = jnp.where(spiked, first + (count - 1) * span / way, 1.0)
-        landed = State(jnp.broadcast_to(self.v_reset, free.v.shape))
-        return State(free.v - count * span), Path(state, free, count, first, last, landed)
+        return State(free.v - count * span), Path(state, free, count, first, last, State(self.v_reset))
 
 
 @NEURONS.register("lif")
@@ -111,15 +110,15 @@ class LIF(AbstractResetNeuron):
         passed = jnp.where(spiked, (free.v - self.v_th) / room, 0.0)
         # Time left after the first spike, and between spikes, in membrane time constants.
         span = self.v_th - self.v_reset
-        left, period = -jnp.log(1 - passed), jnp.log1p(span / room)
+        left, period = -jnp.log(1 - passed), log1p(span / room)
         more = jax.lax.stop_gradient(jnp.floor(left / period))
         factor = jnp.exp(more * period)
         v = self.v_reset + (current - self.v_reset) * (1 - factor + passed * factor)
         # A current that makes very many spikes leaves rounding.
         v = jnp.where((v >= self.v_reset) & (v <= self.v_th), v, self.v_reset)
         first = 1 - left / h
-        landed = State(jnp.broadcast_to(self.v_reset, free.v.shape))
-        path = Path(state, free, spiked.astype(v.dtype) + more, first, first + more * period / h, landed)
+        path = Path(state, free, spiked.astype(v.dtype) + more, first, first + more * period / h)
+        path = path._replace(landed=State(self.v_reset))
         return State(jnp.where(spiked, v, free.v)), path
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from spikejax.elementary import angle, circle, quarter_sine
+from spikejax.elementary import angle, circle, log1p, quarter_sine, quotient
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(jnp.float32, 3e-7), (jnp.float64, 1e-15)])
@@ -38,3 +38,21 @@ def test_derivatives():
         found = jax.vmap(jax.grad(angle, argument))(y, x)
         np.testing.assert_allclose(found, jax.vmap(jax.grad(jnp.arctan2, argument))(y, x), rtol=1e-12)
     assert all(np.isfinite(jax.grad(angle, (0, 1))(jnp.zeros(()), jnp.zeros(()))))
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(jnp.float32, 5e-7), (jnp.float64, 1e-15)])
+def test_logarithm_near_one(dtype, tolerance):
+    x = np.concatenate([np.geomspace(1e-30, 1e30, 3001), [0.0, -1e-5, -0.5, -0.999]]).astype(dtype)
+    # Compiled, where the rounding error that it counts on could be simplified away.
+    found, slope = jax.jit(jax.vmap(jax.value_and_grad(log1p)))(jnp.asarray(x))
+    np.testing.assert_allclose(np.asarray(found, float), np.log1p(x.astype(float)), rtol=tolerance)
+    np.testing.assert_allclose(np.asarray(slope, float), 1 / (1 + x.astype(float)), rtol=tolerance)
+    assert jnp.isinf(log1p(jnp.asarray(jnp.inf, dtype)))
+
+
+def test_quotient():
+    a, b = jax.random.normal(jax.random.key(0), (2, 50)) + 3
+    np.testing.assert_allclose(quotient(a, b), a / b, rtol=1e-15)
+    for argument in (0, 1):
+        own = jax.vmap(jax.hessian(quotient, argument))(a, b)
+        np.testing.assert_allclose(own, jax.vmap(jax.hessian(jnp.divide, argument))(a, b), rtol=1e-12)

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from spikejax import LIF, Autodiff, Checkpointed, Costate, Exponential, Gate, Network, simulate
@@ -30,15 +31,30 @@ def temporaries(adjoint, steps: int) -> int:
 @pytest.mark.optimised
 def test_memory_against_length():
     short, long = 256, 4096
-    growth = {
-        type(a).__name__: temporaries(a, long) / temporaries(a, short)
-        for a in (Autodiff(), Costate(), Checkpointed())
-    }
-    # 16 times the steps: all of them kept, or about 4 times as many chunks of 4 times the length.
-    assert growth["Autodiff"] > 12
-    assert growth["Costate"] > 12
-    assert growth["Checkpointed"] < 6
-    assert temporaries(Costate(), long) < 0.7 * temporaries(Autodiff(), long)
+    whole = Costate(chunk=long)
+    growth = [temporaries(a, long) / temporaries(a, short) for a in (Autodiff(), whole)]
+    # 16 times the steps, all of which are kept.
+    assert min(growth) > 12
+    assert temporaries(whole, long) < 0.7 * temporaries(Autodiff(), long)
+
+
+LONGEST = [10_000, pytest.param(100_000, marks=pytest.mark.nightly)]
+
+
+@pytest.mark.optimised
+@pytest.mark.parametrize("longest", LONGEST)
+@pytest.mark.parametrize("inner", [Autodiff(), Costate()], ids=lambda a: type(a).__name__)
+def test_checkpointed_memory_is_a_square_root(inner, longest):
+    lengths = [n for n in (100, 1000, 10_000, 100_000) if n <= longest]
+    found = [temporaries(Checkpointed(inner=inner), n) for n in lengths]
+    exponent = np.polyfit(np.log(lengths), np.log(found), 1)[0]
+    # Below that of the square root by what does not grow at all, such as the gradient of the weights.
+    assert 0.3 < exponent < 0.55, found
+
+
+@pytest.mark.optimised
+def test_chunks_of_the_costate_hold_the_states_between_them():
+    assert temporaries(Costate(chunk=64), 4096) < 0.1 * temporaries(Costate(chunk=4096), 4096)
 
 
 @pytest.mark.optimised
