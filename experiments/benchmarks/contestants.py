@@ -59,4 +59,6 @@ CONTESTANTS |= {
     "norse": _peer("norse", same_as=SLOPE_1),
     "spikingjelly": _peer("spikingjelly"),
 }
-EVERYONE = CONTESTANTS | REFERENCES
+BY_EVENTS = {"eventax": _peer("eventax")}
+"""Of the benchmark of event-driven networks (`experiments/event_speed.py`)."""
+EVERYONE = CONTESTANTS | REFERENCES | BY_EVENTS

@@ -21,6 +21,7 @@ PACKAGES = {
     "snntorch": (TORCH, "snntorch==1.0.0", "numpy==2.4.6"),
     "norse": (TORCH, "norse==1.1.0"),
     "spikingjelly": (TORCH, "spikingjelly==2.0.0"),
+    "eventax": ("eventax==0.1.0", "jax==0.10.2"),
 }
 """What is installed for each peer. What they need in turn is pip's choice."""
 

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 
 from .train import Arrivals, in_any_trial
 
-LENGTH = 32
+LENGTH = 64
 """Events of a stretch, at least."""
 
 Carry = TypeVar("Carry")

@@ -29,7 +29,7 @@ from spikejax import (
     simulate,
 )
 from spikejax.neurons import Drive, State
-from spikejax.neurons.solvers import crossing_time
+from spikejax.neurons.solvers import crossing_time, time_to
 
 # Neuron, dt (ms), and the scale of the currents that make it spike.
 ZOO = {
@@ -303,6 +303,26 @@ def test_the_crossing_time_is_found_to_rounding():
     expected = 10 * np.log((current - v) / (current - 1))
     assert 20 < int(spiked.sum()) < v.size
     np.testing.assert_allclose(found[spiked], expected[spiked], rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("x", [0.1, 1.0, 30.0, 1e3, 1e6])
+def test_half_a_turn_takes_as_long_however_near_the_goal_is(x):
+    # S/C = y/x of the quadratic flow: by its series where y/x is small.
+    x, current = jnp.asarray(x), jnp.asarray(7.0)
+    given = jnp.ones(()), x, current, jnp.asarray(True)
+    time, half = time_to(*given)
+    root = np.sqrt(7.0)
+    np.testing.assert_allclose(time, np.arctan2(root, x) / root, rtol=1e-12)
+    np.testing.assert_allclose(half, np.pi / root, rtol=1e-14)
+    by_x, by_current = jax.jacrev(lambda x, i: time_to(given[0], x, i, given[3]), (0, 1))(x, current)[1]
+    assert float(by_x) == 0
+    np.testing.assert_allclose(by_current, -np.pi / (2 * 7.0**1.5), rtol=1e-12)
+
+
+def test_half_a_turn_takes_no_time_where_nothing_turns():
+    one, yes = jnp.ones(3), jnp.ones(3, bool)
+    _, half = time_to(one, 10 * one, jnp.array([0.0, -1.0, 7.0]), yes.at[2].set(False))
+    np.testing.assert_array_equal(half, 0.0)
 
 
 @pytest.mark.parametrize("name", ["alif", "eif", "izhikevich", "refractory accommodating lif"])

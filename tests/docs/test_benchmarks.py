@@ -134,7 +134,7 @@ def test_everyone_has_a_model_and_an_environment():
         assert importlib.util.find_spec(module), name
         assert contestant.environment in (None, *PACKAGES)
         assert contestant.same_as in (None, *REFERENCES)
-    assert {c.environment for c in CONTESTANTS.values()} == {None, *PACKAGES}
+    assert {c.environment for c in EVERYONE.values()} == {None, *PACKAGES}
 
 
 def test_tables():

@@ -9,8 +9,9 @@ import pytest
 from scipy.optimize import brentq
 
 from spikejax import LIF, Events, Exponential, Gate, Network, Noise, simulate
-from spikejax.connections import ActivationShape, Delayed, DelayedSynapses
+from spikejax.connections import ActivationShape, Delayed, DelayedSynapses, Dense
 from spikejax.event_driven import QIF, Delta, EventDriven, SpikeTimes, phase_of
+from spikejax.event_driven.train import sort
 from spikejax.parameters import cast
 
 from .networks import END, make, parts
@@ -61,6 +62,25 @@ def test_that_of_a_lif_neuron_jumps():
     # Where V only just reaches the threshold the derivative is that of a root.
     ratio = time(high + 1e-8)[1] / time(high + 1e-6)[1]
     assert ratio == pytest.approx(10, rel=0.05)
+
+
+def test_a_spike_right_after_an_event_and_more_before_the_next():
+    """Between two events the second spike of a neuron is half a turn after the first, however soon that
+    came."""
+    alone = one("qif", 60.0)
+    around = Dense(weight=jnp.zeros((1, 1, 1)), in_shape=ActivationShape((1, 1)))
+    by_itself = eqx.tree_at(lambda n: n.layers[0].recurrent, alone, around, is_leaf=lambda x: x is None)
+    simulator = EventDriven(spikes=12)
+    begin = SpikeTimes([1.0], [0], duration=20.0, channels=1)
+    spike = float(run(simulator, alone, begin).spikes[0][0, 0])
+    for ahead in (0.3, 1e-3, 1e-6):
+        stimulus = SpikeTimes([1.0, spike - ahead], [0, 0], duration=20.0, channels=1)
+        found, expected = (run(simulator, network, stimulus) for network in (alone, by_itself))
+        times = found.spikes[0][:, 0]
+        assert float(found.counts[0][0]) >= 3, "several after the second event"
+        assert spike - ahead < times[0] < spike + 1e-9
+        np.testing.assert_allclose(times, expected.spikes[0][:, 0], rtol=1e-10)
+        np.testing.assert_array_equal(found.counts[0], expected.counts[0])
 
 
 @pytest.mark.parametrize("kind", ["qif", "delta"])
@@ -285,6 +305,24 @@ def test_too_many_events_are_reported():
     made = make("qif", 1, recurrent=False)
     with pytest.raises(RuntimeError, match="layer 1: more events in a trial than there is room for"):
         jax.block_until_ready(run(EventDriven(spikes=24, events=13), made.network, made.stimulus).spikes)
+
+
+@pytest.mark.parametrize("there", [30, 5, 70])
+def test_events_are_sorted_alike_in_both_precisions(there):
+    rng = np.random.default_rng(there)
+    size, most = 80, 40
+    # On a grid, so that some are at the same time.
+    times, value = rng.integers(0, 20, size) / 16, (rng.permutation(size) < there).astype(float)
+    order = np.flatnonzero(value)[np.argsort(times[value != 0], kind="stable")][:most]
+    for dtype in (jnp.float32, jnp.float64):
+        given = [jnp.asarray(x, dtype) for x in (times, value, np.ones((1, 1)), 2.0)]
+        found, lost = sort(given[0], jnp.arange(size), given[1], given[2], None, given[3], most)
+        assert found.times.dtype == dtype
+        assert int(lost) == max(there - most, 0)
+        np.testing.assert_array_equal(found.source[: len(order)], order)
+        np.testing.assert_array_equal(found.times[: len(order)], times[order])
+        np.testing.assert_array_equal(found.times[len(order) :], 2.0)
+        np.testing.assert_array_equal(found.value, np.arange(most) < len(order))
 
 
 def test_what_is_known_is_a_value_error():
