@@ -168,7 +168,8 @@ def picture(found: dict[str, dict]) -> Any:
             bottom.plot(one.position, np.gradient(one.loss, one.position), color="0.25", lw=0.9,
                         label="loss, from point to point")  # fmt: skip
             bottom.plot(one.position, one.slope, ".", color="C0", ms=3, label="gradient")
-            bottom.set_yscale("symlog", linthresh=10.0)
+            if np.nanmax(np.abs(one.slope)) > 20:
+                bottom.set_yscale("symlog", linthresh=1.0)
             if one.changes is not None:
                 middle = (one.position[1:] + one.position[:-1]) / 2
                 marks = (("number of spikes changes", "C1", 0.0), ("order of spikes changes", "C2", 0.06))

@@ -4,9 +4,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-LOSS, GRADIENT = 1e-5, 1e-2
+LOSS, GRADIENT = 1e-4, 1e-2
 """Relative differences up to which two are the same: of the loss, and of the gradient of a weight by its
-norm. A spike that rounding moves by a step, of which there are a few in long trials, is allowed for."""
+norm. A spike that rounding moves by a step, of which there are a few in long trials, is allowed for: in the
+longest setting a decay that is 2e-7 off moves one, which changes the loss by 3e-5, the gradient by 7e-3."""
 
 
 class Difference(NamedTuple):
