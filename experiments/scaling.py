@@ -44,7 +44,7 @@ from spikejax import (
 from spikejax.configuration import load
 from spikejax.jobs.train import finished_run
 from spikejax.training import program
-from spikejax.training.ahead import Ahead
+from spikejax.training.ahead import Ahead, Made
 
 CONFIG = Path(__file__).parent.parent / "configs" / "spoken_digits.toml"
 KEY, INPUTS = jax.random.key(0), 100
@@ -153,7 +153,7 @@ def one(rounds: int) -> None:
     print(min(found[1:]))
 
 
-class Watched(Ahead):
+class Watched(Ahead[Made]):
     """One that is remembered."""
 
     every: ClassVar[list["Watched"]] = []
@@ -163,7 +163,7 @@ class Watched(Ahead):
         self.every.append(self)
 
 
-class Late(Watched):
+class Late(Watched[Made]):
     """One that makes nothing in advance."""
 
     def begin(self, name, make):

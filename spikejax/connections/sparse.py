@@ -167,7 +167,8 @@ class Sparse(AbstractInstant):
         synapses of its own."""
         kinds = self.in_shape[0] if self._kinds else 1
         outputs, inputs = math.prod(self.out_shape), math.prod(self.in_shape) // kinds
-        source = self.source.reshape(outputs, -1, 1) + inputs * jnp.arange(kinds, dtype=jnp.int32)
+        kind = inputs * jnp.arange(kinds, dtype=jnp.int32)[None, None]
+        source = self.source.reshape(outputs, -1, 1) + kind
         target = jnp.broadcast_to(jnp.arange(outputs, dtype=jnp.int32)[:, None, None], source.shape)
         return target.reshape(-1), source.reshape(-1)
 

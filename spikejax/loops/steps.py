@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PyTree
 
+from ..parameters import vary_together
+
 
 def row(series: PyTree, t: Int[Array, ""]) -> PyTree:
     """Step `t` of every series."""
@@ -26,6 +28,7 @@ def over_steps(
     """
     rows = jax.eval_shape(step, jax.ShapeDtypeStruct((), jnp.int32), carry)[1]
     series = jax.tree.map(lambda x: jnp.zeros((steps, *x.shape), x.dtype), rows)
+    carry, series = vary_together((carry, series))
 
     def body(state, t):
         carry, series = state

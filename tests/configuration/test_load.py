@@ -64,7 +64,7 @@ def test_places_that_are_not_there():
     [
         ({"seed": "1"}, r"seed is '1', but must be a whole number"),
         ({"dt": float("nan")}, r"dt is nan, but must be"),
-        ({"task": {"kind": "mnist"}}, r"task\.kind: unknown task 'mnist': choose from"),
+        ({"task": {"kind": "cifar"}}, r"task\.kind: unknown task 'cifar': choose from"),
         ({"learning_rate": 1.0}, r"unknown key learning_rate: did you mean training\.learning_rate\?"),
         ({"gate": 3}, r"gate is 3, but must be a table"),
         ({"dt": 7.0}, r"task: .*does not divide"),
