@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from spikejax import Events
-from spikejax.event_product import FORMS, event_product, explain_product
+from spikejax.event_path import FORMS
+from spikejax.event_product import event_product, explain_product
 
 SETTINGS = {
     "128 trials, 100 steps, 700-256": (128, 100, 700, 1450, 256),

@@ -3,7 +3,7 @@
 from typing import Any
 
 from ..component import option
-from ..event_product import FORMS
+from ..event_path import FORMS
 
 VALUES = ("count", "root", "binary")
 

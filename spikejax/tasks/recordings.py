@@ -13,7 +13,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, Int, Num
 
 from ..component import option
-from ..event_product import list_path
+from ..event_path import list_path
 from ..reading import class_numbers
 from .base import AbstractTask, Parts, Trial
 from .draws import Changes, draw, trials_of
@@ -54,7 +54,7 @@ class AbstractRecordings(AbstractTask):
     shift_steps: AbstractVar[int]
     """Largest shift of a whole training trial in time, in steps."""
     form: AbstractVar[str]
-    """What events are handed on as, one of `spikejax.event_product.FORMS`."""
+    """What events are handed on as, one of `spikejax.event_path.FORMS`."""
     lengths: AbstractVar[dict[str, Int[Array, " trials"]] | None]
     """The number of steps of each of them; None if all are as long as their arrays."""
 

@@ -11,7 +11,7 @@ from jaxtyping import Int
 
 from ..component import option
 from ..encoders import hold, steps_held
-from ..event_product import list_path
+from ..event_path import list_path
 from ..stimulus import Events, steps_in
 from .augmentation import Augmentation, binned, blended
 from .base import TASKS, AbstractTask, Parts, Trial

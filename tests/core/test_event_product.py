@@ -12,7 +12,8 @@ import pytest
 
 from spikejax import Events
 from spikejax.connections import AbstractConnection, AbstractInstant, base
-from spikejax.event_product import Shape, chosen_path, costs, event_product, explain_product
+from spikejax.event_path import Shape, chosen_path, costs
+from spikejax.event_product import event_product, explain_product
 
 from ..command_line import environment
 
