@@ -1,15 +1,13 @@
-"""Learning spike times by their exact gradient: single spikes, a recurrent network, Yin-Yang, MNIST, and
-networks that are silent at first.
+"""Learning spike times by their exact gradient: single spikes, a recurrent network, Yin-Yang, and networks
+that are silent at first.
 
     python experiments/event_tasks.py [one_neuron] [two_times] [yin_yang] [silent] [--seeds 3] [--out FOLDER]
-    python experiments/event_tasks.py mnist --train FILE --test FILE
 
 ``one_neuron``: a neuron learns two spike times through the weights and times of two inputs. ``two_times``: a
 recurrent network of ten learns the spike times of two of them. ``yin_yang``: ``configs/yin_yang.toml``, and
 the trained networks in steps. ``silent``: the same from weights at which no neuron fires, with pseudospikes
-and without. ``mnist``: ``configs/mnist.toml`` beside a network of rates of the same size. Each prints a table
-and draws a figure. Accuracies are with pseudospikes, and of spikes within the trial alone. Finished runs are
-read, not run again; interrupted ones go on.
+and without. Each prints a table and draws a figure. Accuracies are with pseudospikes, and of spikes within
+the trial alone. Finished runs are read, not run again; interrupted ones go on. MNIST is in ``mnist.py``.
 """
 
 import argparse
@@ -26,7 +24,7 @@ import optax
 from matplotlib.figure import Figure
 
 from spikejax import QIF, EventDriven, Exponential, Layer, Network, Population, SpikeTimes, load_run
-from spikejax.configuration import build_task, load
+from spikejax.configuration import load
 from spikejax.connections import ActivationShape, Dense
 from spikejax.jobs.evaluate import evaluate_run
 from spikejax.jobs.train import finished_run
@@ -326,86 +324,20 @@ def silent(out: Path) -> None:
         page.savefig(out / "silent.png")
 
 
-# --- MNIST
-
-
-def rates(task, seed: int, updates: int, batch: int, sizes: tuple[int, ...]) -> float:
-    """Test accuracy of a network of rectified linear units of these sizes, trained on the same batches; of
-    its best state on the validation images."""
-    keys = jax.random.split(jax.random.key(seed), len(sizes) - 1)
-    params = [
-        ((2 / a) ** 0.5 * jax.random.normal(key, (a, b)), jnp.zeros(b))
-        for key, a, b in zip(keys, sizes[:-1], sizes[1:], strict=True)
-    ]
-
-    def logits(params, x):
-        x = x.reshape(len(x), -1)
-        for k, (weight, bias) in enumerate(params):
-            x = (x if not k else jax.nn.relu(x)) @ weight + bias
-        return x
-
-    cross = optax.losses.softmax_cross_entropy_with_integer_labels
-    optimiser = optax.adam(optax.cosine_decay_schedule(2e-3, updates))
-
-    @jax.jit
-    def step(params, state, x, y):
-        gradient = jax.grad(lambda p: cross(logits(p, x), y).mean())(params)
-        change, state = optimiser.update(gradient, state)
-        return optax.apply_updates(params, change), state
-
-    def right(params, name):
-        trials = task.split(name)
-        return float(jnp.mean(jnp.argmax(logits(params, trials.stimulus), -1) == trials.label))
-
-    state, best = optimiser.init(params), (-1.0, params)
-    for i in range(updates):
-        trials = task.batch(jax.random.key(seed), i, batch)
-        params, state = step(params, state, trials.stimulus, trials.target)
-        if (i + 1) % 400 == 0 or i + 1 == updates:
-            best = max(best, (right(params, "validation"), params), key=lambda pair: pair[0])
-    return right(best[1], "test")
-
-
-def mnist(seeds: int, updates: int, train: str, test: str, out: Path) -> None:
-    """Table of the runs, beside networks of rates of the same size on the same images."""
-    given = [("task.train", train), ("task.test", test), ("training.steps", str(updates))]
-    runs, others, silence = [], [], []
-    for seed in range(seeds):
-        config = load(CONFIGS / "mnist.toml", [*given, ("seed", str(seed))])
-        folder, task = out / f"mnist-{seed}", build_task(config)
-        runs.append(finished_run(config, folder))
-        silence.append([silent_at(folder, k) for k in (0, -1)])
-        pixels = int(np.prod(task.channels))
-        sizes = (pixels, *(one.size for one in config.network.layers))
-        others.append(rates(task, seed, updates, config.training.batch, sizes))
-    print("| network | test accuracy, % |\n|---|---|")
-    for way, name in WAYS.items():
-        print(f"| spiking, {name} | {shown_values([run[way]['accuracy'] for run in runs])} |")
-    print(f"| rates, of the same size | {shown_values(others)} |")
-    before, after = np.mean(silence, axis=0)
-    print(
-        f"\nsilent neurons, layer by layer: {percents(before)} % before, {percents(after)} % after training"
-    )
-    minutes = np.mean([run["training_minutes"] for run in runs])
-    print(f"training: {minutes:.1f} minutes a seed", flush=True)
-
-
-PARTS = ("one_neuron", "two_times", "yin_yang", "silent", "mnist")
+PARTS = ("one_neuron", "two_times", "yin_yang", "silent")
 
 
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="by default all but mnist")
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="by default all")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--updates", type=int, help="of one_neuron (12000), two_times (5000), mnist (1600)")
-    parser.add_argument("--train", help="mnist: file of images, or .npz with x and y")
-    parser.add_argument("--test", help="mnist: the same of the test split")
+    parser.add_argument("--updates", type=int, help="of one_neuron (12000), two_times (5000)")
     parser.add_argument("--out", type=Path, default=Path("runs/experiment-event-tasks"))
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    for part in args.parts or PARTS[:-1]:
+    for part in args.parts or PARTS:
         # Small losses have more digits than single precision.
         with jax.enable_x64(part in ("one_neuron", "two_times")):
             if part == "one_neuron":
@@ -414,12 +346,8 @@ def main():
                 two_times(args.seeds, args.updates or 5000, args.out)
             elif part == "yin_yang":
                 yin_yang(args.seeds, args.out)
-            elif part == "silent":
-                silent(args.out)
             else:
-                if not (args.train and args.test):
-                    parser.error("mnist takes --train and --test")
-                mnist(args.seeds, args.updates or 1600, args.train, args.test, args.out)
+                silent(args.out)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 of its experiment."""
 
 import re
+import sys
 from functools import partial
 
 import jax
@@ -14,7 +15,7 @@ from spikejax.configuration import build, load
 from spikejax.losses import LOSSES
 from spikejax.tasks import TASKS
 
-from ..places import CONFIGS, ROOT, experiment
+from ..places import CONFIGS, EXPERIMENTS, ROOT, experiment
 from ..tasks.test_spike_time_tasks import write_idx
 
 PAGE = (ROOT / "docs" / "spike_times.md").read_text(encoding="utf-8")
@@ -98,12 +99,13 @@ def test_a_spread_in_percent(script):
     assert script.shown_values([0.981]) == "98.1 +- 0.0 (98.1)"
 
 
-def test_rates_learn(script, tmp_path):
+def test_rates_learn(tmp_path, monkeypatch):
     """The network of rates beside MNIST: images whose brightest row is their class."""
     from spikejax.tasks import MNIST
 
+    monkeypatch.setattr(sys, "path", [str(EXPERIMENTS), *sys.path])
     classes = np.arange(200) % 10
     images = np.zeros((200, 10, 4), np.uint8)
     images[np.arange(200), classes] = 255
     task = MNIST(train=write_idx(tmp_path, images=images, classes=classes), form="steps", dt=40.0)
-    assert script.rates(task, 0, 400, 20, (40, 40, 10)) > 0.9
+    assert experiment("mnist").rates(task, 0, 400, 20, (40, 40, 10)) > 0.9
