@@ -158,7 +158,7 @@ def beside_dense(rounds, hidden):
     print("|---" * 7 + "|")
     for i, (name, (_, seconds, kilobytes)) in enumerate(programs.items()):
         apart = difference(*plain(found[name]), *base)
-        if not apart.same:
+        if not apart.same():
             sys.exit(f"{name}: another model: {apart}")
         print(
             f"| {name} | {shown(1e3 * times[:, i])} | {shown(times[:, i] / times[:, 0])} | {seconds:.1f} "

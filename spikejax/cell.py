@@ -40,7 +40,7 @@ class Cell(eqx.Module):
         and moves continuously with the time of a spike.
         """
         state, count = carry
-        neuron, released = self.gate.step(self.neuron, state.neuron, self.input(current), self.dt)
+        neuron, released = self.gate.step(self.neuron, state.neuron, self._input(current), self.dt)
         release, arrived = released.charge, released.prompt + state.pending
         activation, hidden = self.synapse.step(state.activation, arrived, self.dt, state.hidden)
         after = state._replace(neuron=neuron, activation=activation, pending=released.late, hidden=hidden)
@@ -56,7 +56,7 @@ class Cell(eqx.Module):
         ports = () if self.reversal is None else (1 + len(self.reversal),)
         return _count(jax.make_jaxpr(self)(carry, jnp.zeros((*ports, *v.shape), v.dtype)).jaxpr)
 
-    def input(self, current: Float[Array, "*current"]) -> Input:
+    def _input(self, current: Float[Array, "*current"]) -> Input:
         """``I + sum_k g_k (E_k - v)`` as the neuron takes it."""
         if self.reversal is None:
             return current

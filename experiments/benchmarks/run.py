@@ -80,7 +80,7 @@ def run(setting: str, clients: dict[str, Client], rounds: int, folder: Path) -> 
     results = {name: built(setting, name, clients[name], problem, folder) for name in clients}
     for name, result in results.items():
         if name in CONTESTANTS and "error" not in result:
-            result |= judged(name, results)
+            result |= judged(setting, name, results)
     results = {name: result for name, result in results.items() if name in CONTESTANTS}
     take_times(results, clients, rounds)
     for result in results.values():
@@ -105,7 +105,7 @@ def built(setting: str, name: str, client: Client, problem: Path, folder: Path) 
     return result
 
 
-def judged(name: str, results: dict[str, Result]) -> Result:
+def judged(setting: str, name: str, results: dict[str, Result]) -> Result:
     """How far a contestant is from the loop that computes the same, and an error if that is too far. One that
     computes what no loop here does is compared with the base."""
     contestant, own = EVERYONE[name], results[name]
@@ -114,7 +114,8 @@ def judged(name: str, results: dict[str, Result]) -> Result:
         return {"error": "there is nothing to compare it with"}
     apart = difference(own["loss"], own["gradients"], true["loss"], true["gradients"])
     result: Result = {"difference": list(apart)}
-    if not apart.same and (contestant.same_as or not contestant.differs):
+    same = apart.same(SETTINGS[setting].steps)
+    if not same and (contestant.same_as or not contestant.differs):
         result["error"] = f"another model: loss off by {apart.loss:.0e}, gradient by {apart.gradient:.0e}"
     return result
 

@@ -28,6 +28,7 @@ Norm = Annotated[
     float | None,
     Declaration(doc="scale each neuron's initial weights to this Euclidean norm instead", above=0.0),
 ]
+Autapses = Annotated[bool, Declaration(doc="let a neuron have a synapse onto itself")]
 WeightNorm = Annotated[
     bool,
     Declaration(doc="train length and direction of each neuron's weights apart (weight normalisation)"),
@@ -74,7 +75,7 @@ class Dense(AbstractInstant):
             float,
             Declaration(doc="fraction of the synapses that exist, drawn one by one", above=0.0, at_most=1.0),
         ] = 1.0,
-        autapses: Annotated[bool, Declaration(doc="let a neuron have a synapse onto itself")] = True,
+        autapses: Autapses = True,
         weight_norm: WeightNorm = False,
     ) -> "Dense":
         """Weights from ``N(mean/fan_in, scale^2/fan_in)``, fan_in the number of channels of a stimulus,
@@ -101,10 +102,7 @@ class Dense(AbstractInstant):
             made = made.normalised(norm)
         present, kinds = None, int(isinstance(in_shape, ActivationShape))
         if not autapses:
-            if in_shape[-len(out_shape) :] != out_shape:
-                raise ValueError(
-                    "`autapses` are synapses of a population onto itself: leave it out between others"
-                )
+            check_own(in_shape, out_shape)
             size, kinds = math.prod(out_shape), len(in_shape) - len(out_shape)
             present = ~jnp.eye(size, dtype=bool).reshape(*out_shape, *out_shape)
         if density < 1:
@@ -133,13 +131,8 @@ class Dense(AbstractInstant):
         **Raises:** `ValueError` if there are several scales, but not one for each entry of the input's first
         axis.
         """
-        scales = jnp.asarray(scale, jnp.result_type(float))
+        scales = scales_of(scale, in_shape)
         if scales.ndim:
-            if scales.shape != in_shape[:1]:
-                raise ValueError(
-                    f"there are {scales.size} scales of weights, but the first axis of the input {in_shape} "
-                    f"has {in_shape[0]}"
-                )
             scales = scales.reshape(-1, *(1 for _ in in_shape[1:]))
         sigma = scales / math.sqrt(fan_in(in_shape))
         draws = jax.random.normal(key, (*out_shape, *in_shape))
@@ -189,4 +182,24 @@ class Dense(AbstractInstant):
         return out.reshape(x.steps, *self.out_shape), memory
 
 
-__all__ = ["Dense", "Norm", "Scale", "WeightNorm"]
+def scales_of(scale: float | tuple[float, ...], in_shape: tuple[int, ...]) -> Float[Array, "..."]:
+    """One scale of initial weights for all, or one for each entry of the input's first axis.
+
+    **Raises:** `ValueError` for another number of them.
+    """
+    scales = jnp.asarray(scale, jnp.result_type(float))
+    if scales.ndim and scales.shape != in_shape[:1]:
+        raise ValueError(
+            f"there are {scales.size} scales of weights, but the first axis of the input {in_shape} has "
+            f"{in_shape[0]}"
+        )
+    return scales
+
+
+def check_own(in_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> None:
+    """Raise `ValueError` unless a connection leads from a population to itself."""
+    if tuple(in_shape[-len(out_shape) :]) != tuple(out_shape):
+        raise ValueError("`autapses` are synapses of a population onto itself: leave it out between others")
+
+
+__all__ = ["Autapses", "Dense", "Norm", "Scale", "WeightNorm", "check_own", "scales_of"]

@@ -6,13 +6,15 @@ from typing import Annotated
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from ..component import Declaration, check_keywords
-from ..event_product import FORMS, sparse_product
-from ..parameters import AbstractReparametrisation, Masked, Signed, resolve
+from ..component import Declaration, check_keywords, option
+from ..event_product import sparse_product
+from ..parameters import AbstractReparametrisation, Signed, resolve
+from ..stimulus import PATHS
 from .base import CONNECTIONS, AbstractInstant, ActivationShape
-from .dense import Norm, Scale
+from .dense import Autapses, Norm, Scale, check_own, scales_of
 
 AT_ONCE = 1 << 22
 """Random numbers that are drawn together to choose inputs, at most, unless one neuron has more."""
@@ -27,12 +29,12 @@ class Sparse(AbstractInstant):
     even if most of them are absent. The product is that of lists of events, with its exact derivative in the
     weights (`spikejax.event_product`); under `jax.vmap` all trials are one product.
 
-    **Arguments:** `weight`: ``(*out, degree)``, or ``(*out, degree, kinds)`` from neurons with several
-    synaptic time constants, or one; `source`: ``(*out, degree)``, numbers of the inputs, counted through all
-    axes but the kinds; `in_shape`, the shape of the input; `path` of the product, chosen by density and shape
-    if "auto".
+    **Arguments:** `weight` (units of the current): ``(*out, degree)``, or ``(*out, degree, kinds)`` from
+    neurons with one or several synaptic time constants; `source`: ``(*out, degree)``, numbers of the inputs,
+    counted through all axes but the kinds; `in_shape`, the shape of the input; `path` of the product, chosen
+    by density and shape if "auto".
 
-    **Raises:** `ValueError` where the shapes do not belong together.
+    **Raises:** `ValueError` where the shapes do not belong together, or a source is none of the inputs.
     """
 
     weight: Float[Array, "..."] | AbstractReparametrisation
@@ -40,19 +42,25 @@ class Sparse(AbstractInstant):
     order: Int[Array, " synapses"]
     """The synapses in the order of what they come from: a costate takes them in this one."""
     in_shape: tuple[int, ...] = eqx.field(static=True)
-    path: str = eqx.field(static=True)
+    path: str = option("auto", doc="how the product is computed", choices=PATHS)
 
     def __init__(self, weight, source, in_shape: tuple[int, ...], *, path: str = "auto"):
         self.weight, self.source, self.in_shape, self.path = weight, source, in_shape, path
         self.order = jnp.argsort(self._lists()[1])
 
     def __check_init__(self):
-        expected = self.source.shape + tuple(self.in_shape[:1] if self._kinds else ())
+        kinds = tuple(self.in_shape[:1] if self._kinds else ())
+        expected, inputs = self.source.shape + kinds, math.prod(self.in_shape[len(kinds) :])
         if tuple(self.weight.shape) != expected:
             raise ValueError(
                 f"Sparse: `weight` has shape {tuple(self.weight.shape)}, but `source` has shape "
                 f"{self.source.shape} and the input {tuple(self.in_shape)}: give {expected}"
             )
+        if isinstance(self.source, Tracer) or not self.source.size:
+            return
+        low, high = int(self.source.min()), int(self.source.max())
+        if low < 0 or high >= inputs:
+            raise ValueError(f"Sparse: `source` goes from {low} to {high}, but must lie in 0 to {inputs - 1}")
 
     @property
     def _kinds(self) -> bool:
@@ -81,13 +89,8 @@ class Sparse(AbstractInstant):
                 at_most=1.0,
             ),
         ] = 0.1,
-        autapses: Annotated[bool, Declaration(doc="let a neuron have a synapse onto itself")] = True,
-        path: Annotated[
-            str,
-            Declaration(
-                doc="how the product is computed (docs/connections.md)", choices=("auto", *FORMS[3:], "dense")
-            ),
-        ] = "auto",
+        autapses: Autapses = True,
+        path: Annotated[str, Declaration(doc="how the product is computed", choices=PATHS)] = "auto",
     ) -> "Sparse":
         """Inputs drawn without repetition, and weights from ``N(0, scale^2/degree)``, degree being `density`
         times the number of inputs, rounded, and at least 1.
@@ -103,10 +106,8 @@ class Sparse(AbstractInstant):
         kinds = in_shape[:1] if isinstance(in_shape, ActivationShape) else ()
         plain = tuple(in_shape[len(kinds) :])
         inputs, outputs = math.prod(plain), math.prod(out_shape)
-        if not autapses and plain != tuple(out_shape):
-            raise ValueError(
-                "`autapses` are synapses of a population onto itself: leave it out between others"
-            )
+        if not autapses:
+            check_own(in_shape, out_shape)
         choices = inputs if autapses else inputs - 1
         degree = min(max(round(density * inputs), 1), choices)
         if not degree:
@@ -119,8 +120,9 @@ class Sparse(AbstractInstant):
             return found if autapses else found + (found >= i)
 
         source = jax.lax.map(choose, own, batch_size=max(AT_ONCE // choices, 1))
-        scales = _scales(scale, in_shape)
-        scales = scales[source] if scales.ndim and not kinds else scales
+        scales = scales_of(scale, in_shape)
+        if scales.ndim and not kinds:  # of the channels of a stimulus, the first of its axes
+            scales = scales[source // math.prod(in_shape[1:])]
         shape = (outputs, degree, *kinds)
         weight = scales * jax.random.normal(jax.random.fold_in(key, outputs), shape) / math.sqrt(degree)
         if norm is not None:
@@ -137,8 +139,6 @@ class Sparse(AbstractInstant):
         plain = tuple(self.in_shape[1:] if self._kinds else self.in_shape)
         signs = jnp.broadcast_to(signs, plain).reshape(-1)[self.source]
         signs = jnp.broadcast_to(signs.reshape(signs.shape + (1,) * self._kinds), weight.shape)
-        if isinstance(self.weight, Masked):
-            signs = jnp.where(self.weight.mask, signs, 0.0)
         there = jnp.where(signs != 0, weight, 0.0)
         return eqx.tree_at(lambda one: one.weight, self, Signed(there, signs))
 
@@ -171,19 +171,6 @@ class Sparse(AbstractInstant):
         source = self.source.reshape(outputs, -1, 1) + kind
         target = jnp.broadcast_to(jnp.arange(outputs, dtype=jnp.int32)[:, None, None], source.shape)
         return target.reshape(-1), source.reshape(-1)
-
-
-def _scales(scale, in_shape: tuple[int, ...]) -> Float[Array, "..."]:
-    """A scale for all, for each synaptic time constant, or for each channel of a stimulus."""
-    scales = jnp.asarray(scale, jnp.result_type(float))
-    if scales.ndim and scales.shape != in_shape[:1]:
-        raise ValueError(
-            f"there are {scales.size} scales of weights, but the first axis of the input {in_shape} has "
-            f"{in_shape[0]}"
-        )
-    if not scales.ndim or isinstance(in_shape, ActivationShape):
-        return scales
-    return jnp.repeat(scales, math.prod(in_shape[1:]))
 
 
 __all__ = ["Sparse"]

@@ -136,6 +136,11 @@ def test_signs_are_those_of_the_inputs():
         (lambda: Sparse.create((4,), (3,), scale=(1.0, 2.0), key=KEY), "2 scales"),
         (lambda: Sparse.create((4,), (3,), path="quick", key=KEY), "`path` is 'quick'"),
         (lambda: Sparse(jnp.ones((3, 2)), jnp.zeros((3, 1), jnp.int32), (4,)), r"give \(3, 1\)"),
+        (lambda: Sparse(jnp.ones((3, 1)), jnp.full((3, 1), 4, jnp.int32), (4,)), "from 4 to 4, .* in 0 to 3"),
+        (
+            lambda: Sparse(jnp.ones((3, 1)), jnp.zeros((3, 1), jnp.int32), (4,), path="quick"),
+            "`path` is 'quick'",
+        ),
     ],
 )
 def test_bad_input_is_one_line(make, message):
