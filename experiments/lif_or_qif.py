@@ -58,6 +58,14 @@ SPACE = {"yin_yang": _space(16.0, 32.0), "digits": _space(0.35, 10.0)}
 silent a gradient of spike times says nothing, and the loss drives those that fire to silence, too."""
 UPDATES = {"yin_yang": (200, 50), "digits": (150, 32)}
 """Updates of a trial, and trials in each. Those that are judged have `LONGER` times as many."""
+ROOM = {
+    ("yin_yang", "qif"): (80, 400),
+    ("yin_yang", "lif"): (80, 400),
+    ("digits", "qif"): (150, 2000),
+    ("digits", "lif"): (600, 12_000),
+}
+"""Most spikes of a neuron in a trial, and of all that a layer is given. The rate of LIF neurons grows like
+their current, that of QIF neurons like its root."""
 LONGER = 2
 PARTS = ("search", "seeds")
 
@@ -107,8 +115,8 @@ def table_of(data: str, contender: str, folders: dict[str, Path | None], updates
     if folders[data] is not None:
         found["task"]["folder"] = str(folders[data])
     if event_driven:
-        room = {"spikes": 80, "events": 400} if yin_yang else {"spikes": 150, "events": 2000}
-        found["simulator"] = {"kind": "event_driven"} | room
+        spikes, events = ROOM[data, neuron]
+        found["simulator"] = {"kind": "event_driven", "spikes": spikes, "events": events}
     else:
         found["simulator"] = {"kind": "clock_driven", "spikes": 1}
         found["gate"] = {"width": 0.5, "sharpness": 1.0, "sharpness_end": 10.0, "release": "charge"}

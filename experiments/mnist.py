@@ -1,7 +1,7 @@
 """MNIST by the time of the first spike, from networks in which hardly a neuron fires before training:
 ``configs/mnist.toml`` beside a network of rates of the same size. The table of docs/spike_times.md.
 
-    python experiments/mnist.py --train FILE --test FILE [--seeds 3] [--updates 1600] [--out FOLDER]
+    python experiments/mnist.py --train FILE --test FILE [--seeds 3] [--updates 6000] [--out FOLDER]
 
 Files are those of `spikejax.tasks.MNIST`: images in the official layout, or .npz with x and y. Accuracies are
 with pseudospikes, and of spikes within the trial alone. Finished runs are read; interrupted ones go on.
@@ -88,7 +88,7 @@ def main():
     parser.add_argument("--train", required=True, help="file of images, or .npz with x and y")
     parser.add_argument("--test", required=True, help="the same of the test split")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--updates", type=int, default=1600)
+    parser.add_argument("--updates", type=int, default=6000)
     parser.add_argument("--out", type=Path, default=Path("runs/experiment-mnist"))
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
