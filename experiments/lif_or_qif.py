@@ -1,8 +1,8 @@
 """Event-driven QIF, event-driven LIF and the smooth gate on the same network: which trains best, and is it
 because LIF landscapes are fragmented?
 
-    python experiments/lif_or_qif.py [--data yin_yang digits] [--folder FOLDER] [--points FOLDER]
-        [--trials 10] [--seeds 5] [--parts search seeds] [--out runs/lif_or_qif]
+    python experiments/lif_or_qif.py [--data yin_yang digits] [--contenders NAME ..] [--folder FOLDER]
+        [--points FOLDER] [--trials 10] [--seeds 5] [--parts search seeds] [--out runs/lif_or_qif]
 
 Feed-forward networks with one hidden layer whose outputs answer by the times of their first spikes. LIF
 neurons have tau_syn = tau_mem/2 too, so that nothing but the neuron, or what simulates it, differs. In this
@@ -22,7 +22,7 @@ import argparse
 import csv
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tomli_w
@@ -32,12 +32,23 @@ from spikejax.jobs.search.space import load_search
 from spikejax.jobs.sweep.job import sweep_run
 from spikejax.jobs.sweep.points import load_sweep
 
-CONTENDERS: dict[str, tuple[str, bool]] = {
-    "QIF, event-driven": ("qif", True),
-    "LIF, event-driven": ("lif", True),
-    "LIF, smooth gate": ("lif", False),
+
+class Contender(NamedTuple):
+    """What trains."""
+
+    neuron: str
+    event_driven: bool = True
+    """Or in steps, through a gate."""
+    pseudospikes: bool = True
+
+
+CONTENDERS = {
+    "QIF, event-driven": Contender("qif"),
+    "LIF, event-driven": Contender("lif"),
+    "LIF, smooth gate": Contender("lif", event_driven=False),
 }
-"""Neuron, and whether from event to event or through a gate."""
+CONTROLS = {"QIF, no pseudospikes": Contender("qif", pseudospikes=False)}
+"""Not among those that are compared by default."""
 FIRST, SECOND = "network.layers.0.feedforward.connection", "network.layers.1.feedforward"
 RATE = "training.learning_rate"
 
@@ -72,7 +83,7 @@ PARTS = ("search", "seeds")
 
 def table_of(data: str, contender: str, folders: dict[str, Path | None], updates: int) -> dict[str, Any]:
     """The configuration of a contender on a data set, but for what is searched."""
-    neuron, event_driven = CONTENDERS[contender]
+    neuron, event_driven, pseudospikes = (CONTENDERS | CONTROLS)[contender]
     yin_yang = data == "yin_yang"
     tau = 10.0 if yin_yang else 80.0
     synapse = {"kind": "exponential", "tau_syn": [tau / 2], "rate_unit": 2 / tau}
@@ -117,6 +128,8 @@ def table_of(data: str, contender: str, folders: dict[str, Path | None], updates
     if event_driven:
         spikes, events = ROOM[data, neuron]
         found["simulator"] = {"kind": "event_driven", "spikes": spikes, "events": events}
+        if not pseudospikes:
+            found["simulator"]["pseudospikes"] = False
     else:
         found["simulator"] = {"kind": "clock_driven", "spikes": 1}
         found["gate"] = {"width": 0.5, "sharpness": 1.0, "sharpness_end": 10.0, "release": "charge"}
@@ -177,7 +190,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", nargs="+", choices=UPDATES, default=["yin_yang"])
-    parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
+    parser.add_argument("--contenders", nargs="+", choices=CONTENDERS | CONTROLS, default=list(CONTENDERS))
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--points", type=Path)
