@@ -1,5 +1,5 @@
 """Elementary functions: sine, cosine and angle that vectorise, to rounding; quotients that are smooth where
-they read 0/0; the alpha function as a recursion; and axes.
+they read 0/0; the alpha function as a recursion; what is computed once; and axes.
 
 XLA on the CPU calls its own sine, cosine and arc tangent for one element at a time, which makes them most of
 the cost of a theta neuron. These are short series on a reduced argument, made of additions and products
@@ -10,7 +10,7 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 
 def beneath(x: Array, like: Array) -> Array:
@@ -112,6 +112,28 @@ def _quotient_jvp(primals, tangents):
     return value, (tangents[0] - value * tangents[1]) * inverse
 
 
+@jax.custom_jvp
+def once(x: PyTree) -> PyTree:
+    """`x`, computed once however often it is used, and so is its cotangent.
+
+    XLA on the CPU gives every result of a step a loop of its own, which computes again all that leads to it.
+    It stops at what it takes to be expensive, such as a division: here by ``1 + 0 x``, which no compiler may
+    leave out, since x might not be finite. Where it is, x is what comes out, to the last bit. What is no real
+    number is left alone.
+    """
+    return jax.tree.map(lambda x: x / (1 + 0 * x) if _real(x) else x, x)
+
+
+@once.defjvp
+def _once_jvp(primals, tangents):
+    divided = lambda x, t: t / (1 + 0 * jax.lax.stop_gradient(x)) if _real(x) else t
+    return once(*primals), jax.tree.map(divided, primals[0], tangents[0])
+
+
+def _real(x) -> bool:
+    return jnp.issubdtype(jnp.result_type(x), jnp.inexact)
+
+
 def relative_decay(x: Float[Array, "*n"]) -> Float[Array, "*n"]:
     """``(1 - exp(-x))/x``, 1 at 0, with its derivatives."""
     small = jnp.abs(x) < 1e-2
@@ -129,4 +151,14 @@ def alpha_step(
     return decay * (value + math.e * h * source), decay * source
 
 
-__all__ = ["alpha_step", "angle", "beneath", "circle", "log1p", "quarter_sine", "quotient", "relative_decay"]
+__all__ = [
+    "alpha_step",
+    "angle",
+    "beneath",
+    "circle",
+    "log1p",
+    "once",
+    "quarter_sine",
+    "quotient",
+    "relative_decay",
+]

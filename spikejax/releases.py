@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .component import option, parameter
-from .elementary import beneath
+from .elementary import beneath, once
 from .gates import RELEASES, AbstractRelease, Gate, Released
 from .neurons import AbstractNeuron, AnyState, Input
 
@@ -45,7 +45,11 @@ class Charge(AbstractRelease):
         self, neuron: AbstractNeuron, gate: Gate, state: AnyState, current: Input, dt
     ) -> tuple[AnyState, Released]:
         end, path = neuron.travel(state, current, dt)
-        return end, neuron.released(gate, end, path)
+        if path.first is None:
+            return end, neuron.released(gate, end, path)
+        end, first, last = once((end, path.first, path.last))
+        released = neuron.released(gate, end, path._replace(first=first, last=last))
+        return end, Released(*once(tuple(released)))
 
 
 @RELEASES.register("graded")

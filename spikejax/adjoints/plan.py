@@ -18,9 +18,10 @@ FEWEST = 4
 """Steps of a chunk, at least: between two chunks every gradient of a weight is read and written once."""
 WIDE = 256
 """Channels from which on a product is kept rather than computed again."""
-LONG = 150
-"""Operations of a step from which on it is not computed twice: that of a LIF neuron has about 50 with a
-surrogate and a reset on the grid, and 350 with `Charge`."""
+LONG, SPARED = 150, 2**29
+"""Operations of a step from which on it is not computed twice, and bytes of series up to which that is so:
+above, new pages of memory cost as much. The step of a LIF neuron has about 50 with a surrogate and a reset on
+the grid, and 350 with `Charge`."""
 ALL = 2**30
 """Bytes of the series of a trial from which on it is cut all the same, on any device."""
 KEPT = 16 * 2**20
@@ -93,8 +94,8 @@ def plan_of(
 ) -> Plan:
     """The plan for `work`.
 
-    On a CPU a chunk's series fit in the cache (`CACHE`), unless a step is `LONG`; that, and a trial on an
-    accelerator, runs in one go as long as its series fit in the memory (`ALL`).
+    On a CPU a chunk's series fit in the cache (`CACHE`), but a trial of `LONG` steps runs in one go up to
+    `SPARED`, and on an accelerator every trial as long as its series fit in the memory (`ALL`).
 
     **Arguments:** `chunk`: steps of a chunk, in the place of what is found here; `operations`: says how many
     a step has; `platform`: ``"cpu"`` or another, by default that which JAX computes on.
@@ -107,8 +108,8 @@ def plan_of(
     room, why = CACHE, f"{CACHE >> 20} MiB stay in the cache"
     if platform != "cpu":
         room, why = ALL, f"on {platform}"
-    elif a_step * work.steps > CACHE and operations is not None and operations() >= LONG:
-        room, why = ALL, "the step of its neurons is too long to be computed twice"
+    elif CACHE < a_step * work.steps <= SPARED and operations is not None and operations() >= LONG:
+        room, why = SPARED, "the step of its neurons is too long to be computed twice"
     why = f"a step has {a_step / 2**10:.3g} KiB of series, {why}"
     longest = max(room // max(a_step, 1), FEWEST)
     if longest >= work.steps:

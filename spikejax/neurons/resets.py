@@ -5,6 +5,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
+from ..elementary import once
 from .base import RESETS, AbstractReset, AbstractResetNeuron, AnyState, Input, Path
 
 
@@ -24,7 +25,7 @@ class Split(AbstractReset):
         # A neuron that starts at its threshold, or above it, spikes at once.
         due = neuron.height(state) >= 0
         start = _where(due, neuron.on_spike(state), state)
-        end, path = neuron.split(start, neuron.flow(start, current, dt), current, dt)
+        end, path = neuron.split(start, once(neuron.flow(start, current, dt)), current, dt)
         assert path.first is not None and path.last is not None, "a split knows its time"  # noqa: PT018
         first = jnp.where(due, 0.0, path.first)
         last = jnp.where(due & (path.count == 0), 0.0, path.last)

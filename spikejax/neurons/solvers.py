@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PyTree
 
-from ..elementary import angle, beneath, circle
+from ..elementary import angle, beneath, circle, once
 
 
 def runge_kutta(field: Callable[[PyTree], PyTree], y: PyTree, dt, rates: PyTree, substeps: int = 1) -> PyTree:
@@ -26,7 +26,7 @@ def runge_kutta(field: Callable[[PyTree], PyTree], y: PyTree, dt, rates: PyTree,
     half = each(lambda rate: decay_weights(rate * h / 2), rates)
     whole = each(lambda rate: decay_weights(rate * h), rates)
     rest = lambda y: each(lambda slope, rate, y: slope + rate * y, field(y), rates, y)
-    stage = lambda start, n: each(lambda y, n, phi: phi[0] * y + h / 2 * phi[1] * n, start, n, half)
+    stage = lambda start, n: once(each(lambda y, n, phi: phi[0] * y + h / 2 * phi[1] * n, start, n, half))
 
     def end(y, first, second, third, fourth, phi):
         edges = (phi[1] - 3 * phi[2] + 4 * phi[3]) * first + (4 * phi[3] - phi[2]) * fourth
@@ -38,7 +38,7 @@ def runge_kutta(field: Callable[[PyTree], PyTree], y: PyTree, dt, rates: PyTree,
         second = rest(a)
         third = rest(stage(y, second))
         fourth = rest(stage(a, each(lambda third, first: 2 * third - first, third, first)))
-        return each(end, y, first, second, third, fourth, whole)
+        return once(each(end, y, first, second, third, fourth, whole))
 
     return repeat(step, y, substeps)
 

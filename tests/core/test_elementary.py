@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from spikejax.elementary import angle, circle, log1p, quarter_sine, quotient
+from spikejax.elementary import angle, circle, log1p, once, quarter_sine, quotient
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(jnp.float32, 3e-7), (jnp.float64, 1e-15)])
@@ -56,3 +56,31 @@ def test_quotient():
     for argument in (0, 1):
         own = jax.vmap(jax.hessian(quotient, argument))(a, b)
         np.testing.assert_allclose(own, jax.vmap(jax.hessian(jnp.divide, argument))(a, b), rtol=1e-12)
+
+
+def test_what_is_computed_once_is_what_it_was():
+    x = {"a": jnp.array([1.5, -2.0, 0.0, 1e300]), "n": jnp.arange(3), "none": None}
+    found = once(x)
+    assert all((a == b).all() for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(x), strict=True))
+    assert once(jnp.float32(0.1)) == jnp.float32(0.1)
+    value, push = jax.jvp(lambda a: once({"a": a, "n": jnp.arange(2)})["a"] ** 3, (2.0,), (1.0,))
+    assert (value, push) == (8.0, 12.0)
+    assert jax.hessian(lambda a: once(a) ** 3)(2.0) == 12.0
+
+
+@pytest.mark.optimised
+def test_the_compiler_computes_it_once():
+    def several(x, keep):
+        y = x
+        for k in range(40):
+            y = y * (x + k)
+        y = keep(y)
+        return y + 1, y * x, y - x
+
+    def operations(function):
+        compiled = jax.jit(function).lower(jnp.ones(4096, jnp.float32)).compile()
+        return compiled.cost_analysis()["flops"] / 4096
+
+    one_of_three = 80 + 6
+    assert operations(lambda x: several(x, once)) < 1.3 * one_of_three
+    assert operations(lambda x: several(x, lambda y: y)) > 2 * one_of_three, "no longer of use"
