@@ -269,6 +269,7 @@ def test_ablation(network, trials):
     assert np.array_equal(synapses.parts[0], np.unravel_index(np.argmax(carried), carried.shape))
 
 
+@pytest.mark.nightly
 def test_what_is_ablated_reaches_nobody():
     """A population of two axes, the neurons of which also skip a layer."""
     keys, neuron, synapse = jax.random.split(jax.random.key(0), 5), LIF(), Exponential((3.0, 8.0), 0.02)
@@ -299,6 +300,7 @@ def test_what_is_ablated_reaches_nobody():
     np.testing.assert_allclose(e + i, np.asarray(shown.current).reshape(30, -1), atol=1e-10)
 
 
+@pytest.mark.nightly
 def test_ablation_and_gradients_are_of_the_noisy_network(network, trials):
     loss, noise, simulator = SquaredError(), Noise(0.3), ClockDriven(GATE, 1.0)
     given = trials._replace(key=jax.random.split(jax.random.key(4), 6))
@@ -314,6 +316,7 @@ def test_ablation_and_gradients_are_of_the_noisy_network(network, trials):
     assert np.isclose(report.loss, mean(noise))
 
 
+@pytest.mark.nightly
 def test_analyse_command(tmp_path, capsys):
     path = tmp_path / "xor.toml"
     path.write_text(toml(XOR))

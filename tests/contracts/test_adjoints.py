@@ -26,6 +26,8 @@ from spikejax.gates import RELEASES
 from spikejax.neurons import NEURONS, RESETS, WRAPPERS, AbstractResetNeuron
 from spikejax.synapses import SYNAPSES
 
+from ..by_day import by_day
+
 
 class Scale(NamedTuple):
     """What makes a neuron spike a few times in a trial."""
@@ -53,9 +55,10 @@ SCALES = {
     "spike_response": Scale(0.5, 1.5, 0.4),
 }
 """A neuron that is registered has its line here."""
-SLOW = ("hodgkin_huxley", "adex", "eif")
-"""These take longest to compile: they are compared at night."""
-BY_DAY = ("lif", "theta", "izhikevich", "qif")
+SLOW = ("hodgkin_huxley", "adex", "eif", "izhikevich", "theta")
+"""These take longest to compile: they are compared at night, and ``theta`` by day in
+``tests/core/test_adjoints.py``."""
+BY_DAY = [("lif", None), ("qif", None), ("lif", "accommodation")]
 """The others are among the random networks of the day, and compared by themselves at night."""
 OTHERS = {name: cls() for name, cls in ADJOINTS.items() if cls is not Autodiff} | {
     "checkpointed costate": Checkpointed(inner=Costate())
@@ -220,10 +223,7 @@ ADDED = [(name, None) for name in NEURONS] + [("lif", wrapper) for wrapper in WR
 """Every neuron, and every addition to one of them."""
 
 
-@pytest.mark.parametrize(
-    ("name", "wrapper"),
-    [x if x[0] in BY_DAY else pytest.param(*x, marks=pytest.mark.nightly) for x in ADDED],
-)
+@pytest.mark.parametrize(("name", "wrapper"), by_day(ADDED, BY_DAY))
 def test_every_adjoint(name, wrapper, relative):
     # Checkpointed runs call the same cell, and compile slowly: those of most neurons are compared at night.
     others = OTHERS if (name, wrapper) == ("lif", None) else ["costate"]
@@ -269,17 +269,13 @@ def compare(seed: int, adjoints, relative) -> None:
         assert differences(params, autodiff, drawn) > 0, drawn
 
 
-def quick(seed: int) -> bool:
-    """Whether the network of a seed compiles within seconds."""
-    drawn = draw(seed)
-    return drawn.neuron not in SLOW and len(drawn.wrappers) < 2
-
-
-DAILY = [seed for seed in range(20) if quick(seed)][:10]
+DAILY = (5, 10, 11, 12, 17)
+"""Quick to compile, and together of the neurons that are not compared by themselves by day."""
 
 
 def test_every_neuron_is_compared_by_day():
-    assert {*BY_DAY, *SLOW, *(draw(seed).neuron for seed in DAILY)} == {*NEURONS}
+    by_themselves = {name for name, _ in BY_DAY}
+    assert by_themselves | {*SLOW, *(draw(seed).neuron for seed in DAILY)} == {*NEURONS}
 
 
 @pytest.mark.parametrize("seed", DAILY)

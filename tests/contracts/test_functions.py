@@ -17,6 +17,7 @@ from spikejax.synapses import SYNAPSES
 from spikejax.tasks import Trial
 from spikejax.tasks.delayed_xor import Response
 
+from ..by_day import by_day
 from ..core.every_connection import drawn
 
 
@@ -99,7 +100,7 @@ EVERY_LOSS += [(name, {"weight": 1.0}, "signal") for name in PENALTIES]
 
 
 @pytest.mark.parametrize(("name", "given", "target"), EVERY_LOSS)
-@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize("masked", by_day([True, False], [True]))
 def test_losses(name, given, target, masked, trials, solutions, relative):
     loss = (PENALTIES if given else LOSSES).make(name, **given)
     trials = trials._replace(target=TARGETS[target], mask=trials.mask if masked else None)
@@ -117,7 +118,9 @@ def made_of(cls, *shapes):
     return cls.create(*shapes, key=KEY)
 
 
-@pytest.mark.parametrize("name", CONNECTIONS)
+@pytest.mark.parametrize(
+    "name", by_day(CONNECTIONS, ["dense", "sparse", "filtered", "delayed_synapses", "unpool"])
+)
 def test_connections(name, relative):
     made = drawn(name, (2, 3), (4,))
     x = jax.random.normal(KEY, (2, 5, 2, 3))

@@ -24,6 +24,8 @@ from spikejax.neurons import NEURONS
 from spikejax.tasks import Trial
 from spikejax.training import gradient, make_evaluate, make_train_step, start
 
+from ..by_day import by_day
+
 KEY = jax.random.key(0)
 
 
@@ -38,7 +40,7 @@ def stimuli() -> dict[str, jax.Array]:
 
 
 @pytest.mark.filterwarnings("error::spikejax.ActivityWarning")
-@pytest.mark.parametrize("stimulus", stimuli())
+@pytest.mark.parametrize("stimulus", by_day(stimuli(), ["spikes"]))
 @pytest.mark.parametrize("name", ["lif", "nif", "theta", "alif", "izhikevich"])
 def test_new_networks_are_alive(name, stimulus):
     solution = simulate(network(NEURONS.make(name)), stimuli()[stimulus], gate=Gate(), dt=1.0)
@@ -110,7 +112,7 @@ def test_fractions():
     assert float(saturated_fraction(jnp.array([10.0, 900.0]), 1.0)) == 0.5
 
 
-@pytest.mark.parametrize("loop", ["train", "evaluate"])
+@pytest.mark.parametrize("loop", by_day(["train", "evaluate"], ["evaluate"]))
 def test_training_and_evaluation_say_it_too(loop):
     quiet = network(LIF(), bias=(0.0, 0.0))
     trials = Trial(jnp.zeros((4, 20, 40)), jnp.zeros(4, int))

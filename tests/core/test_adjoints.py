@@ -24,6 +24,7 @@ from spikejax import (
 )
 from spikejax.parameters import cast
 
+from ..by_day import by_day
 from .variants import DT, NEURONS, STEPS, STIMULUS, VARIANTS
 
 
@@ -35,10 +36,8 @@ def small_network(neuron=None, **options):
 
 
 GATE = Gate("raised_cosine", 0.5)
-# Chunks around the costate are tried by day, those around autodiff at night.
-AT_NIGHT_CHECKPOINTED = [
-    pytest.param(x, marks=pytest.mark.nightly if x == "checkpointed" else ()) for x in VARIANTS
-]
+# The others compile slowly: the gradients of all of them are compared by day in tests/contracts.
+EVERY = by_day(VARIANTS, ["costate"])
 
 
 def loss(network, stimulus, adjoint=None, mask=None, gate=GATE):
@@ -46,9 +45,7 @@ def loss(network, stimulus, adjoint=None, mask=None, gate=GATE):
     return jnp.sum(out.readout**2) + jnp.sum(out.counts[0] ** 2)
 
 
-@pytest.mark.parametrize(
-    "adjoint", [pytest.param(x, marks=pytest.mark.nightly if "check" in x else ()) for x in VARIANTS]
-)
+@pytest.mark.parametrize("adjoint", by_day(VARIANTS, ["costate"]))
 def test_per_trial_gradients_are_a_loop_of_gradients(adjoint, relative):
     network = small_network()
     gradient = jax.grad(lambda n, x: loss(n, x, VARIANTS[adjoint]))
@@ -65,7 +62,7 @@ def test_per_trial_gradients_are_a_loop_of_gradients(adjoint, relative):
         assert relative(pick(both), single(pick(networks), x)) < 1e-12
 
 
-@pytest.mark.parametrize("recurrent", [False, True])
+@pytest.mark.parametrize("recurrent", by_day([False, True], [True]))
 def test_gradient_in_the_stimulus(recurrent, relative):
     network = small_network(recurrent=recurrent)
     expected = jax.jit(jax.grad(loss, argnums=1))(network, STIMULUS[0])
@@ -76,7 +73,7 @@ def test_gradient_in_the_stimulus(recurrent, relative):
 DAMPED = {"damping": {"damping": 0.05}, "clip": {"clip": 0.3}, "both": {"damping": 0.02, "clip": 0.5}}
 
 
-@pytest.mark.parametrize("case", DAMPED)
+@pytest.mark.parametrize("case", by_day(DAMPED, ["both"]))
 def test_damping_is_the_same_in_every_adjoint(case, relative):
     network, given = small_network(), DAMPED[case]
     # Damping and clip are arguments: their values recompile nothing.
@@ -119,7 +116,7 @@ def test_damping_is_exponential_in_time():
     np.testing.assert_allclose(damped, exact * jnp.exp(-0.1 * DT * steps), rtol=1e-10, atol=1e-14)
 
 
-@pytest.mark.parametrize("adjoint", AT_NIGHT_CHECKPOINTED)
+@pytest.mark.parametrize("adjoint", EVERY)
 @pytest.mark.parametrize("name", ["lif", pytest.param("theta", marks=pytest.mark.nightly)])
 def test_a_padded_trial_is_the_short_trial(name, adjoint, relative):
     network, short = small_network(NEURONS[name](tau_mem=10.0)), 19
@@ -149,6 +146,7 @@ def test_a_padded_trial_is_the_short_trial(name, adjoint, relative):
     assert relative(long_grad, grad) < 1e-12
 
 
+@pytest.mark.nightly
 def test_second_derivatives():
     network = small_network()
 
@@ -190,7 +188,7 @@ def test_detached_reset_changes_the_surrogate_gradient_only(relative):
     assert relative(detached, grad) > 1e-3
 
 
-@pytest.mark.parametrize("adjoint", AT_NIGHT_CHECKPOINTED)
+@pytest.mark.parametrize("adjoint", EVERY)
 @pytest.mark.parametrize(
     "name", ["lif", *(pytest.param(n, marks=pytest.mark.nightly) for n in ("nif", "theta"))]
 )
@@ -226,7 +224,7 @@ def test_checkpointed_refuses_an_empty_chunk():
         Checkpointed(0)
 
 
-@pytest.mark.parametrize("chunk", [1, 100, *(pytest.param(n, marks=pytest.mark.nightly) for n in (10, 30))])
+@pytest.mark.parametrize("chunk", by_day([1, 100, 10, 30], [1]))
 def test_any_chunk_serves(chunk, relative):
     network = small_network(Theta(tau_mem=10.0))
     expected = jax.jit(jax.value_and_grad(loss))(network, STIMULUS[0])
@@ -234,6 +232,7 @@ def test_any_chunk_serves(chunk, relative):
     assert relative(found, expected) < 1e-12
 
 
+@pytest.mark.nightly
 def test_chunks_within_chunks_serve(relative):
     network, nested = small_network(), Checkpointed(8, inner=Checkpointed(3, inner=Costate()))
     expected = jax.jit(jax.value_and_grad(loss))(network, STIMULUS[0])
@@ -241,7 +240,7 @@ def test_chunks_within_chunks_serve(relative):
     assert relative(found, expected) < 1e-12
 
 
-@pytest.mark.parametrize("release", ["charge", "graded", "surrogate"])
+@pytest.mark.parametrize("release", by_day(["charge", "graded", "surrogate"], ["charge"]))
 def test_vmap_over_a_parameter_that_some_series_do_not_depend_on(relative, release):
     # The voltages of a layer without recurrence are the same for all its synaptic time constants: a
     # custom_vjp must not count their cotangent once per example.

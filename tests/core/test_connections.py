@@ -16,6 +16,7 @@ from spikejax.connections import (
 from spikejax.parameters import resolve
 from spikejax.readouts import LinearReadout
 
+from ..by_day import by_day
 from .every_connection import DT, EVERY, Echo, make
 
 KEY = jax.random.key(0)
@@ -59,7 +60,7 @@ def test_over_time_is_step_by_step(name, relative):
     assert relative((out[:5], end), (expected[:5], memories[4])) < 1e-13
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", by_day(EVERY, ["dense", "sparse", "convolution", "delayed"]))
 def test_events_are_the_array_that_they_stand_for(name, relative):
     connection = make(name, (2, 3), (4,))
     events = Events(
@@ -115,7 +116,8 @@ def loss(network, x, adjoint, mask=None):
     return jnp.mean(out.readout[:20] ** 2) + sum(jnp.sum(c**2) for c in out.counts)
 
 
-@pytest.mark.parametrize("masked", [True, pytest.param(False, marks=pytest.mark.nightly)])
+@pytest.mark.nightly
+@pytest.mark.parametrize("masked", [True, False])
 def test_a_memory_under_every_adjoint(masked, relative):
     network = echoing()
     mask = jnp.arange(30) < 21 if masked else None

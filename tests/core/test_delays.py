@@ -28,6 +28,8 @@ from spikejax.network import Skip
 from spikejax.parameters import Within, resolve
 from spikejax.readouts import LinearReadout
 
+from ..by_day import by_day
+
 KEY, DT = jax.random.key(0), 0.5
 GATE = Gate("raised_cosine", 0.4)
 KINDS = ("axon", "lines", "synapse")
@@ -144,20 +146,21 @@ def loss(network, x, adjoint, mask=None):
 
 
 ADJOINTS = {"costate": Costate(), "checkpointed": Checkpointed(7, inner=Costate())}
-BY_DAY = (("axon", True, (*ADJOINTS,)), ("lines", True, ("costate",)), ("synapse", True, ("costate",)))
+BY_DAY = ("synapse", True, ("costate",))
 
 
 @pytest.mark.parametrize(
     ("per", "masked", "adjoints"),
-    [
-        *BY_DAY,
-        *(
-            pytest.param(per, masked, (*ADJOINTS,), marks=pytest.mark.nightly)
-            for per in KINDS
-            for masked in (True, False)
-            if (per, masked, (*ADJOINTS,)) not in BY_DAY
-        ),
-    ],
+    by_day(
+        [
+            ("axon", True, (*ADJOINTS,)),
+            ("lines", True, ("costate",)),
+            BY_DAY,
+            ("axon", False, (*ADJOINTS,)),
+            *((per, masked, (*ADJOINTS,)) for per in KINDS[1:] for masked in (True, False)),
+        ],
+        [BY_DAY],
+    ),
 )
 def test_adjoints_agree(per, masked, adjoints, relative):
     network, mask = layered(per, skips=True), jnp.arange(30) < 21 if masked else None
@@ -173,7 +176,7 @@ def test_adjoints_agree(per, masked, adjoints, relative):
     assert max(sizes) > 0
 
 
-@pytest.mark.parametrize("per", KINDS)
+@pytest.mark.parametrize("per", by_day(KINDS, ["lines"]))
 def test_gradients_of_delays_are_those_of_differences(per):
     network = layered(per, skips=True)
     both = eqx.filter_jit(eqx.filter_value_and_grad(lambda n: loss(n, STIMULUS, Costate())))
@@ -209,7 +212,7 @@ def test_the_truncated_delay_has_the_gradient_of_a_difference(relative):
 
 
 @pytest.mark.parametrize("per", KINDS)
-@pytest.mark.parametrize("interpolation", ["linear", "truncated"])
+@pytest.mark.parametrize("interpolation", by_day(["linear", "truncated"], ["linear"]))
 def test_events_are_delayed_as_the_array_is(per, interpolation, relative):
     keys = jax.random.split(KEY, 3)
     draw = lambda key, high: jax.random.randint(key, (40,), 0, high)
@@ -239,6 +242,7 @@ def test_events_are_delayed_as_the_array_is(per, interpolation, relative):
     assert relative(*(again(x, late[1]) for x in (events, events.dense()))) < 1e-12
 
 
+@pytest.mark.nightly
 def test_events_through_a_network_with_delays(relative):
     network = layered("axon", skips=True)
     events = Events([2, 2, 9, 20], [0, 2, 1, 1], steps=30, channels=3)
@@ -265,6 +269,7 @@ def test_a_recording_goes_on_where_it_was_cut(relative):
     assert relative(run(STIMULUS, network.init()).state, whole.state) < 1e-12
 
 
+@pytest.mark.nightly
 def test_a_padded_trial_remembers_its_own_end(relative):
     network, short = layered("synapse", skips=True), 19
     padded, mask = STIMULUS.at[short:].set(37.0), jnp.arange(30) < short

@@ -48,6 +48,7 @@ def test_filter_and_weights_commute(synapse, relative):
     assert relative(made.over_time(events), made.over_time(x)) < 1e-13
 
 
+@pytest.mark.nightly
 def test_its_times_are_trained_by_every_adjoint(relative):
     strong, into = partial(Dense.create, scale=4.0), Alpha(5.0, 0.2)
     first = partial(Filtered.create, connection=strong, synapse=into)

@@ -151,13 +151,9 @@ def only(kernel, release):
 
 
 # What a release does to a neuron's gradient is also in contracts/test_adjoints.py.
+@pytest.mark.nightly  # by day in tests/contracts
 @pytest.mark.parametrize(
-    ("name", "release"),
-    [
-        pytest.param(name, release, marks=() if name == "lif" else pytest.mark.nightly)
-        for name in TESTED
-        for release in ("charge", "graded", "surrogate")
-    ],
+    ("name", "release"), [(name, release) for name in TESTED for release in ("charge", "graded", "surrogate")]
 )
 def test_adjoints_agree(name, release, relative):
     parameters = make_parameters(name, release)
@@ -172,7 +168,8 @@ def test_adjoints_agree(name, release, relative):
             assert relative(found, expected) < 1e-12, (adjoint, kernel)
 
 
-@pytest.mark.parametrize("release", ["charge", pytest.param("graded", marks=pytest.mark.nightly)])
+@pytest.mark.nightly  # by day in tests/contracts and tests/core/test_neuron_zoo.py
+@pytest.mark.parametrize("release", ["charge", "graded"])
 @pytest.mark.parametrize("name", TESTED)
 def test_central_differences(name, release):
     parameters = make_parameters(name, release)

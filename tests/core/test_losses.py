@@ -16,6 +16,8 @@ from spikejax.state import Record
 from spikejax.tasks import AbstractTask, Trial
 from spikejax.tasks.delayed_xor import Response
 
+from ..by_day import by_day
+
 STEPS, DT = 12, 0.5
 
 
@@ -82,7 +84,7 @@ def test_a_loss_declares_what_it_does(name):
     assert all(declared.doc for declared in declarations(type(loss)).values())
 
 
-@pytest.mark.parametrize("name", PENALTIES)
+@pytest.mark.parametrize("name", by_day(PENALTIES, ["rate_band", "low_voltage"]))
 def test_a_penalty_is_zero_at_weight_zero_and_has_a_finite_gradient(name):
     net, given, simulator = network(), trial("signal", steps=9), ClockDriven(Gate(), DT)
 
@@ -214,6 +216,7 @@ def test_a_label_outside_the_classes_is_never_taken_for_one(name, loss, labelled
         np.testing.assert_allclose(values[2], -jax.nn.log_softmax(o.mean(axis=0))[2], rtol=1e-12)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("windows", [1, 3, 4])
 def test_logits_do_not_hang_on_the_padding(windows):
     o = jax.random.normal(jax.random.key(0), (20, 2 * windows))

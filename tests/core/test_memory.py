@@ -28,6 +28,7 @@ def temporaries(adjoint, steps: int) -> int:
     return compiled.memory_analysis().temp_size_in_bytes
 
 
+@pytest.mark.nightly
 @pytest.mark.optimised
 def test_memory_against_length():
     short, long = 256, 4096
@@ -43,7 +44,9 @@ LONGEST = [10_000, pytest.param(100_000, marks=pytest.mark.nightly)]
 
 @pytest.mark.optimised
 @pytest.mark.parametrize("longest", LONGEST)
-@pytest.mark.parametrize("inner", [Autodiff(), Costate()], ids=lambda a: type(a).__name__)
+@pytest.mark.parametrize(
+    "inner", [pytest.param(Autodiff(), marks=pytest.mark.nightly), Costate()], ids=lambda a: type(a).__name__
+)
 def test_checkpointed_memory_is_a_square_root(inner, longest):
     lengths = [n for n in (100, 1000, 10_000, 100_000) if n <= longest]
     found = [temporaries(Checkpointed(inner=inner), n) for n in lengths]
@@ -52,11 +55,13 @@ def test_checkpointed_memory_is_a_square_root(inner, longest):
     assert 0.3 < exponent < 0.55, found
 
 
+@pytest.mark.nightly
 @pytest.mark.optimised
 def test_chunks_of_the_costate_hold_the_states_between_them():
     assert temporaries(Costate(chunk=64), 4096) < 0.1 * temporaries(Costate(chunk=4096), 4096)
 
 
+@pytest.mark.nightly
 @pytest.mark.optimised
 def test_chunks_within_chunks_hold_less():
     once, twice = (

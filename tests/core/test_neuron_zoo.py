@@ -31,6 +31,8 @@ from spikejax import (
 from spikejax.neurons import Drive, State
 from spikejax.neurons.solvers import crossing_time, time_to
 
+from ..by_day import by_day
+
 # Neuron, dt (ms), and the scale of the currents that make it spike.
 ZOO = {
     "alif": (ALIF(tau_mem=10.0), 0.5, 1.0),
@@ -81,7 +83,13 @@ def loss(network, gate, dt, adjoint):
 # variables, and none.
 CASES = [(name, "charge") for name in ZOO if name not in ("alif", "eif")]
 CASES += [("glif", "graded"), ("glif", "surrogate"), ("hodgkin_huxley", "surrogate")]
-CASES = [pytest.param(*x, marks=pytest.mark.nightly if x[0] == "refractory adex" else ()) for x in CASES]
+# These take longest to compile.
+AT_NIGHT = [
+    ("refractory adex", "charge"),
+    ("hodgkin_huxley", "charge"),
+    ("refractory accommodating lif", "charge"),
+]
+CASES = by_day(CASES, [x for x in CASES if x not in AT_NIGHT])
 
 
 @pytest.mark.parametrize(("name", "release"), CASES)
@@ -325,7 +333,9 @@ def test_half_a_turn_takes_no_time_where_nothing_turns():
     np.testing.assert_array_equal(half, 0.0)
 
 
-@pytest.mark.parametrize("name", ["alif", "eif", "izhikevich", "refractory accommodating lif"])
+@pytest.mark.parametrize(
+    "name", by_day(["alif", "eif", "izhikevich", "refractory accommodating lif"], ["alif", "izhikevich"])
+)
 def test_second_derivatives_through_a_crossing(name):
     # The implicit function theorem once more: Newton's step at the root alone would miss the curvature.
     neuron, dt, scale = ZOO[name]

@@ -21,6 +21,8 @@ from spikejax.adjoints.chunks import over_chunks, side_by_side
 from spikejax.adjoints.plan import CACHE, KEPT, LONG, SERIES, Work, plan_of
 from spikejax.cell import Cell
 
+from ..by_day import by_day
+
 STEPS = 11
 KEYS = jax.random.split(jax.random.key(3), 3)
 STIMULI = jax.random.uniform(KEYS[0], (2, STEPS, 3), maxval=3.0)
@@ -47,8 +49,10 @@ def loss(network, stimulus, adjoint, mask=None):
     return sum(jnp.sum(jnp.sin(x)) for x in shown)
 
 
-@pytest.mark.parametrize("masked", [False, True])
-def test_no_gradient_depends_on_the_chunks(masked, relative):
+@pytest.mark.parametrize("masked", by_day([False, True], [True]))
+# With and without a shorter last chunk.
+@pytest.mark.parametrize("chunk", by_day([4, STEPS], [4]))
+def test_no_gradient_depends_on_the_chunks(masked, chunk, relative):
     mask = jnp.arange(STEPS) < 8 if masked else None
 
     def gradient(adjoint):
@@ -58,11 +62,10 @@ def test_no_gradient_depends_on_the_chunks(masked, relative):
         return jax.jit(jax.value_and_grad(total, argnums=(0, 1)))(network(), STIMULI)
 
     expected = gradient(Autodiff())
-    # With and without a shorter last chunk.
-    for chunk in (4, STEPS):
-        assert relative(gradient(Costate(chunk=chunk)), expected) < 1e-12
+    assert relative(gradient(Costate(chunk=chunk)), expected) < 1e-12
 
 
+@pytest.mark.nightly
 def test_chunks_of_events(relative):
     gradient = lambda adjoint: jax.jit(jax.value_and_grad(loss), static_argnums=2)(network(), EVENTS, adjoint)
     assert relative(gradient(Costate(chunk=3)), gradient(Autodiff())) < 1e-12
@@ -84,7 +87,7 @@ def _total(carry, x, y, chunk):
     return jnp.sum(ys**2) + carry.sum()
 
 
-@pytest.mark.parametrize("chunk", [5, 23])
+@pytest.mark.parametrize("chunk", by_day([5, 23], [23]))
 def test_a_window_has_every_derivative(chunk, relative):
     keys = jax.random.split(jax.random.key(0), 3)
     carry, x = jax.random.normal(keys[0], (3, 4)), jax.random.normal(keys[1], (3, 23, 4))

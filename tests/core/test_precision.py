@@ -43,7 +43,11 @@ GIVEN = {
 
 @pytest.mark.parametrize(
     ("name", "dtype"),
-    [*((name, "float32") for name in GIVEN), *((name, "bfloat16") for name in ("stimulus", "noise"))],
+    [
+        *((name, "float32") for name in GIVEN),
+        ("stimulus", "bfloat16"),
+        pytest.param("noise", "bfloat16", marks=pytest.mark.nightly),
+    ],
 )
 def test_the_network_decides(name, dtype):
     network, given = cast(NETWORK, dtype), GIVEN[name]
@@ -58,7 +62,8 @@ def test_the_network_decides(name, dtype):
 
 
 @pytest.mark.parametrize(
-    ("adjoint", "dtype", "error"), [("costate", "float32", 1e-3), ("autodiff", "bfloat16", 0.3)]
+    ("adjoint", "dtype", "error"),
+    [("costate", "float32", 1e-3), pytest.param("autodiff", "bfloat16", 0.3, marks=pytest.mark.nightly)],
 )
 def test_a_gradient_has_the_precision_of_what_it_is_taken_in(adjoint, dtype, error, relative):
     loss = lambda network, x, gate: jnp.sum(run(network, x, gate, adjoint=VARIANTS[adjoint]).readout)

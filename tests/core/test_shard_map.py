@@ -62,15 +62,10 @@ print("the same")
 """
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("neuron", "adjoints"),
-    [
-        ("lif", 3),
-        *(
-            pytest.param(name, 4, marks=pytest.mark.nightly)
-            for name in ("refractory", "theta", "alif", "glif")
-        ),
-    ],
+    [("lif", 3), *((name, 4) for name in ("refractory", "theta", "alif", "glif"))],
 )
 def test_trials_cut_over_devices(neuron, adjoints):
     run = subprocess.run(

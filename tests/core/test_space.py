@@ -201,7 +201,8 @@ def loss(network, x, adjoint, mask=None, key=None):
     return jnp.mean(out.readout[:12] ** 2) + sum(jnp.sum(c**2) for c in out.counts)
 
 
-@pytest.mark.parametrize("dropped", [True, pytest.param(False, marks=pytest.mark.nightly)])
+@pytest.mark.nightly
+@pytest.mark.parametrize("dropped", [True, False])
 def test_every_adjoint_through_everything(dropped, relative):
     network, mask = everything(), jnp.arange(18) < 14
     key = jax.random.key(8) if dropped else None

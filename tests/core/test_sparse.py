@@ -29,7 +29,14 @@ def as_dense(sparse: Sparse) -> Dense:
     return Dense(jnp.asarray(full.reshape(*out, *sparse.in_shape)), sparse.in_shape)
 
 
-@pytest.mark.parametrize("shape", [(2, 5), ActivationShape((2, 3, 4)), ActivationShape((1, 7))])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        pytest.param((2, 5), marks=pytest.mark.nightly),
+        ActivationShape((2, 3, 4)),
+        pytest.param(ActivationShape((1, 7)), marks=pytest.mark.nightly),
+    ],
+)
 @pytest.mark.parametrize("path", ["auto", "rows", "loop", "scatter", "dense"])
 def test_values_and_gradients_of_a_batch(shape, path, relative):
     sparse = Sparse.create(shape, (3, 2), density=0.4, path=path, key=KEY)
@@ -76,6 +83,7 @@ def network(connect):
     return Network((layer,), LinearReadout.create(layer.activation_shape, 2, key=keys[1]))
 
 
+@pytest.mark.nightly
 def test_a_network_under_every_adjoint(relative):
     x = jax.random.uniform(KEY, (3, 25, 8))
 

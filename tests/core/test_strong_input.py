@@ -30,6 +30,8 @@ from spikejax.neurons import Drive
 from spikejax.neurons.solvers import decay_weights, quadratic
 from spikejax.parameters import cast
 
+from ..by_day import by_day
+
 SIZES = np.logspace(-1, 9, 21)
 RESETTING = {
     "lif": LIF,
@@ -73,7 +75,7 @@ def equation(neuron, current, conductance):
     return field
 
 
-@pytest.mark.parametrize("dt", [0.1, 1.0])
+@pytest.mark.parametrize("dt", by_day([0.1, 1.0], [1.0]))
 @pytest.mark.parametrize("kind", ["conductance", "current"])
 @pytest.mark.parametrize("cls", [EIF, AdEx, Izhikevich])
 def test_inhibition_alone_never_makes_a_neuron_spike(cls, kind, dt):
@@ -93,7 +95,7 @@ def test_inhibition_alone_never_makes_a_neuron_spike(cls, kind, dt):
     assert np.all(np.isfinite(np.asarray(last.v)))
 
 
-@pytest.mark.parametrize("kinetics", ["squid", "cortical"])
+@pytest.mark.parametrize("kinetics", by_day(["squid", "cortical"], ["squid"]))
 def test_hodgkin_huxley_is_finite_for_any_finite_current(kinetics):
     # In single precision, in which less overflows late.
     neuron, gate = cast((HodgkinHuxley(kinetics=kinetics), Gate(width=10.0, release="hard")), jnp.float32)

@@ -143,6 +143,7 @@ def network(key=1):
 STIMULUS = SpikeTimes([1.0, 4.0, 6.0], [0, 1, 0], duration=30.0, channels=2)
 
 
+@pytest.mark.nightly
 def test_a_silent_network_has_a_gradient_and_learns():
     loss = Sum((FirstSpike(late=0.1), TimedCount(true=1)))
     made, simulator = network(), EventDriven(spikes=3)

@@ -35,6 +35,8 @@ from spikejax.neurons import RESETS, AbstractReset, AbstractResetNeuron, State
 from spikejax.parameters import cast
 from spikejax.releases import Surrogate
 
+from ..by_day import by_day
+
 COMPACT = [name for name, kernel in KERNELS.items() if kernel.compact]
 # A neuron, a constant current that makes it spike a few times in 40 ms, and a step.
 CASES = {
@@ -99,7 +101,7 @@ def test_the_gradient_of_an_upswing_is_finite_where_it_stands_still():
             assert all(np.isfinite(jax.grad(prompt, (0, 1, 2))(*args)))
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", by_day(CASES, ["eif", "theta", "alif", "accommodating", "refractory"]))
 def test_charge_is_released_at_the_spike(name):
     # At a step ten times finer the time of a spike is known to a tenth.
     neuron, current, dt = CASES[name]
@@ -183,6 +185,7 @@ def test_a_narrow_zone_has_the_gradient_of_a_hard_threshold():
     assert errors[0] > errors[1] > errors[2] > errors[3]
 
 
+@pytest.mark.nightly
 def test_the_gradient_hangs_little_on_the_step_even_at_a_hard_threshold():
     at = 1 + 0.1 * jax.random.uniform(jax.random.key(4), (24, 4))
     gate = Gate(release="hard")
@@ -279,10 +282,7 @@ def test_velocity_is_the_derivative_of_the_flow(name):
 @pytest.mark.parametrize("zone", [pytest.param(0.01, marks=pytest.mark.nightly), 0.05])
 @pytest.mark.parametrize(
     "name",
-    [
-        name if name in ("eif", "hodgkin_huxley", "users") else pytest.param(name, marks=pytest.mark.nightly)
-        for name in UPSWINGS
-    ],
+    by_day(UPSWINGS, ["eif", "users"]),
 )
 def test_an_upswing_passes_the_zone_when_it_does(name, zone):
     # Steps that begin at different phases before the first spike, each against many short ones.

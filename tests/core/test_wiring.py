@@ -26,6 +26,8 @@ from spikejax.connections import AbstractConnection
 from spikejax.initialise import dale_signs
 from spikejax.parameters import resolve
 
+from ..by_day import by_day
+
 SYNAPSE, KEY = Exponential((3.0, 10.0), 0.1), jax.random.key(0)
 
 
@@ -150,6 +152,7 @@ def test_conductances_open_by_the_kind_of_neuron():
     assert float(above.feedforward.connections[1].weight[..., 6:].max()) == 0
 
 
+@pytest.mark.nightly
 def test_gradients_through_conductances(relative):
     net = conductance_network()
     x = jax.random.uniform(jax.random.key(1), (60, 3))
@@ -288,7 +291,7 @@ def test_noise_is_an_argument_and_differs_between_neurons(relative):
         voltages(Noise(current=jnp.ones(2)))
 
 
-@pytest.mark.parametrize("tau", [0.0, 20.0])
+@pytest.mark.parametrize("tau", by_day([0.0, 20.0], [20.0]))
 def test_noise_goes_on_where_a_recording_was_cut(tau, relative):
     """The same key for every chunk: the whole in chunks is the whole in one go, under jit, vmap and scan."""
     noise, key, save = Noise(current=0.7, tau=tau), jax.random.key(1), ("current", "v")

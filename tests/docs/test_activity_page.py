@@ -3,6 +3,8 @@
 import re
 import tomllib
 
+import pytest
+
 from spikejax.configuration import check
 
 from ..places import ROOT
@@ -10,6 +12,7 @@ from ..places import ROOT
 PAGE = (ROOT / "docs" / "activity.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.nightly
 def test_its_script_calibrates():
     (block,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     namespace: dict = {}

@@ -12,6 +12,8 @@ from experiments.benchmarks.environments import PACKAGES
 from experiments.benchmarks.models import axes, hand, ours
 from experiments.benchmarks.settings import Setting
 
+from ..by_day import by_day
+
 TINY = {
     "ff": Setting((12,), (9,), 3, steps=30, batch=4),
     "rec": Setting((12,), (9,), 3, steps=30, batch=4, recurrent=True),
@@ -36,7 +38,7 @@ def case(request):
     return given, found(hand.build(given))
 
 
-@pytest.mark.parametrize("events", [False, True])
+@pytest.mark.parametrize("events", by_day([False, True], [True]))
 @pytest.mark.parametrize("adjoint", list(ours.ADJOINTS))
 def test_spikejax_is_the_loop_by_hand(case, adjoint, events):
     given, (loss, gradients) = case

@@ -52,6 +52,7 @@ def test_it_is_a_command(line):
     assert args.command in COMMANDS
 
 
+@pytest.mark.nightly
 def test_the_first_one_trains(tmp_path, capsys):
     (line,) = (one for one in commands() if "--gate.release surrogate" in one and "--seed 1" in one)
     words = shlex.split(line)[1:]

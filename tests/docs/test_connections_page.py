@@ -16,6 +16,7 @@ from ..places import ROOT
 PAGE = (ROOT / "docs" / "connections.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.nightly
 @pytest.mark.filterwarnings("ignore::spikejax.ActivityWarning")
 def test_its_snippets_print_what_they_say():
     namespace: dict = {}

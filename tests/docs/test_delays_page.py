@@ -80,6 +80,7 @@ def test_a_membrane_reaches_its_threshold_with_eight_of_ten(script):
     assert [fired(n) for n in (7, 8, 10)] == [0, 1, 1]
 
 
+@pytest.mark.nightly
 def test_delays_alone_are_trained(script):
     lags, before, after, wrong, right = script.learn_lags(1, 2)
     assert lags.shape == before.shape == after.shape == (1, 4, 10)

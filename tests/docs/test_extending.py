@@ -117,11 +117,15 @@ def gradient_of(family: str, name: str, depth: int):
     return lambda adjoint: jax.jit(jax.grad(value))(network, adjoint)
 
 
-# A connection is also what the layer above hears by; the others are in a second layer at night.
+# The others compile slowly: their like is in tests/core, and the page's own are compared at night, and
+# all of them in a second layer.
+BY_DAY = ("WRAPPERS", "KERNELS", "RELEASES", "RESETS", "PENALTIES")
+
+
 @pytest.mark.parametrize(
     ("family", "name", "depth"),
     [
-        pytest.param(*x, depth, marks=() if depth == 1 + (x[0] == "CONNECTIONS") else pytest.mark.nightly)
+        pytest.param(*x, depth, marks=() if depth == 1 and x[0] in BY_DAY else pytest.mark.nightly)
         for x in NEW
         if x[0] not in ("TASKS", "SCHEDULES", "ADJOINTS")
         for depth in (1, 2)
@@ -235,6 +239,7 @@ def test_the_configuration_of_the_page():
     assert check({"dt": 12.5} | own).network.layers[0].neuron.after_current.tau == 50.0
 
 
+@pytest.mark.nightly
 def test_a_users_components_are_trained_from_a_file(small, tmp_path, capsys, lab, monkeypatch):
     """In one go, and once more interrupted in the user's own task and resumed: the same to the last bit."""
     file = tmp_path / "mine.toml"

@@ -32,7 +32,8 @@ def test_first_lines():
         assert jnp.any(weights != 0)
 
 
-@pytest.mark.parametrize(("updates", "least"), [(6, 0.03), pytest.param(60, 0.2, marks=pytest.mark.nightly)])
+@pytest.mark.nightly
+@pytest.mark.parametrize(("updates", "least"), [(6, 0.03), (60, 0.2)])
 def test_training_script(updates, least, capsys):
     (script,) = blocks(TRAINING)
     assert script.count("range(60)") == 1

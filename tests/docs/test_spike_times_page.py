@@ -26,6 +26,7 @@ def script():
     return experiment("event_tasks")
 
 
+@pytest.mark.nightly
 def test_its_script_learns(capsys):
     (block,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     exec(compile(block, "spike_times.md", "exec"), {})
@@ -44,6 +45,7 @@ def test_its_tables_name_all_there_is():
             assert f"| `{name}` |" in PAGE
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("kind", ["event_driven", "clock_driven"])
 def test_one_network_by_both_simulators(kind):
     given = [("simulator", kind), ("task.points", "[30, 6, 6]"), ("training.batch", "30"), ("dt", "1.0")]
@@ -70,6 +72,7 @@ def test_mnist_is_silent_before_training(tmp_path):
     assert sum(float(one.sum()) for one in counts) <= 1
 
 
+@pytest.mark.nightly
 def test_a_neuron_that_fires_once(script):
     params, solve = script.neuron_task(0)
     assert not np.asarray(params["weight"]).any()

@@ -29,6 +29,7 @@ def page(tmp_path_factory):
     return folder, after
 
 
+@pytest.mark.nightly
 def test_its_networks_learn(page):
     _, (_, classes, signals, *_) = page
     assert classes["result"].metrics["accuracy"] > 0.85
@@ -38,6 +39,7 @@ def test_its_networks_learn(page):
     assert signals["task"].stimuli["train"].shape[1] == 2 * max(map(len, signals["sensors"]))
 
 
+@pytest.mark.nightly
 def test_its_encoded_trials_are_trials(page):
     *_, encoded, camera, _ = page[1]
     assert encoded["spikes"].shape == (30, 50, 64)
@@ -50,6 +52,7 @@ def test_its_encoded_trials_are_trials(page):
     assert float(counts.sum()) > 0
 
 
+@pytest.mark.nightly
 def test_its_configuration_learns_from_its_file(page, monkeypatch, capsys):
     folder, _ = page
     monkeypatch.chdir(folder)

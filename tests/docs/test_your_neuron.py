@@ -34,11 +34,13 @@ def without_numbers(text: str) -> list[str]:
     return [" ".join(re.sub(r"-?\d[\d.e+-]*", "", line).split()) for line in text.strip().splitlines()]
 
 
+@pytest.mark.nightly
 def test_it_prints_what_is_shown(page):
     _, printed = page
     assert [without_numbers(text) for text in printed[2:]] == [without_numbers(text) for text in SHOWN]
 
 
+@pytest.mark.nightly
 def test_the_neuron_is_right(page):
     namespace, _ = page
     report = namespace["report"]
@@ -46,6 +48,7 @@ def test_the_neuron_is_right(page):
     assert report["spikes"].measured >= 4
 
 
+@pytest.mark.nightly
 def test_the_network_has_a_gradient_in_the_neurons_own_parameter(page):
     namespace, _ = page
     assert float(namespace["counts"].max()) > 2

@@ -8,12 +8,13 @@ import pytest
 from spikejax import Autodiff, Checkpointed, ClockDriven, Costate, EventDriven, Gate, SpikeTimes, simulate
 from spikejax.spike_times import spikes_of
 
+from ..by_day import by_day
 from ..places import experiment
 
 both = experiment("references/both_simulators")
 
 
-@pytest.mark.parametrize("kind", both.NETWORKS)
+@pytest.mark.parametrize("kind", by_day(both.NETWORKS, ["lif"]))
 def test_spike_times_and_gradients_are_the_limit_of_small_steps(kind):
     exact, _ = both.first_spikes(both.NETWORKS[kind](), EventDriven(spikes=24, pseudospikes=False))
     assert 0 < np.isfinite(exact[1]).sum() < 4  # some fire, and some do not
@@ -24,6 +25,7 @@ def test_spike_times_and_gradients_are_the_limit_of_small_steps(kind):
     assert fine_slope < 0.5 * coarse_slope
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("release", ["hard", "charge"])
 def test_spike_times_have_the_derivative_of_every_adjoint(release):
     network, gate = both.NETWORKS["qif"](), Gate(width=0.2, release=release)

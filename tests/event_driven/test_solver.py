@@ -59,7 +59,7 @@ def check(kind, seed, recurrent, delays, exact):
 @pytest.mark.parametrize(
     ("kind", "recurrent", "delays"),
     [
-        ("qif", False, False),
+        pytest.param("qif", False, False, marks=pytest.mark.nightly),
         ("qif", True, True),
         ("lif equal", False, False),
         pytest.param("delta", False, True, marks=pytest.mark.nightly),

@@ -63,6 +63,7 @@ def config(tmp_path):
     return path
 
 
+@pytest.mark.nightly
 def test_fit_command(config, tmp_path, capsys):
     out = tmp_path / "out"
     assert (

@@ -14,6 +14,7 @@ from spikejax import cli
 from spikejax.configuration import Config, check, describe, dump, load
 from spikejax.errors import ConfigError
 
+from ..by_day import by_day
 from ..command_line import fails
 from ..configs import BRAILLE, toml
 from ..places import CONFIGS, DATA
@@ -221,13 +222,20 @@ def test_strict_types():
         check({"task": {"kind": "cifar"}})
 
 
-def test_shipped_configurations_build(tmp_path):
+SHIPPED = sorted(path.stem for path in CONFIGS.glob("*.toml"))
+
+
+def test_there_are_shipped_configurations():
+    assert SHIPPED
+
+
+# One to train, one of a sweep and one of a fit by day.
+@pytest.mark.parametrize("name", by_day(SHIPPED, ["delayed_xor", "sharpness_delayed_xor", "grasshopper"]))
+def test_shipped_configurations_build(tmp_path, name):
     from spikejax.configuration import FITS, build, load_fit
     from spikejax.configuration.load import read
     from spikejax.jobs.sweep import load_sweep
 
-    paths = sorted(CONFIGS.glob("*.toml"))
-    assert paths
     # Recordings that are not part of the package are stood in for by the tests' own few.
     few = {
         "folder": DATA / "spoken_digits",
@@ -246,25 +254,25 @@ def test_shipped_configurations_build(tmp_path):
     )
     images = tmp_path / "images.npz"
     np.savez(images, x=np.zeros((20, 28, 28), np.uint8), y=np.arange(20) % 10)
-    for path in paths:
-        tables = read(path)
-        if tables.get("kind") in FITS:
-            assert load_fit(path).kind == tables["kind"]
-            continue
-        if "sweep" in tables:
-            assert build(load_sweep(path)[-1].config).network.layers
-            continue
-        overrides = []
-        if path.stem == "spoken_digits":
-            overrides = [(f"task.{name}", str(value)) for name, value in few.items()] + [
-                ("task.validation", "0.34"),
-                ("training.batch", "20"),
-            ]
-        elif path.stem == "mnist":
-            overrides = [("task.train", str(images)), ("task.test", str(images))]
-            overrides += [("task.validation", "0.5"), ("training.batch", "4")]
-        elif path.stem.startswith("nmnist"):
-            overrides = [("task.train", str(camera)), ("task.test", str(camera))]
-            overrides += [("task.validation", "0.3"), ("training.batch", "4")]
-        run = build(load(path, overrides))
-        assert jnp.isfinite(run.network.layers[0].bias).all()
+    path = CONFIGS / f"{name}.toml"
+    tables = read(path)
+    if tables.get("kind") in FITS:
+        assert load_fit(path).kind == tables["kind"]
+        return
+    if "sweep" in tables:
+        assert build(load_sweep(path)[-1].config).network.layers
+        return
+    overrides = []
+    if path.stem == "spoken_digits":
+        overrides = [(f"task.{key}", str(value)) for key, value in few.items()] + [
+            ("task.validation", "0.34"),
+            ("training.batch", "20"),
+        ]
+    elif path.stem == "mnist":
+        overrides = [("task.train", str(images)), ("task.test", str(images))]
+        overrides += [("task.validation", "0.5"), ("training.batch", "4")]
+    elif path.stem.startswith("nmnist"):
+        overrides = [("task.train", str(camera)), ("task.test", str(camera))]
+        overrides += [("task.validation", "0.3"), ("training.batch", "4")]
+    run = build(load(path, overrides))
+    assert jnp.isfinite(run.network.layers[0].bias).all()

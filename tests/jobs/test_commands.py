@@ -17,6 +17,7 @@ from spikejax.files import write_atomically, write_json, write_table
 from spikejax.jobs.command import COMMANDS, AbstractCommand, add_options
 from spikejax.landscape import LandscapeOptions
 
+from ..by_day import by_day
 from ..command_line import fails
 
 
@@ -131,13 +132,16 @@ print(folder if folder is None else len(list(Path(folder).iterdir())) > 0, folde
 
 @pytest.mark.parametrize(
     ("case", "kept"),
-    [
-        ("default", True),
-        ("switched off", False),
-        ("variable", False),
-        ("set by hand", False),
-        ("no folder", False),
-    ],
+    by_day(
+        [
+            ("default", True),
+            ("switched off", False),
+            ("variable", False),
+            ("set by hand", False),
+            ("no folder", False),
+        ],
+        [("default", True), ("variable", False)],
+    ),
 )
 def test_compile_cache(tmp_path, case, kept):
     here, by_hand = tmp_path / "cache", tmp_path / "by_hand"

@@ -20,6 +20,7 @@ from spikejax.jobs.sweep import job as sweeps
 from spikejax.jobs.sweep import load_sweep, together
 from spikejax.jobs.train import finished_run
 
+from ..by_day import by_day
 from ..configs import PREDICTIVE, toml
 from .killing import killed_at
 
@@ -99,7 +100,7 @@ class Work:
         return found
 
 
-@pytest.fixture(scope="module", params=["train", "sweep", "search"])
+@pytest.fixture(scope="module", params=by_day(["train", "sweep", "search"], ["train"]))
 def work(request, tmp_path_factory):
     """What is killed, what comes of it when it is not, and how many writes that takes."""
     folder = tmp_path_factory.mktemp(request.param)

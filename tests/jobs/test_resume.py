@@ -6,12 +6,15 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 from spikejax.training.log import read_metrics
 
 from ..command_line import environment, killed_and_resumed
 from ..configs import BRAILLE, toml
 
 
+@pytest.mark.nightly
 def test_killed_and_resumed_is_bit_identical(tmp_path):
     killed_and_resumed(
         tmp_path, toml(BRAILLE, training={"steps": 40, "evaluate_every": 4, "checkpoint_every": 4})

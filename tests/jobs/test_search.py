@@ -282,6 +282,7 @@ def test_the_trial_of_a_killed_worker_is_made_by_another(tmp_path):
     assert all(found[4][k] == keys[k] for k in ("folder", "training.learning_rate", "network.layers.0.size"))
 
 
+@pytest.mark.nightly
 def test_a_trial_is_a_run_folder(tmp_path):
     text = BASE.replace("steps = 5", "steps = 2") + SPACE.replace("trials = 6", "trials = 1")
     command = [

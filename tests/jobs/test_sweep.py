@@ -157,6 +157,7 @@ def done(tmp_path_factory):
     return folder
 
 
+@pytest.mark.nightly
 def test_side_by_side_is_as_alone(done, tmp_path):
     for point in load_sweep(done / "sweep.toml")[1:3]:
         train_run(point.config, tmp_path / point.name, progress=False)
@@ -223,6 +224,7 @@ sweep_run(load_sweep(Path(sys.argv[1])), Path(sys.argv[2]), progress=False)
 """
 
 
+@pytest.mark.nightly
 def test_over_two_devices(done, tmp_path):
     command = [sys.executable, "-c", DEVICES, str(done / "sweep.toml"), str(tmp_path / "out")]
     subprocess.run(command, check=True, env=environment(2), capture_output=True)
@@ -231,6 +233,7 @@ def test_over_two_devices(done, tmp_path):
         assert load(tmp_path / "out" / "points" / point.name) == point.config
 
 
+@pytest.mark.nightly
 def test_a_point_that_is_trained_alone(tmp_path):
     points = load_sweep(
         write(

@@ -151,6 +151,7 @@ EVENTS = {
 }
 
 
+@pytest.mark.nightly
 def test_landscapes_of_an_event_driven_run(tmp_path, capsys):
     folder = tmp_path / "run"
     config = check(EVENTS)

@@ -158,6 +158,7 @@ def line():
     )
 
 
+@pytest.mark.nightly
 def test_the_slope_of_a_smooth_gate_is_that_of_its_slice(network, direction, trials, line, at):
     x, eps = np.linspace(-0.4, 0.4, 5), 1e-7
     found = line(network, direction, x, trials, GATE)
@@ -191,6 +192,7 @@ def test_the_plane_is_spanned_by_its_directions(network, direction, trials, at):
     assert plane[1, 2] == pytest.approx(value(moved, trials, GATE), rel=1e-12)
 
 
+@pytest.mark.nightly
 def test_hard_and_surrogate_share_the_loss_not_the_slope(network, direction, trials, line):
     # Only what is before the spikes moves, the readout is fixed: the hard threshold's loss goes on with the
     # times of the spikes, and jumps where one appears.
@@ -320,6 +322,7 @@ def test_trials_all_and_single(trials):
     assert list(all_and_single(found["trial 2"], 0)) == ["trial 0"]
 
 
+@pytest.mark.nightly
 def test_command(run_folder, capsys):
     options = ["--points", "5", "--sharpness", "1", "--trials", "1", "--directions", "gradient"]
     assert main(["landscape", str(run_folder), *options]) == 0

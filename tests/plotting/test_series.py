@@ -74,7 +74,9 @@ def test_every_layer_has_its_series(traces):
         traces["u"]
 
 
-@pytest.mark.parametrize("more", [(), ("left",)], ids=["at once", "step by step"])
+@pytest.mark.parametrize(
+    "more", [(), pytest.param(("left",), marks=pytest.mark.nightly)], ids=["at once", "step by step"]
+)
 def test_a_masked_trial_with_noise_is_that_of_a_simulation(trials, more):
     # The initial state and the background current are random: with the trial's key they are the same.
     network, gate, noise = network_of(), Gate(width=0.3), Noise(initial=0.1, current=0.3)

@@ -6,6 +6,7 @@ import pytest
 
 from spikejax.references.lif_events import EventLIF
 
+from ..by_day import by_day
 from ..places import experiment
 
 fidelity = experiment("fidelity")
@@ -28,15 +29,9 @@ def test_the_lif_has_the_spikes_of_its_closed_form():
 
 @pytest.mark.parametrize(
     "name",
-    [
-        "LIF, refractory",
-        "ALIF",
-        *(
-            pytest.param(name, marks=pytest.mark.nightly)
-            for name in CASES
-            if name not in ("LIF", "LIF, refractory", "ALIF")
-        ),
-    ],
+    by_day(
+        ["LIF, refractory", *(name for name in CASES if name not in ("LIF", "LIF, refractory"))], ["ALIF"]
+    ),
 )
 def test_sensitivities_are_the_differences_of_the_times(name):
     e = 1e-4

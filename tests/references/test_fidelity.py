@@ -10,6 +10,7 @@ from scipy.integrate import quad, solve_ivp
 
 from spikejax.references.lif_events import EventLIF, Waves, leaky_kernel
 
+from ..by_day import by_day
 from ..places import experiment
 
 fidelity = experiment("fidelity")
@@ -112,6 +113,7 @@ def test_waves():
     np.testing.assert_allclose(8.0 * (p(t + 1e-5) - p(t - 1e-5)) / 2e-5, wave(t) - p(t), atol=1e-8)
 
 
+@pytest.mark.nightly
 def test_the_lif_is_within_three_percent_at_a_millisecond():
     found, points = fidelity.gradients(CASES["LIF"], 1.0), fidelity.offsets()[0]
     for zone, gradient in zip(fidelity.ZONES, found, strict=True):
@@ -121,9 +123,7 @@ def test_the_lif_is_within_three_percent_at_a_millisecond():
 EVERY = ("NIF", "theta")
 
 
-@pytest.mark.parametrize(
-    "name", [*EVERY, *(pytest.param(x, marks=pytest.mark.nightly) for x in CASES if x not in EVERY)]
-)
+@pytest.mark.parametrize("name", by_day([*EVERY, *(x for x in CASES if x not in EVERY)], ["NIF"]))
 def test_a_hard_threshold_is_within_one_percent_at_a_tenth_of_a_millisecond(name):
     (found,) = fidelity.gradients(CASES[name], 0.1, (0.0,))
     assert fidelity.relative(found, fidelity.narrow(name)) < 0.01
@@ -138,7 +138,7 @@ def test_a_hard_threshold_converges():
         assert fine < 0.65 * coarse
 
 
-@pytest.mark.parametrize("reset", ["subtract", "zero"])
+@pytest.mark.parametrize("reset", by_day(["subtract", "zero"], ["subtract"]))
 @pytest.mark.parametrize("dt", [0.5, 0.1])
 def test_grid_resets_are_wrong_at_any_step(reset, dt):
     found = row(f"LIF, {reset}", dt)
@@ -149,7 +149,13 @@ def test_grid_resets_are_wrong_at_any_step(reset, dt):
 
 
 @pytest.mark.parametrize(
-    ("name", "dt"), [("LIF, split", 0.5), ("LIF, split", 1.0), ("NIF", 0.5), ("theta", 0.5)]
+    ("name", "dt"),
+    [
+        ("LIF, split", 0.5),
+        ("LIF, split", 1.0),
+        ("NIF", 0.5),
+        pytest.param("theta", 0.5, marks=pytest.mark.nightly),
+    ],
 )
 def test_mean_gradient_is_the_secant_across_crossings(name, dt):
     found = row(name, dt)

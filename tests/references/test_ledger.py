@@ -16,6 +16,20 @@ def test_every_registered_neuron_is_in_the_ledger():
 
 # Another of the same equations is measured by day.
 AT_NIGHT = ("AdEx, refractory", "Hodgkin-Huxley, cortical", "EIF")
+# Of these the state below threshold is measured by day, or a network of them.
+SPIKES_AT_NIGHT = ("LIF, refractory", "LIF, accommodating", "GLIF", "ALIF", "QIF", "theta")
+# The same at the other time step, or the times whose gradient is measured, is measured by day.
+CHECKS_AT_NIGHT = {
+    ("QIF network", "first spikes of two layers, dt 0.1 ms"),
+    ("QIF network", "first spikes of two layers, dt 0.02 ms"),
+    ("QIF network", "gradient of these in weights and input times, dt 0.1 ms"),
+    ("LIF network", "first spikes of two layers, dt 0.1 ms"),
+}
+
+
+def at_night(entry) -> bool:
+    spikes = entry.model in SPIKES_AT_NIGHT and entry.check.startswith("spikes of")
+    return entry.model in AT_NIGHT or spikes or (entry.model, entry.check) in CHECKS_AT_NIGHT
 
 
 @pytest.mark.parametrize(
@@ -24,7 +38,7 @@ AT_NIGHT = ("AdEx, refractory", "Hodgkin-Huxley, cortical", "EIF")
         pytest.param(
             entry,
             id=f"{entry.model}: {entry.check}",
-            marks=pytest.mark.nightly if entry.model in AT_NIGHT else (),
+            marks=pytest.mark.nightly if at_night(entry) else (),
         )
         for entry in ledger.entries()
     ],

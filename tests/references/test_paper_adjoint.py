@@ -9,6 +9,8 @@ from spikejax import LIF, NIF, Autodiff, Costate, Exponential, Gate, LeakyReadou
 from spikejax.neurons import State
 from spikejax.references.paper import gate_density, paper_gradient, prompt_derivatives
 
+from ..by_day import by_day
+
 GATE, DT = Gate("raised_cosine", 0.5), 0.5
 NEURONS = {"nif": NIF(tau_mem=10.0), "lif": LIF(tau_mem=10.0), "theta": Theta(tau_mem=10.0)}
 
@@ -29,7 +31,7 @@ STIMULUS = 1.5 * jax.random.normal(jax.random.key(1), (40, 3)) + 0.5
 TARGET = jax.random.normal(jax.random.key(2), (40, 2))
 
 
-@pytest.mark.parametrize("name", NEURONS)
+@pytest.mark.parametrize("name", by_day(NEURONS, ["nif"]))
 def test_equals_the_adjoints(name, relative):
     network = make(NEURONS[name])
 

@@ -288,6 +288,7 @@ def test_options_that_do_not_fit():
         from_tonic([(np.zeros(3), 0)], sensor=(5, 4), dt=1.0)
 
 
+@pytest.mark.nightly
 def test_trained_by_the_command_line(many, tmp_path, capsys):
     config = {
         "dt": 2.0,

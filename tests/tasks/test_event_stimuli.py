@@ -108,6 +108,7 @@ def small(task) -> Network:
     )  # fmt: skip
 
 
+@pytest.mark.nightly
 def test_training_evaluation_and_calibration_are_the_same(own):
     lists, arrays = recordings(own, form="events"), recordings(own)
     network, loss, simulator = small(arrays), CrossEntropy(), ClockDriven(Gate(), 2.0)

@@ -144,6 +144,7 @@ def network(task, windows=1):
     )  # fmt: skip
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("kind", "loss"), [("samples", CrossEntropy(windows=3)), ("signals", SquaredError())]
 )

@@ -13,6 +13,7 @@ import pytest
 from spikejax import cli
 from spikejax.tasks import Recordings, RecordingsFile
 
+from ..by_day import by_day
 from ..command_line import fails
 from ..configs import toml
 from ..spike_recordings import own_arrays
@@ -89,7 +90,7 @@ def test_other_ways_to_say_the_same(tmp_path):
         _ = RecordingsFile(file=path, time_unit="us", duration=10.0, **options("events")).stimuli
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", by_day(KINDS, ["events"]))
 def test_a_file_for_testing(tmp_path, kind):
     arrays, other = own_arrays(kind), own_arrays(kind, trials=6, seed=3)
     for name in ("stimuli", "targets"):  # padded less
@@ -230,7 +231,8 @@ def prepared(tmp_path, kind: str) -> None:
     (tmp_path / "mine.toml").write_text(toml(config), encoding="utf-8")
 
 
-@pytest.mark.parametrize("kind", [pytest.param("events", marks=pytest.mark.nightly), "signals"])
+@pytest.mark.nightly
+@pytest.mark.parametrize("kind", ["events", "signals"])
 def test_trained_interrupted_and_resumed(tmp_path, kind, capsys, monkeypatch):
     """In one go, and once more interrupted and resumed: the same to the last bit."""
     monkeypatch.chdir(tmp_path)

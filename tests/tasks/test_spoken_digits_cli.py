@@ -52,6 +52,7 @@ def config(tmp_path):
     return path
 
 
+@pytest.mark.nightly
 def test_the_command_line_trains_and_never_makes_a_whole_split(config, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(MODULE, "PART", 5)
     monkeypatch.setattr(SpokenDigits, "split", lambda self, name: pytest.fail("a whole split was made"))

@@ -28,6 +28,7 @@ def surrogate(scale: float) -> ClockDriven:
     return ClockDriven(Gate(release=Surrogate(detach_reset=True, scale=scale)), 1.0)
 
 
+@pytest.mark.nightly
 def test_twelve_layers_keep_their_gradient():
     simulator = surrogate(1.0)
     deep = calibrate(network(12), trials(), 60.0, simulator)

@@ -33,6 +33,7 @@ from spikejax.tasks import Trial
 from spikejax.training import calibrate, run_trial
 from spikejax.training.calibrate import _simulated
 
+from ..by_day import by_day
 from ..configs import XOR
 
 KEY = jax.random.key(0)
@@ -54,7 +55,11 @@ def rate_of(network: Network, simulator: ClockDriven, trials: Trial):
 
 @pytest.mark.parametrize(
     ("name", "strength"),
-    [("lif", 0.01), ("lif", 100.0), ("theta", 1.0), pytest.param("eif", 1.0, marks=pytest.mark.nightly)],
+    [
+        ("lif", 0.01),
+        ("lif", 100.0),
+        *(pytest.param(name, 1.0, marks=pytest.mark.nightly) for name in ("theta", "eif")),
+    ],
 )
 def test_every_layer_comes_to_the_rate(name, strength):
     simulator = ClockDriven(Gate(), 1.0)
@@ -135,7 +140,7 @@ def calibrated_xor(readout: str) -> dict:
     return XOR | {"network": network}
 
 
-@pytest.mark.parametrize("readout", ["normal", "ridge"])
+@pytest.mark.parametrize("readout", by_day(["normal", "ridge"], ["normal"]))
 def test_a_configuration_calibrates_before_training(readout):
     config = check(calibrated_xor(readout))
     run = build(config)
@@ -178,7 +183,8 @@ def stack(depth: int) -> Network:
     return Network(tuple(layers), LinearReadout.create(layers[-1].activation_shape, 2, key=KEY), (skip,))
 
 
-@pytest.mark.parametrize("each", ["layer", pytest.param("neuron", marks=pytest.mark.nightly)])
+@pytest.mark.nightly
+@pytest.mark.parametrize("each", ["layer", "neuron"])
 def test_connections_over_space_come_to_the_rate(each):
     simulator, given = ClockDriven(Gate(), 1.0), stack(4)
     draws = jax.random.uniform(jax.random.key(1), (6, 100, 2, 8))
@@ -203,7 +209,8 @@ def test_connections_over_space_come_to_the_rate(each):
             np.testing.assert_allclose(rate.mean(axis=1), 15.0, rtol=0.2)
 
 
-@pytest.mark.parametrize("depth", [5, pytest.param(16, marks=pytest.mark.nightly)])
+@pytest.mark.nightly
+@pytest.mark.parametrize("depth", [5, 16])
 def test_deep_networks_start_alive_at_the_cost_of_their_layers(depth):
     """The program that runs one of the layers is compiled for the first and for all others."""
     simulator = ClockDriven(Gate(), 1.0)

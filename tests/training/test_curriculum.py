@@ -241,6 +241,7 @@ def test_ridge_readout_is_the_least_squares_solution(problem):
     assert np.all(found[4:] == 0)
 
 
+@pytest.mark.nightly
 def test_ridge_readout_of_a_configuration_lowers_the_loss():
     config = check(XOR)
     run = build(config)

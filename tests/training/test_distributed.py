@@ -134,6 +134,7 @@ def alone(folder):
     return done.stdout
 
 
+@pytest.mark.nightly
 def test_two_processes_are_as_one(folder, alone):
     address, pair = free_address(), []
     try:

@@ -25,6 +25,7 @@ from spikejax.training import (
 from spikejax.training.log import read_metrics
 from spikejax.training.loop import remedies, restore
 
+from ..by_day import by_day
 from .stepping import plan_for
 
 
@@ -64,7 +65,7 @@ def group(problem, count, folder, **options):
     return run(program, [(m.plan, m.state.params) for m in found], folder, **options)
 
 
-@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("count", by_day([1, 2], [2]))
 def test_a_group_is_as_single_runs(problem, tmp_path, count):
     sessions = group(problem, count, tmp_path / "group")
     for k, member in enumerate(members(problem, count)):
@@ -84,6 +85,7 @@ def test_a_group_is_as_single_runs(problem, tmp_path, count):
             np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.nightly
 def test_an_interrupted_group_goes_on(problem, tmp_path):
     whole = group(problem, 2, tmp_path / "whole")
 
