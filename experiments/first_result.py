@@ -1,12 +1,12 @@
 """How long people wait for a first result: from the command to the first update of a training, with nothing
 compiled before (cold) and a second time (warm).
 
-    python experiments/first_result.py [--digits FOLDER] [--before CHECKOUT] [--rounds 3]
+    python experiments/first_result.py [--configs braille delayed_xor spoken_digits] [--digits FOLDER]
+        [--before CHECKOUT] [--rounds 3]
 
-Configurations: braille, delayed_xor, and with --digits, files in the layout of the Spiking Heidelberg Digits,
-spoken_digits. --before takes another checkout, run in turn with this one by the same Python: the ratio of two
-runs of a round depends little on how busy the machine is. Prints wall-clock seconds, medians; *training*:
-from the first update to the fourth.
+spoken_digits needs --digits, with files in the layout of the Spiking Heidelberg Digits. --before takes another
+checkout, run in turn with this one by the same Python: the ratio of two runs of a round depends little on how
+busy the machine is. Prints wall-clock seconds, medians; *training*: from the first update to the fourth.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 HERE = Path(__file__).parents[1]
+CONFIGS = ["braille", "delayed_xor", "spoken_digits"]
 UPDATES, PATIENCE = 4, 600.0
 
 
@@ -56,11 +57,13 @@ def main() -> None:
     parser.add_argument("--digits", type=Path, help="folder with fsdd_train.h5 and fsdd_test.h5")
     parser.add_argument("--before", type=Path, help="another checkout")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--configs", nargs="+", choices=CONFIGS, default=CONFIGS[:2])
     args = parser.parse_args()
-    runs = {name: [f"configs/{name}.toml"] for name in ("braille", "delayed_xor")}
-    if args.digits:
-        files = ("--task.folder", str(args.digits.absolute()))
-        runs["spoken_digits"] = ["configs/spoken_digits.toml", *files]
+    if "spoken_digits" in args.configs and args.digits is None:
+        parser.error("spoken_digits needs --digits, a folder with fsdd_train.h5 and fsdd_test.h5")
+    runs = {name: [f"configs/{name}.toml"] for name in args.configs}
+    if "spoken_digits" in runs:
+        runs["spoken_digits"] += ["--task.folder", str(args.digits.absolute())]
     checkouts = {"now": HERE} | ({"before": args.before.absolute()} if args.before else {})
     print("| configuration | checkout | cold, s | warm, s | training, warm, s |\n|---|---|---|---|---|")
     for name, arguments in runs.items():
