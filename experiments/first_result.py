@@ -4,9 +4,10 @@ compiled before (cold) and a second time (warm).
     python experiments/first_result.py [--configs braille delayed_xor spoken_digits] [--digits FOLDER]
         [--before CHECKOUT] [--rounds 3]
 
-spoken_digits needs --digits, with files in the layout of the Spiking Heidelberg Digits. --before takes another
-checkout, run in turn with this one by the same Python: the ratio of two runs of a round depends little on how
-busy the machine is. Prints wall-clock seconds, medians; *training*: from the first update to the fourth.
+spoken_digits needs --digits, with files in the layout of the Spiking Heidelberg Digits. --before takes
+another checkout, run in turn with this one by the same Python: the ratio of two runs of a round depends
+little on how busy the machine is. Prints wall-clock seconds, medians; *training*: from the first update to
+the fourth.
 """
 
 import argparse
