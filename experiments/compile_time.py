@@ -15,7 +15,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from spikejax import Costate, Exponential, Gate, Network, Refractory, simulate, trainable
+from spikejax import Costate, Exponential, Gate, Network, Refractory, gates, simulate, trainable
 from spikejax.neurons import NEURONS
 
 RELEASES = ("charge", "hard", "surrogate")
@@ -52,6 +52,11 @@ def main():
     for name, neuron in neurons().items():
         cells = []
         for release in RELEASES:
+            try:
+                gates.RELEASES.make(release).check(neuron)
+            except ValueError:  # one that does not serve this neuron
+                cells.append("-")
+                continue
             seconds = compile_seconds(neuron, release)
             base.setdefault(release, seconds)
             cells.append(f"{seconds:.1f} ({seconds / base[release]:.1f})")
