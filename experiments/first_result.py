@@ -12,7 +12,6 @@ the fourth.
 
 import argparse
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -45,7 +44,7 @@ def timed(checkout: Path, arguments: list[str], cache: Path) -> tuple[float, flo
                 running.kill()
                 raise SystemExit(f"no result of {' '.join(command)}:\n{running.communicate()[1].decode()}")
             time.sleep(0.02)
-        running.send_signal(signal.SIGKILL)
+        running.kill()
         running.communicate()
     return moments[0], moments[1] - moments[0]
 

@@ -45,7 +45,7 @@ def loss(network, stimulus, adjoint=None, mask=None, gate=GATE):
     return jnp.sum(out.readout**2) + jnp.sum(out.counts[0] ** 2)
 
 
-@pytest.mark.parametrize("adjoint", by_day(VARIANTS, ["costate"]))
+@pytest.mark.parametrize("adjoint", EVERY)
 def test_per_trial_gradients_are_a_loop_of_gradients(adjoint, relative):
     network = small_network()
     gradient = jax.grad(lambda n, x: loss(n, x, VARIANTS[adjoint]))
