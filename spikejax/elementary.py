@@ -118,8 +118,8 @@ def once(x: PyTree) -> PyTree:
 
     XLA on the CPU gives every result of a step a loop of its own, which computes again all that leads to it.
     It stops at what it takes to be expensive, such as a division: here by ``1 + 0 x``, which no compiler may
-    leave out, since x might not be finite. Where it is, x is what comes out, to the last bit; an infinity becomes
-    NaN. What is no real number is left alone.
+    leave out, since x might not be finite. Where it is, x is what comes out, to the last bit; an infinity
+    becomes NaN. What is no real number is left alone.
     """
     return jax.tree.map(lambda x: x / (1 + 0 * x) if _real(x) else x, x)
 
